@@ -1,0 +1,3 @@
+//! The program `create-uefi-config`.
+
+fn main() {}

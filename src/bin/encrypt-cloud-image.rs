@@ -1,0 +1,3 @@
+//! The program `encrypt-cloud-image`.
+
+fn main() {}

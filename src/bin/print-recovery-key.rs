@@ -1,0 +1,3 @@
+//! The program `print-recovery-key`.
+
+fn main() {}

@@ -1,0 +1,38 @@
+//! Turns cloud images into encrypted ones, and binds them to one guest's vTPM: offline, as an ordinary
+//! user, without mounts, device mapper or processes.
+//!
+//! The rooms, from the ground up; arrows point down only, and `tests/layers.rs` holds that:
+//!
+//! | room | concern |
+//! | --- | --- |
+//! | [`secret`] | key bytes and the source that random bytes come from |
+//! | [`storage`] | bytes at offsets |
+//! | [`image`] | a disk in a file: raw and fixed VHD, and how an output file appears whole or not at all |
+//! | [`gpt`] | the partition table |
+//! | [`filesystem`] | ext4 through libext2fs, FAT |
+//! | [`luks2`] | the LUKS2 container |
+//! | [`keyobject`] | what carries a sealed key; today the recovery key's text |
+//! | [`provision`] | the use cases |
+//! | [`cli`] | arguments, progress and messages |
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::cast_possible_truncation,
+        clippy::print_stdout,
+        clippy::print_stderr
+    )
+)]
+
+pub mod cli;
+pub mod filesystem;
+pub mod gpt;
+pub mod image;
+pub mod keyobject;
+pub mod luks2;
+pub mod provision;
+pub mod secret;
+pub mod storage;

@@ -1,0 +1,70 @@
+//! What the tests of all commands share: real programs, scratch directories, images.
+//!
+//! Each folder of tests takes this in by `#[path = "../support/mod.rs"] mod support;`.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The path of a program that is not ours. Ordinary users of Debian have no `/usr/sbin` on their `PATH`.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from))
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+}
+
+/// True where all of these programs are there. Otherwise the test is over: in CI it fails, elsewhere it
+/// says SKIPPED and the caller returns.
+#[must_use]
+pub fn programs(names: &[&str]) -> bool {
+    let missing: Vec<_> = names.iter().filter(|name| find_program(name).is_none()).collect();
+    if missing.is_empty() {
+        return true;
+    }
+    assert!(env::var_os("CI").is_none(), "CI lacks the programs {missing:?}");
+    eprintln!("SKIPPED: the programs {missing:?} are not installed (cargo xtask test installs them)");
+    false
+}
+
+/// A command for a program that [`programs`] found, in the C locale.
+pub fn command(name: &str) -> Command {
+    let program = find_program(name).map_or_else(|| OsString::from(name), PathBuf::into_os_string);
+    let mut command = Command::new(program);
+    command.env("LC_ALL", "C").env("TZ", "UTC");
+    command
+}
+
+/// Runs a command that must exit with `code`, and returns all that it wrote.
+#[track_caller]
+pub fn exits(command: &mut Command, code: i32) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{command:?}\n{}\n{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// Runs a command that must succeed, and returns what it wrote to its standard output.
+#[track_caller]
+pub fn run(command: &mut Command) -> String {
+    String::from_utf8_lossy(&exits(command, 0).stdout).into_owned()
+}
+
+/// A directory of this test's own, removed at its end.
+pub fn scratch() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("eci-").tempdir().expect("a scratch directory")
+}
+
+/// A file of golden data below `tests/data`.
+pub fn data(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(path)
+}

@@ -1,0 +1,2 @@
+//! Tasks of a contributor; see `cargo xtask --help`.
+fn main() {}
