@@ -1,0 +1,201 @@
+//! The Debian packages that the tests need, and how the missing ones come onto the machine.
+//!
+//! A package counts as there when its programs and files are, however they came: on a system that is
+//! not Debian's the user installs them, and is told which.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::process;
+
+/// A Debian package and what shows that it is there: programs, or files by their absolute path.
+pub struct Package {
+    name: &'static str,
+    signs: &'static [&'static str],
+}
+
+const fn package(name: &'static str, signs: &'static [&'static str]) -> Package {
+    Package { name, signs }
+}
+
+/// What building the library takes: a C compiler and the headers of libext2fs.
+pub const BUILD: &[Package] = &[
+    package("gcc", &["cc"]),
+    package("libc6-dev", &["/usr/include/stdlib.h"]),
+    package("pkg-config", &["pkg-config"]),
+    package("libext2fs-dev", &["/usr/include/ext2fs/ext2fs.h"]),
+];
+
+/// The programs that judge our output in tests, and those that make its input.
+pub const TEST: &[Package] = &[
+    package("attr", &["getfattr", "setfattr"]),
+    package("cryptsetup-bin", &["cryptsetup"]),
+    package("dosfstools", &["fsck.vfat", "mkfs.vfat"]),
+    package(
+        "e2fsprogs",
+        &[
+            "chattr",
+            "debugfs",
+            "dumpe2fs",
+            "e2fsck",
+            "e2image",
+            "mke2fs",
+            "resize2fs",
+            "tune2fs",
+        ],
+    ),
+    package("fdisk", &["sfdisk"]),
+    package("gdisk", &["sgdisk"]),
+    package(
+        "mtools",
+        &[
+            "mattrib", "mcopy", "mdel", "mdir", "minfo", "mmd", "mrd", "mren", "mshowfat", "mtype",
+        ],
+    ),
+    package("openssl", &["openssl"]),
+    package("python3", &["python3"]),
+    package(
+        "python3-cryptography",
+        &["/usr/lib/python3/dist-packages/cryptography"],
+    ),
+    package("qemu-utils", &["qemu-img", "qemu-io"]),
+    package("strace", &["strace"]),
+    package("util-linux", &["blkid", "prlimit", "setpriv", "unshare"]),
+    package("xz-utils", &["xz"]),
+    package("zstd", &["zstd"]),
+];
+
+impl Package {
+    fn is_there(&self) -> bool {
+        self.missing_signs().is_empty()
+    }
+
+    fn missing_signs(&self) -> Vec<&'static str> {
+        let is_there = |sign: &&str| {
+            if sign.starts_with('/') {
+                Path::new(sign).exists()
+            } else {
+                process::find(sign).is_some()
+            }
+        };
+        self.signs
+            .iter()
+            .copied()
+            .filter(|sign| !is_there(sign))
+            .collect()
+    }
+}
+
+/// Installs those of `packages` that are not there, after saying which.
+pub fn install<'a>(packages: impl IntoIterator<Item = &'a Package>) -> Result<()> {
+    let mut missing: Vec<_> = packages.into_iter().filter(|one| !one.is_there()).collect();
+    missing.sort_by_key(|one| one.name);
+    missing.dedup_by_key(|one| one.name);
+    if missing.is_empty() {
+        return Ok(());
+    }
+
+    println!("This machine lacks:");
+    for one in &missing {
+        println!(
+            "  {:<24} (package {})",
+            one.missing_signs().join(", "),
+            one.name
+        );
+    }
+    let names: Vec<_> = missing.iter().map(|one| one.name).collect();
+    if process::find("apt-get").is_none() {
+        bail!(
+            "only Debian and Ubuntu are supported here (there is no apt-get): install what \
+             Debian's packages {} contain by hand, then start again",
+            names.join(", ")
+        );
+    }
+
+    println!("Installing {} with apt-get:", names.join(", "));
+    let line = format!(
+        "apt-get install --yes --no-install-recommends {}",
+        names.join(" ")
+    );
+    let sudo = !process::is_root()?;
+    if sudo && process::find("sudo").is_none() {
+        bail!("there is no sudo: run `{line}` as root, then start again");
+    }
+    apt_get(sudo, &["update"])?;
+    let mut install = vec!["install", "--yes", "--no-install-recommends"];
+    install.extend(&names);
+    apt_get(sudo, &install)?;
+
+    for one in missing {
+        if let [first, ..] = *one.missing_signs() {
+            bail!(
+                "the package {} is installed now, but `{first}` is still missing",
+                one.name
+            );
+        }
+    }
+    Ok(())
+}
+
+fn apt_get(sudo: bool, arguments: &[&str]) -> Result<()> {
+    let mut command = Command::new(if sudo { "sudo" } else { "env" });
+    if sudo {
+        command.arg("env");
+    }
+    command.args([
+        "DEBIAN_FRONTEND=noninteractive",
+        "apt-get",
+        "-qq",
+        "-o",
+        "Dpkg::Use-Pty=0",
+    ]);
+    command.args(arguments);
+    process::run(&mut command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_package_with_all_its_signs_is_there() {
+        assert!(package("coreutils", &["cat", "/usr/bin/env"]).is_there());
+        let half = package("coreutils", &["cat", "no-such-program", "/no/such/file"]);
+        assert_eq!(half.missing_signs(), ["no-such-program", "/no/such/file"]);
+    }
+
+    /// The names in the calls `programs(&["a", "b"])` of the Rust files below `folder`.
+    fn programs_asked_for(folder: &Path, names: &mut Vec<String>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                programs_asked_for(&path, names);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                for call in text.split("programs(&[").skip(1) {
+                    let list = call.split(']').next().unwrap();
+                    names.extend(list.split('"').skip(1).step_by(2).map(str::to_owned));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_program_that_a_test_asks_for_is_installed_by_xtask() {
+        let mut names = Vec::new();
+        programs_asked_for(&crate::project_folder().join("tests"), &mut names);
+        let known: Vec<_> = BUILD
+            .iter()
+            .chain(TEST)
+            .flat_map(|package| package.signs)
+            .collect();
+        names.retain(|name| !known.contains(&&name.as_str()));
+        assert!(
+            names.is_empty(),
+            "{names:?}: add them to the table TEST in xtask/src/packages.rs"
+        );
+    }
+}

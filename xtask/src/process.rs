@@ -1,0 +1,113 @@
+//! Running programs: each command is shown as one would type it before it runs.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+/// Where a program lies. Ordinary users of Debian have no `/usr/sbin` on their `PATH`.
+pub fn find(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from))
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+}
+
+/// The cargo that started this program, at the top of the checkout.
+pub fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments).current_dir(crate::project_folder());
+    command
+}
+
+/// Shows and runs a command on our own terminal.
+pub fn run(command: &mut Command) -> Result<()> {
+    println!("$ {}", shown(command));
+    let status = command.status().with_context(|| cannot_start(command))?;
+    if !status.success() {
+        bail!("`{}` failed ({status})", shown(command));
+    }
+    Ok(())
+}
+
+/// True where the command runs and exits with 0; what it writes is not shown.
+pub fn succeeds(command: &mut Command) -> bool {
+    command.output().is_ok_and(|output| output.status.success())
+}
+
+/// True for root.
+pub fn is_root() -> Result<bool> {
+    let this = std::fs::metadata("/proc/self").context("/proc is not mounted")?;
+    Ok(this.uid() == 0)
+}
+
+fn cannot_start(command: &Command) -> String {
+    format!("cannot start `{}`", command.get_program().display())
+}
+
+/// The command line as one would type it: program names without their folder, paths below the current
+/// folder relative to it.
+fn shown(command: &Command) -> String {
+    let name = Path::new(command.get_program())
+        .file_name()
+        .unwrap_or(command.get_program());
+    let mut line = String::new();
+    for (variable, value) in command.get_envs() {
+        if let Some(value) = value.filter(|_| variable != "LC_ALL") {
+            let _ = write!(line, "{}={} ", variable.display(), quoted(value));
+        }
+    }
+    line.push_str(&quoted(name));
+    for argument in command.get_args() {
+        line.push(' ');
+        line.push_str(&quoted(argument));
+    }
+    line
+}
+
+fn quoted(word: &OsStr) -> String {
+    let here = env::current_dir().unwrap_or_default();
+    let path = Path::new(word);
+    let word = path
+        .strip_prefix(&here)
+        .ok()
+        .filter(|rest| !rest.as_os_str().is_empty());
+    let word = word.unwrap_or(path).to_string_lossy().into_owned();
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%^".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word;
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_shown_as_one_would_type_it() {
+        let mut command = Command::new("/usr/sbin/sgdisk");
+        command
+            .args(["-n", "1:0:0", "it's here", ""])
+            .env("RUSTDOCFLAGS", "-D warnings");
+        command.env("LC_ALL", "C");
+        assert_eq!(
+            shown(&command),
+            "RUSTDOCFLAGS='-D warnings' sgdisk -n 1:0:0 'it'\\''s here' ''"
+        );
+    }
+
+    #[test]
+    fn a_failing_command_is_named() {
+        let error = run(Command::new("sh").args(["-c", "exit 3"])).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`sh -c 'exit 3'` failed (exit status: 3)"
+        );
+    }
+}
