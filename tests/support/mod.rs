@@ -22,12 +22,20 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
 /// says SKIPPED and the caller returns.
 #[must_use]
 pub fn programs(names: &[&str]) -> bool {
-    let missing: Vec<_> = names.iter().filter(|name| find_program(name).is_none()).collect();
+    let missing: Vec<_> = names
+        .iter()
+        .filter(|name| find_program(name).is_none())
+        .collect();
     if missing.is_empty() {
         return true;
     }
-    assert!(env::var_os("CI").is_none(), "CI lacks the programs {missing:?}");
-    eprintln!("SKIPPED: the programs {missing:?} are not installed (cargo xtask test installs them)");
+    assert!(
+        env::var_os("CI").is_none(),
+        "CI lacks the programs {missing:?}"
+    );
+    eprintln!(
+        "SKIPPED: the programs {missing:?} are not installed (cargo xtask test installs them)"
+    );
     false
 }
 
@@ -42,7 +50,9 @@ pub fn command(name: &str) -> Command {
 /// Runs a command that must exit with `code`, and returns all that it wrote.
 #[track_caller]
 pub fn exits(command: &mut Command, code: i32) -> Output {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert_eq!(
         output.status.code(),
         Some(code),
@@ -61,10 +71,15 @@ pub fn run(command: &mut Command) -> String {
 
 /// A directory of this test's own, removed at its end.
 pub fn scratch() -> tempfile::TempDir {
-    tempfile::Builder::new().prefix("eci-").tempdir().expect("a scratch directory")
+    tempfile::Builder::new()
+        .prefix("eci-")
+        .tempdir()
+        .expect("a scratch directory")
 }
 
 /// A file of golden data below `tests/data`.
 pub fn data(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(path)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data")
+        .join(path)
 }
