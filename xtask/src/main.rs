@@ -1,16 +1,20 @@
-//! What a contributor runs.
+//! What a contributor runs: `cargo xtask test`, `cargo xtask demo`.
 //!
-//! It starts on a Debian or Ubuntu machine that has Rust and git alone, install the Debian packages
+//! Both start on a Debian or Ubuntu machine that has Rust and git alone, install the Debian packages
 //! that they need and say so. This program never depends on the library: that one builds only after its
 //! C headers are installed, which is done here. It uses the built programs, as a user would.
 
+mod demo;
+mod guest;
 mod packages;
 mod process;
+mod sources;
 mod test;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 
 /// Tasks of a contributor
@@ -25,11 +29,14 @@ struct Arguments {
 enum Task {
     /// Install what the tests need, then check and test everything
     Test(test::Arguments),
+    /// Encrypt a cloud image and show the result
+    Demo(demo::Arguments),
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Test(arguments) => test::run(&arguments),
+        Task::Demo(arguments) => demo::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -41,6 +48,16 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The folder that cargo builds into (`target`, or what the user's configuration says): this program
+/// runs from `TARGET/debug/xtask`.
+fn target_folder() -> Result<PathBuf> {
+    let program = std::env::current_exe().context("cannot tell where this program lies")?;
+    let folder = program.parent().and_then(|folder| folder.parent());
+    Ok(folder
+        .context("this program does not lie in a folder of cargo")?
+        .to_owned())
 }
 
 /// The top of the checkout, where every command of cargo runs.

@@ -1,4 +1,4 @@
-//! The Debian packages that the tests need, and how the missing ones come onto the machine.
+//! The Debian packages that tests and demo need, and how the missing ones come onto the machine.
 //!
 //! A package counts as there when its programs and files are, however they came: on a system that is
 //! not Debian's the user installs them, and is told which.
@@ -66,6 +66,26 @@ pub const TEST: &[Package] = &[
     package("xz-utils", &["xz"]),
     package("zstd", &["zstd"]),
 ];
+
+/// What builds and shows the guest of the demo.
+pub const DEMO: &[Package] = &[
+    package("cryptsetup-bin", &["cryptsetup"]),
+    package("dosfstools", &["mkfs.vfat"]),
+    package("e2fsprogs", &["mke2fs"]),
+    package("gdisk", &["sgdisk"]),
+    package("mmdebstrap", &["mmdebstrap"]),
+    package("mtools", &["mcopy", "mmd"]),
+    package("python3", &["python3"]),
+    package("uidmap", &["newgidmap", "newuidmap"]),
+    package("util-linux", &["unshare"]),
+    package("xz-utils", &["xz"]),
+];
+
+/// The keys of Debian's archive, which other distributions lack.
+pub const DEBIAN_KEYS: Package = package(
+    "debian-archive-keyring",
+    &["/usr/share/keyrings/debian-archive-keyring.gpg"],
+);
 
 impl Package {
     fn is_there(&self) -> bool {

@@ -18,6 +18,13 @@ pub fn find(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
+/// A command for a program that may lie in `/usr/sbin`, in the C locale.
+pub fn program(name: &str) -> Command {
+    let mut command = Command::new(find(name).unwrap_or_else(|| PathBuf::from(name)));
+    command.env("LC_ALL", "C");
+    command
+}
+
 /// The cargo that started this program, at the top of the checkout.
 pub fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -33,6 +40,27 @@ pub fn run(command: &mut Command) -> Result<()> {
         bail!("`{}` failed ({status})", shown(command));
     }
     Ok(())
+}
+
+/// Shows and runs a command, and returns what it wrote to its standard output.
+pub fn output(command: &mut Command) -> Result<String> {
+    println!("$ {}", shown(command));
+    quiet_output(command)
+}
+
+/// Runs a command unseen, and returns what it wrote to its standard output.
+pub fn quiet_output(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| cannot_start(command))?;
+    if !output.status.success() {
+        let talk = String::from_utf8_lossy(&output.stderr);
+        bail!(
+            "`{}` failed ({}): {}",
+            shown(command),
+            output.status,
+            talk.trim()
+        );
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// True where the command runs and exits with 0; what it writes is not shown.
@@ -72,12 +100,9 @@ fn shown(command: &Command) -> String {
 
 fn quoted(word: &OsStr) -> String {
     let here = env::current_dir().unwrap_or_default();
-    let path = Path::new(word);
-    let word = path
-        .strip_prefix(&here)
-        .ok()
-        .filter(|rest| !rest.as_os_str().is_empty());
-    let word = word.unwrap_or(path).to_string_lossy().into_owned();
+    let word = word
+        .to_string_lossy()
+        .replace(&format!("{}/", here.display()), "");
     let is_plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%^".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
         return word;

@@ -1,0 +1,106 @@
+//! The guest's disk: partitions as on Ubuntu's cloud images, root first by number and last by place.
+//!
+//! | partition | sectors of 512 bytes | content |
+//! | --- | --- | --- |
+//! | 14 | 2048-10239 | BIOS boot, empty |
+//! | 15 | 10240-227327 (106 MiB) | EFI system partition, FAT32, labelled `UEFI` |
+//! | 1 | 227328-4194270 | root, ext4, labelled `cloudimg-rootfs` |
+//!
+//! Root ends on the last usable sector of a disk of 2 GiB, as it does on Ubuntu's: 7 mod 8 sectors, so
+//! that its last seven sectors lie behind the filesystem's last block.
+
+use std::fs::File;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use crate::process;
+
+/// This file, which is part of what a cached guest depends on.
+pub const SOURCE: &str = include_str!("disk.rs");
+
+const SECTOR_BYTES: u64 = 512;
+const MIB_SECTORS: u64 = (1 << 20) / SECTOR_BYTES;
+const DISK_SECTORS: u64 = 2048 * MIB_SECTORS;
+const BIOS_BOOT_LBA: u64 = 2048;
+const ESP_LBA: u64 = 10240;
+const ROOT_LBA: u64 = 227_328;
+/// Behind it lie the backup's 32 sectors of entries and its header.
+const LAST_USABLE_LBA: u64 = DISK_SECTORS - 34;
+
+/// The length of the root filesystem in blocks of 4096 bytes.
+pub fn root_blocks() -> u64 {
+    (LAST_USABLE_LBA + 1 - ROOT_LBA) * SECTOR_BYTES / 4096
+}
+
+/// Makes `disk.img` in `folder`, from `root.img` and the directory `esp` that lie there, and removes
+/// what is inside of it now.
+pub fn assemble(folder: &Path) -> Result<()> {
+    let disk = folder.join("disk.img");
+    let esp = folder.join("esp.img");
+    let root = folder.join("root.img");
+
+    make_sparse(&disk, DISK_SECTORS)?;
+    let mut sgdisk = process::program("sgdisk");
+    sgdisk.arg("--set-alignment=1"); // start where the numbers say
+    let partitions = [
+        (14, BIOS_BOOT_LBA, ESP_LBA - 1, "ef02"),
+        (15, ESP_LBA, ROOT_LBA - 1, "ef00"),
+        (1, ROOT_LBA, LAST_USABLE_LBA, "8300"),
+    ];
+    for (number, first, last, kind) in partitions {
+        sgdisk.arg(format!("--new={number}:{first}:{last}"));
+        sgdisk.arg(format!("--typecode={number}:{kind}"));
+    }
+    process::output(sgdisk.arg(&disk))?;
+
+    make_sparse(&esp, ROOT_LBA - ESP_LBA)?;
+    process::output(
+        process::program("mkfs.vfat")
+            .args(["-F", "32", "-n", "UEFI"])
+            .arg(&esp),
+    )?;
+    let mut mcopy = process::program("mcopy");
+    process::run(
+        mcopy
+            .arg("-i")
+            .arg(&esp)
+            .arg("-s")
+            .arg(folder.join("esp/EFI"))
+            .arg("::"),
+    )?;
+
+    copy_into(&disk, &esp, ESP_LBA)?;
+    copy_into(&disk, &root, ROOT_LBA)?;
+    for file in [&esp, &root] {
+        std::fs::remove_file(file)?;
+    }
+    Ok(())
+}
+
+fn make_sparse(file: &Path, sectors: u64) -> Result<()> {
+    let made = File::create(file).and_then(|made| made.set_len(sectors * SECTOR_BYTES));
+    made.with_context(|| format!("cannot make {}", file.display()))
+}
+
+/// Copies a partition's content to its place, leaving holes where it has zeros.
+fn copy_into(disk: &Path, partition: &Path, lba: u64) -> Result<()> {
+    let mut dd = process::program("dd");
+    dd.arg(format!("if={}", partition.display()))
+        .arg(format!("of={}", disk.display()));
+    dd.args(["bs=1M", "conv=notrunc,sparse", "status=none"]);
+    process::run(dd.arg(format!("seek={}", lba / MIB_SECTORS)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_layout_is_that_of_ubuntu_and_starts_at_whole_mebibytes() {
+        assert_eq!(ESP_LBA % MIB_SECTORS + ROOT_LBA % MIB_SECTORS, 0);
+        assert_eq!(LAST_USABLE_LBA, 4_194_270);
+        assert_eq!((LAST_USABLE_LBA + 1 - ROOT_LBA) % 8, 7);
+        assert_eq!(root_blocks(), 495_867);
+    }
+}
