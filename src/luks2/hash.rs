@@ -1,0 +1,106 @@
+//! The hash functions that LUKS2 names: for header checksums, PBKDF2 and the anti-forensic split.
+//!
+//! What this program writes uses SHA-256 throughout; the others occur in headers that cryptsetup made on
+//! request. A name that is not listed is not an error here: the caller knows what it was for.
+
+use std::num::NonZeroU32;
+
+use aws_lc_rs::{digest, pbkdf2};
+
+/// A hash function, by the name that LUKS2 gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hash {
+    /// `sha1`
+    Sha1,
+    /// `sha256`
+    Sha256,
+    /// `sha384`
+    Sha384,
+    /// `sha512`
+    Sha512,
+}
+
+impl Hash {
+    /// The hash function of that name, if it is one of the four.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "sha1" => Some(Self::Sha1),
+            "sha256" => Some(Self::Sha256),
+            "sha384" => Some(Self::Sha384),
+            "sha512" => Some(Self::Sha512),
+            _ => None,
+        }
+    }
+
+    /// Length of a hash in bytes.
+    pub(crate) const fn len_bytes(self) -> usize {
+        match self {
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+            Self::Sha384 => 48,
+            Self::Sha512 => 64,
+        }
+    }
+
+    /// The hash of `parts`, one after the other.
+    pub(crate) fn of(self, parts: &[&[u8]]) -> digest::Digest {
+        let mut context = digest::Context::new(match self {
+            Self::Sha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
+            Self::Sha256 => &digest::SHA256,
+            Self::Sha384 => &digest::SHA384,
+            Self::Sha512 => &digest::SHA512,
+        });
+        for part in parts {
+            context.update(part);
+        }
+        context.finish()
+    }
+
+    /// PBKDF2 with HMAC of this hash (RFC 8018, section 5.2); `output` is filled whole.
+    pub(crate) fn pbkdf2(
+        self,
+        password: &[u8],
+        salt: &[u8],
+        iterations: NonZeroU32,
+        output: &mut [u8],
+    ) {
+        let algorithm = match self {
+            Self::Sha1 => pbkdf2::PBKDF2_HMAC_SHA1,
+            Self::Sha256 => pbkdf2::PBKDF2_HMAC_SHA256,
+            Self::Sha384 => pbkdf2::PBKDF2_HMAC_SHA384,
+            Self::Sha512 => pbkdf2::PBKDF2_HMAC_SHA512,
+        };
+        pbkdf2::derive(algorithm, iterations, salt, password, output);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::luks2::vectors::{primitives, unhex};
+
+    #[test]
+    fn the_derived_keys_of_the_vectors_come_out() {
+        for vector in primitives()["pbkdf2"].as_array().unwrap() {
+            let hash = Hash::from_name(vector["hash"].as_str().unwrap()).unwrap();
+            let iterations = u32::try_from(vector["iterations"].as_u64().unwrap()).unwrap();
+            let mut output = vec![0; vector["out"].as_str().unwrap().len() / 2];
+            hash.pbkdf2(
+                &unhex(&vector["password"]),
+                &unhex(&vector["salt"]),
+                NonZeroU32::new(iterations).unwrap(),
+                &mut output,
+            );
+            assert_eq!(vector["out"], hex::encode(output), "{}", vector["name"]);
+        }
+    }
+
+    #[test]
+    fn every_hash_has_the_length_that_it_says() {
+        for name in ["sha1", "sha256", "sha384", "sha512"] {
+            let hash = Hash::from_name(name).unwrap();
+            assert_eq!(hash.of(&[b"a", b"b"]).as_ref().len(), hash.len_bytes());
+        }
+        assert_eq!(Hash::from_name("whirlpool"), None);
+    }
+}
