@@ -21,7 +21,11 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    packages::install(packages::BUILD.iter().chain(guest::packages()?))?;
+    let mut needed: Vec<_> = packages::BUILD.iter().chain(packages::DEMO).collect();
+    if arguments.image.is_none() {
+        needed.extend(guest::packages()?);
+    }
+    packages::install(needed)?;
 
     heading("Build the programs");
     process::run(&mut process::cargo(&[
@@ -80,11 +84,12 @@ fn heading(text: &str) {
     println!("\n==> {text}");
 }
 
-/// Shows the LUKS2 container of `disk`, whose partition table `sgdisk` printed as `table`, and that its
-/// clear key opens it: what makes this image one of a pool, not yet bound to a guest.
+/// Shows the LUKS2 container of `disk`, whose partition table `sgdisk` printed as `table`, and that the
+/// key in its token opens it: this image is one of a pool, not yet bound to a guest.
 fn show_container(disk: &Path, table: &str, folder: &Path) -> Result<()> {
     const HEADER_MIB: u64 = 16;
 
+    // cryptsetup gets a copy of the header: it takes no offset, and mends what it reads.
     let offset_bytes = container_offset_bytes(disk, table)?;
     let header = folder.join("header.luks");
     let mut dd = process::program("dd");
@@ -100,7 +105,41 @@ fn show_container(disk: &Path, table: &str, folder: &Path) -> Result<()> {
         command.arg("--disable-locks").args(arguments).arg(&header);
         command
     };
-    process::run(&mut cryptsetup(&["luksDump"]))
+    let dump = process::output(&mut cryptsetup(&["luksDump"]))?;
+    dump.lines()
+        .filter(|line| is_worth_showing(line))
+        .for_each(|line| println!("{line}"));
+
+    let token = process::output(&mut cryptsetup(&["token", "export", "--token-id=0"]))?;
+    println!("{}", token.trim());
+    let key = token.rsplit('"').nth(1).context("the token holds no key")?;
+    let file = folder.join("key");
+    fs::write(&file, key)?;
+    let decoded = Command::new("base64").arg("--decode").arg(&file).output()?;
+    fs::write(&file, decoded.stdout)?;
+    let mut open = cryptsetup(&["open", "--verbose", "--test-passphrase", "--key-slot=0"]);
+    let opened = process::run(open.arg("--key-file").arg(&file));
+    fs::remove_file(&file)?;
+    opened
+}
+
+/// Leaves out of what `cryptsetup luksDump` wrote the bytes of salts and digests, and what is the same
+/// in every container.
+fn is_worth_showing(line: &str) -> bool {
+    let start = line.trim_start();
+    let is_hex = |word: &str| word.len() == 2 && u8::from_str_radix(word, 16).is_ok();
+    let is_bytes = start.split_whitespace().all(is_hex); // an empty line too
+    let names = [
+        "Salt:",
+        "Digest:",
+        "AF ",
+        "Area ",
+        "Subsystem:",
+        "Flags:",
+        "Priority:",
+        "Epoch:",
+    ];
+    !is_bytes && !names.iter().any(|name| start.starts_with(name))
 }
 
 /// Where the partition that starts with a LUKS header starts.
@@ -139,17 +178,36 @@ fn partition_offsets_bytes(table: &str) -> Vec<u64> {
 fn described(file: &Path) -> Result<String> {
     let found = fs::metadata(file).with_context(|| format!("cannot open {}", file.display()))?;
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    let (length, space) = (mib(found.len()), mib(found.blocks() * 512));
     Ok(format!(
-        "{}: {} MiB, of which {} MiB take space",
-        file.display(),
-        mib(found.len()),
-        mib(found.blocks() * 512)
+        "{}: {length} MiB, of which {space} MiB take space",
+        file.display()
     ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn salts_and_digests_are_left_out() {
+        for line in [
+            "\tSalt:       54 59 bc",
+            "\t            08 2d fc 03 ",
+            "",
+            "\tAF hash:    sha256",
+        ] {
+            assert!(!is_worth_showing(line), "{line}");
+        }
+        for line in [
+            "Keyslots:",
+            "  0: luks2",
+            "\tsector: 512 [bytes]",
+            "\tKey:        512 bits",
+        ] {
+            assert!(is_worth_showing(line), "{line}");
+        }
+    }
 
     #[test]
     fn partitions_are_read_from_what_sgdisk_prints() {

@@ -67,14 +67,19 @@ pub const TEST: &[Package] = &[
     package("zstd", &["zstd"]),
 ];
 
-/// What builds and shows the guest of the demo.
+/// What shows the result of the demo.
 pub const DEMO: &[Package] = &[
     package("cryptsetup-bin", &["cryptsetup"]),
+    package("gdisk", &["sgdisk"]),
+];
+
+/// What builds the demo's guest.
+pub const GUEST: &[Package] = &[
     package("dosfstools", &["mkfs.vfat"]),
     package("e2fsprogs", &["mke2fs"]),
     package("gdisk", &["sgdisk"]),
     package("mmdebstrap", &["mmdebstrap"]),
-    package("mtools", &["mcopy", "mmd"]),
+    package("mtools", &["mcopy"]),
     package("python3", &["python3"]),
     package("uidmap", &["newgidmap", "newuidmap"]),
     package("util-linux", &["unshare"]),

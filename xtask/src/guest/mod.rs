@@ -58,7 +58,7 @@ const ROOT_SCRIPT: &str = include_str!("root.sh");
 
 /// The Debian packages that this machine needs to build the guest.
 pub fn packages() -> Result<Vec<&'static packages::Package>> {
-    let mut needed: Vec<_> = packages::DEMO.iter().collect();
+    let mut needed: Vec<_> = packages::GUEST.iter().collect();
     if sources::for_suite(Path::new("/"), SUITE)?.is_none() {
         needed.push(&packages::DEBIAN_KEYS);
     }
