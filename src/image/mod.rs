@@ -1,1 +1,28 @@
-//! To be built.
+//! A disk in a file: how it is opened, in which form it lies there, and how an output file appears.
+//!
+//! Two forms are read and written: *raw*, the disk's bytes and nothing else, and *fixed VHD*, the same with a
+//! footer of 512 bytes behind. Everything else is named and refused, with the command that converts it
+//! ([`OtherFormat`]). [`Source`] opens a regular file and locks it; [`detect`] tells the form. [`Output`] has
+//! no name until it is complete: it is published whole or not at all.
+//!
+//! Raw or VHD can hang on where the partition table says that the disk ends, so [`detect`] takes that as an
+//! argument and this room knows no partition table.
+
+mod detect;
+mod error;
+mod other_format;
+mod output;
+mod publish;
+mod source;
+mod vhd;
+
+pub use detect::{Detected, DiskFormat, detect};
+pub use error::{Error, FileKind, Warning};
+pub use other_format::OtherFormat;
+pub use output::{Output, Replace, Temporary, free_bytes};
+pub use publish::PublishStep;
+pub use source::{FileIdentity, Lock, Source};
+pub use vhd::{FOOTER_BYTES, Footer, Geometry, vhd_time};
+
+/// A result of this room.
+pub type Result<T> = std::result::Result<T, Error>;

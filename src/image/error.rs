@@ -1,0 +1,199 @@
+//! Why a file cannot be read as a disk, or an output not be made.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::other_format::{OtherFormat, quoted};
+use crate::storage;
+
+/// What a path can name instead of a regular file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// A directory.
+    Directory,
+    /// A disk or a part of one.
+    BlockDevice,
+    /// A terminal, `/dev/null` and the like.
+    CharacterDevice,
+    /// A named pipe.
+    Fifo,
+    /// A socket.
+    Socket,
+}
+
+impl fmt::Display for FileKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Directory => "a directory",
+            Self::BlockDevice => "a block device",
+            Self::CharacterDevice => "a character device",
+            Self::Fifo => "a named pipe",
+            Self::Socket => "a socket",
+        })
+    }
+}
+
+/// Something that a user should know and that does not stop the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Warning {
+    /// Azure takes whole mebibytes only.
+    #[error("the VHD's disk of {disk_bytes} bytes is no multiple of 1 MiB, which Azure refuses")]
+    NotWholeMebibytes {
+        /// Length of the disk.
+        disk_bytes: u64,
+    },
+    /// For this creator qemu takes the geometry for the size.
+    #[error(
+        "qemu reads the VHD as {geometry_bytes} bytes of its {disk_bytes}, because of its creator \
+         and geometry"
+    )]
+    OtherSizeForQemu {
+        /// Length of the disk.
+        disk_bytes: u64,
+        /// Cylinders x heads x sectors x 512.
+        geometry_bytes: u64,
+    },
+}
+
+/// Why a file is no disk to us, or an output cannot be made or published.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file could not be read or written.
+    #[error(transparent)]
+    Storage(#[from] storage::Error),
+    /// The file could not be opened.
+    #[error("cannot open the file")]
+    Open(#[source] io::Error),
+    /// The path names something else than a regular file.
+    #[error("it is {kind}; only image files are read so far")]
+    NotAFile {
+        /// What it is.
+        kind: FileKind,
+    },
+    /// Somebody else works with the file.
+    #[error("the file is locked: another program works with it")]
+    Locked,
+    /// There is not a single byte.
+    #[error("the file is empty")]
+    Empty,
+    /// Neither a disk nor anything else that we could name.
+    #[error(
+        "the file is not a disk image: no partition table and no known format in {len_bytes} bytes"
+    )]
+    NotAnImage {
+        /// Length of the file.
+        len_bytes: u64,
+    },
+    /// A file system or volume on its own.
+    #[error("the file holds {content} alone, not a disk with partitions")]
+    NotADisk {
+        /// What it holds.
+        content: &'static str,
+    },
+    /// A format that must be converted first.
+    #[error("the file is {format}, which is not read directly")]
+    OtherFormat {
+        /// Which one.
+        format: OtherFormat,
+    },
+    /// The footer's checksum does not match.
+    #[error("the VHD footer's checksum {stored:#010x} should be {computed:#010x}")]
+    VhdChecksum {
+        /// As stored, at offset 64 of the footer.
+        stored: u32,
+        /// One's complement of the sum of the footer's bytes.
+        computed: u32,
+    },
+    /// A type other than fixed, dynamic and differencing.
+    #[error("the VHD footer's disk type {kind} is not 2 (fixed)")]
+    VhdType {
+        /// As stored, at offset 60 of the footer.
+        kind: u32,
+    },
+    /// The footer describes a disk that does not fill the file: truncated, or something was put in between.
+    #[error("the VHD footer says {stated_bytes} bytes of disk, before it lie {disk_bytes}")]
+    VhdSize {
+        /// Current size, at offset 48 of the footer.
+        stated_bytes: u64,
+        /// Length of the file less the footer.
+        disk_bytes: u64,
+    },
+    /// The path has no last part that could name a file.
+    #[error("the output's path names no file")]
+    NoName,
+    /// The output's directory is not there.
+    #[error("the output's directory {} does not exist", directory.display())]
+    NoDirectory {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// What should be the output's directory is something else.
+    #[error("{} is not a directory", directory.display())]
+    NotADirectory {
+        /// The path.
+        directory: PathBuf,
+    },
+    /// No file can be made in the output's directory.
+    #[error("cannot make a file in the directory {}", directory.display())]
+    CannotCreate {
+        /// The directory.
+        directory: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The output's name could not be looked up.
+    #[error("cannot look up the output's name")]
+    Target(#[source] io::Error),
+    /// The output is there and was not to be replaced.
+    #[error("the output exists already")]
+    Exists,
+    /// The output is there, and is nothing that may be replaced.
+    #[error("the output is {kind}, which is not replaced")]
+    TargetNotAFile {
+        /// What it is.
+        kind: FileKind,
+    },
+    /// A symbolic link that leads nowhere: which file to replace is not known.
+    #[error("the output is a symbolic link that leads to no file")]
+    DanglingLink,
+    /// Output and source are one file, perhaps by a link.
+    #[error("the output is the source itself")]
+    OutputIsSource,
+    /// Mode or owner of the output could not be set.
+    #[error("cannot set the output's mode or owner")]
+    Attributes(#[source] io::Error),
+    /// The complete file could not be given its name; it is gone.
+    #[error("cannot give the finished output its name")]
+    Publish(#[source] io::Error),
+    /// The publishing was called off; the file is gone.
+    #[error("stopped before the output got its name")]
+    Stopped,
+    /// The file has its name, but the directory could not be flushed.
+    #[error("the output is complete, but its directory could not be flushed")]
+    SyncDirectory(#[source] io::Error),
+    /// The room in a directory could not be learnt.
+    #[error("cannot learn how much room there is in {}", directory.display())]
+    Space {
+        /// The directory.
+        directory: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// The command that is a way out, where there is one; `path` is the file that the error is about.
+    pub fn hint(&self, path: &Path) -> Option<String> {
+        match self {
+            Self::OtherFormat { format } => Some(format.conversion(path)),
+            Self::NotAFile {
+                kind: FileKind::BlockDevice,
+            } => Some(format!(
+                "dd if={} of=disk.raw bs=4M conv=sparse",
+                quoted(path)
+            )),
+            _ => None,
+        }
+    }
+}

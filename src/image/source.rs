@@ -1,0 +1,145 @@
+//! Opening an image file: a regular file, locked, known by its place on the file system.
+
+use std::fs::{File, FileType, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, OFlags};
+use rustix::io::Errno;
+
+use super::{Error, FileKind, Result};
+use crate::storage::FileStorage;
+
+/// How a source is locked: with `flock`, which other programs may or may not heed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lock {
+    /// Others may read as well.
+    Shared,
+    /// Nobody else: the file will be replaced.
+    Exclusive,
+}
+
+/// Which file it is, whatever its names: device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileIdentity {
+    device: u64,
+    inode: u64,
+}
+
+impl FileIdentity {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        }
+    }
+
+    /// The file that a path leads to, through symbolic links; `None` where there is none.
+    pub fn at(path: &Path) -> io::Result<Option<Self>> {
+        match path.metadata() {
+            Ok(metadata) => Ok(Some(Self::of(&metadata))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// An image file, open for reading and locked as long as this lives.
+#[derive(Debug)]
+pub struct Source {
+    storage: FileStorage,
+    identity: FileIdentity,
+    mode: u32,
+    owner: (u32, u32),
+}
+
+impl Source {
+    /// Opens a regular file, through symbolic links, and locks it without waiting.
+    ///
+    /// Where the file system has no such locks, the file is opened without one.
+    pub fn open(path: &Path, lock: Lock) -> Result<Self> {
+        // Looked at before it is opened, since opening a pipe waits and a socket fails; and afterwards,
+        // since it may have been exchanged.
+        refuse_other_kinds(path.metadata().map_err(Error::Open)?.file_type())?;
+        // Should it be a pipe by now, this keeps the opening from waiting for a writer.
+        let flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(flags.bits().cast_signed())
+            .open(path)
+            .map_err(Error::Open)?;
+        let metadata = file.metadata().map_err(Error::Open)?;
+        refuse_other_kinds(metadata.file_type())?;
+        take_lock(&file, lock)?;
+        Ok(Self {
+            storage: FileStorage::new(file)?,
+            identity: FileIdentity::of(&metadata),
+            mode: metadata.mode() & 0o7777,
+            owner: (metadata.uid(), metadata.gid()),
+        })
+    }
+
+    /// The file's bytes.
+    pub fn storage(&self) -> &FileStorage {
+        &self.storage
+    }
+
+    /// Which file it is.
+    pub fn identity(&self) -> FileIdentity {
+        self.identity
+    }
+
+    /// Permission bits, 0o7777 at most.
+    pub fn mode(&self) -> u32 {
+        self.mode
+    }
+
+    /// User and group that own the file.
+    pub fn owner(&self) -> (u32, u32) {
+        self.owner
+    }
+
+    /// Fails where `output` is this file, be it by another name or through a link.
+    pub fn refuse_as_output(&self, output: &Path) -> Result<()> {
+        match FileIdentity::at(output) {
+            Ok(Some(identity)) if identity == self.identity => Err(Error::OutputIsSource),
+            // A path that cannot be looked up is reported when the output is made.
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What a file is, if it is no regular one.
+pub(super) fn other_kind(kind: FileType) -> Option<FileKind> {
+    Some(if kind.is_dir() {
+        FileKind::Directory
+    } else if kind.is_block_device() {
+        FileKind::BlockDevice
+    } else if kind.is_char_device() {
+        FileKind::CharacterDevice
+    } else if kind.is_fifo() {
+        FileKind::Fifo
+    } else if kind.is_socket() {
+        FileKind::Socket
+    } else {
+        return None;
+    })
+}
+
+fn refuse_other_kinds(kind: FileType) -> Result<()> {
+    other_kind(kind).map_or(Ok(()), |kind| Err(Error::NotAFile { kind }))
+}
+
+fn take_lock(file: &File, lock: Lock) -> Result<()> {
+    let operation = match lock {
+        Lock::Shared => FlockOperation::NonBlockingLockShared,
+        Lock::Exclusive => FlockOperation::NonBlockingLockExclusive,
+    };
+    match rustix::fs::flock(file, operation) {
+        Err(Errno::WOULDBLOCK) => Err(Error::Locked),
+        // NFS asks for a file open for writing (EBADF) or a lock daemon (ENOLCK); some file systems know no
+        // locks at all. A lock is a courtesy between programs: without it the work can be done.
+        _ => Ok(()),
+    }
+}
