@@ -62,6 +62,7 @@ pub const TEST: &[Package] = &[
     ),
     package("qemu-utils", &["qemu-img", "qemu-io"]),
     package("strace", &["strace"]),
+    package("unzip", &["unzip"]),
     package("util-linux", &["blkid", "prlimit", "setpriv", "unshare"]),
     package("xz-utils", &["xz"]),
     package("zstd", &["zstd"]),
