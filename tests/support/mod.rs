@@ -3,6 +3,20 @@
 //! Each folder of tests takes this in by `#[path = "../support/mod.rs"] mod support;`.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(
+    clippy::format_push_string,
+    reason = "scripts for other programs, line by line"
+)]
+
+pub mod container;
+pub mod disk;
+pub mod ext4;
+pub mod files;
+pub mod image;
+pub mod judge;
+pub mod root;
+pub mod workshop;
+pub mod xts;
 
 use std::env;
 use std::ffi::OsString;
