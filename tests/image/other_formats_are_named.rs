@@ -146,13 +146,17 @@ fn the_way_out_of_a_differencing_vhd_is_in_hyper_v() {
 
 #[test]
 fn file_systems_and_volumes_without_partitions() {
-    if !support::programs(&["mkfs.ext4"]) {
+    if !support::programs(&["mke2fs"]) {
         return;
     }
     let folder = support::scratch();
     let file = folder.path().join("file");
     fs::write(&file, vec![0; 1 << 20]).unwrap();
-    support::run(support::command("mkfs.ext4").arg("-q").arg(&file));
+    support::run(
+        support::command("mke2fs")
+            .args(["-q", "-t", "ext4"])
+            .arg(&file),
+    );
     assert_eq!(
         detected(&file).unwrap_err().to_string(),
         "the file holds an ext2, ext3 or ext4 file system alone, not a disk with partitions"

@@ -48,6 +48,7 @@ pub const TEST: &[Package] = &[
     ),
     package("fdisk", &["fdisk", "sfdisk"]),
     package("gdisk", &["sgdisk"]),
+    package("gzip", &["gzip"]),
     package(
         "mtools",
         &[
@@ -62,6 +63,7 @@ pub const TEST: &[Package] = &[
     ),
     package("qemu-utils", &["qemu-img", "qemu-io"]),
     package("strace", &["strace"]),
+    package("tar", &["tar"]),
     package("unzip", &["unzip"]),
     package("util-linux", &["blkid", "prlimit", "setpriv", "unshare"]),
     package("xz-utils", &["xz"]),
