@@ -197,14 +197,16 @@ impl BinaryHeader {
         header.place(position);
         header.salt = *salt;
         let offset_bytes = header.offset_bytes.get();
-        let mut json_area = text.as_bytes().to_vec();
-        json_area.resize(self.json_area_bytes().max(text.len()), 0);
+        let mut json_area = vec![0; header.json_area_bytes()];
+        let space = json_area.get_mut(..text.len());
+        let space = space.ok_or(Error::TextUnterminated {
+            area_bytes: header.json_area_bytes(),
+        })?;
+        space.copy_from_slice(text.as_bytes());
         header.checksum = header
             .checksum_over(&json_area)
             .ok_or(Error::ChecksumAlgorithm { offset_bytes })?;
-        let mut copy = header.as_bytes().to_vec();
-        copy.append(&mut json_area);
-        Ok(copy)
+        Ok([header.as_bytes(), &json_area].concat())
     }
 
     /// Length of the JSON area.

@@ -83,11 +83,10 @@ impl NewContainer {
         }
         head.append(&mut keyslots_area);
         for material in materials {
-            let area = head
-                .get_mut(index(material.offset_bytes)..)
-                .unwrap_or_default();
-            for (byte, new) in area.iter_mut().zip(&material.bytes) {
-                *byte = *new;
+            let area = head.get_mut(index(material.offset_bytes)..);
+            let area = area.and_then(|area| area.get_mut(..material.bytes.len()));
+            if let Some(area) = area {
+                area.copy_from_slice(&material.bytes);
             }
         }
         Ok(head)

@@ -90,6 +90,12 @@ pub enum Error {
         /// Where.
         offset_bytes: u64,
     },
+    /// The container ends within a header copy.
+    #[error("the container ends within the header at offset {offset_bytes:#x}")]
+    Truncated {
+        /// Where the copy begins.
+        offset_bytes: u64,
+    },
     /// The version is not 2.
     #[error("the header at offset {offset_bytes:#x} has version {version}, not 2")]
     Version {
@@ -355,7 +361,7 @@ pub enum Error {
         token: u32,
     },
     /// The keyslot, or all of them, did not open.
-    #[error("the key opens {}", match .keyslot { Some(number) => format!("not keyslot {number}"), None => "no keyslot".to_owned() })]
+    #[error("the key {}", match .keyslot { Some(number) => format!("does not open keyslot {number}"), None => "opens no keyslot".to_owned() })]
     WrongKey {
         /// The keyslot that was tried, where one was named.
         keyslot: Option<u32>,
@@ -417,4 +423,43 @@ pub enum Error {
     /// A volume key that is not that of the container.
     #[error("the volume key is not that of the container")]
     VolumeKey,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::luks2::VolumeKey;
+    use crate::secret::{Entropy, EntropyError, SecretBytes};
+
+    struct Nothing;
+
+    impl Entropy for Nothing {
+        fn fill(&mut self, _: &mut [u8]) -> Result<(), EntropyError> {
+            Err(EntropyError)
+        }
+    }
+
+    #[test]
+    fn what_keys_are_refused_for_is_said() {
+        let of_bytes = |bytes: Vec<u8>| {
+            VolumeKey::from_bytes(SecretBytes::new(bytes))
+                .err()
+                .unwrap()
+        };
+        assert_eq!(
+            of_bytes(vec![0; 32]).to_string(),
+            "the key has 32 bytes, AES-256 in XTS mode takes 64"
+        );
+        assert_eq!(
+            of_bytes(vec![0; 64]).to_string(),
+            "both halves of the key are equal, which XTS does not allow"
+        );
+        let error = VolumeKey::generate(&mut Nothing).err().unwrap();
+        assert_eq!(error.to_string(), "no random bytes for the LUKS2 container");
+        // No input reaches this one: the library fails where it is out of memory.
+        assert_eq!(
+            Error::Cipher.to_string(),
+            "the AES-XTS implementation failed"
+        );
+    }
 }

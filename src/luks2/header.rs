@@ -295,13 +295,18 @@ impl RawCopy {
         position: Position,
         offset_bytes: u64,
     ) -> Result<Result<Self, Refusal>, Error> {
+        let within =
+            |bytes: &mut [u8], offset_bytes| match container.read_exact_at(bytes, offset_bytes) {
+                Ok(()) => Ok(true),
+                Err(storage::Error::BeyondEnd { .. }) => Ok(false),
+                Err(error) => Err(error),
+            };
         let mut binary = BinaryHeader::zeroed();
-        match container.read_exact_at(binary.bytes_mut(), offset_bytes) {
-            Ok(()) => {}
-            Err(error @ storage::Error::BeyondEnd { .. }) => {
-                return Ok(Err(Error::from(error).into()));
-            }
-            Err(error) => return Err(error.into()),
+        if !within(binary.bytes_mut(), offset_bytes)? {
+            return Ok(Err(Refusal::Invalid(Error::Magic {
+                position,
+                offset_bytes,
+            })));
         }
         if let Err(refusal) = binary.check(position, offset_bytes) {
             return Ok(Err(refusal));
@@ -309,12 +314,8 @@ impl RawCopy {
         // The size is one of those that LUKS2 has, at most 4 MiB.
         let mut json_area = vec![0; binary.json_area_bytes()];
         let json_offset_bytes = offset_bytes.saturating_add(BINARY_HEADER_BYTES as u64);
-        match container.read_exact_at(&mut json_area, json_offset_bytes) {
-            Ok(()) => {}
-            Err(error @ storage::Error::BeyondEnd { .. }) => {
-                return Ok(Err(Error::from(error).into()));
-            }
-            Err(error) => return Err(error.into()),
+        if !within(&mut json_area, json_offset_bytes)? {
+            return Ok(Err(Refusal::Invalid(Error::Truncated { offset_bytes })));
         }
         let checked = valid(binary.has_checksum_of(&json_area), || Error::Checksum {
             offset_bytes,
@@ -337,7 +338,8 @@ fn find_secondary(
         let found = RawCopy::read(container, Position::Secondary, *offset_bytes)?;
         match found {
             Err(Refusal::Invalid(error)) => {
-                if refusal.as_ref().is_none_or(is_absence) {
+                let tells_more = refusal.as_ref().is_some_and(is_absence) && !is_absence(&error);
+                if refusal.is_none() || tells_more {
                     refusal = Some(error);
                 }
             }
@@ -349,7 +351,7 @@ fn find_secondary(
 
 /// True where there is no trace of a copy.
 fn is_absence(error: &Error) -> bool {
-    matches!(error, Error::Magic { .. } | Error::Storage(_))
+    matches!(error, Error::Magic { .. })
 }
 
 /// The error for a container without a copy that anybody would take.

@@ -79,15 +79,72 @@ impl ClearKeyToken {
             return Ok(None);
         }
         let object = Object::outermost(&token.json)?;
-        let key = STANDARD
-            .decode(object.string(Self::KEY)?)
-            .map_err(|_| Error::Value {
-                path: format!("tokens.{}.{}", token.number, Self::KEY),
-                expected: "base64 text",
-            })?;
+        let path = || format!("tokens.{}.{}", token.number, Self::KEY);
+        if object.text(Self::KEY).is_none() {
+            return Err(Error::Missing { path: path() });
+        }
+        let text = object.string(Self::KEY).ok();
+        let key = text.and_then(|text| STANDARD.decode(text).ok());
+        let key = key.ok_or_else(|| Error::Value {
+            path: path(),
+            expected: "base64 text",
+        })?;
         Ok(Some(Self {
             keyslots: token.keyslots.clone(),
             key: SecretBytes::new(key),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(json: &str) -> Token {
+        Token {
+            number: 3,
+            kind: ClearKeyToken::TYPE.to_owned(),
+            keyslots: vec![0],
+            json: json.to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_token_has_the_text_of_the_specification_and_is_read_again() {
+        let key = SecretBytes::new((0x10..0x20).collect());
+        let json = ClearKeyToken {
+            keyslots: vec![0],
+            key: key.clone(),
+        }
+        .to_json();
+        assert_eq!(
+            json,
+            r#"{"keyslots":["0"],"type":"ubuntu-fde-cloudimg-key","ubuntu_fde_cloudimg_key":"EBESExQVFhcYGRobHB0eHw=="}"#
+        );
+        let read = ClearKeyToken::parse(&token(&json)).unwrap().unwrap();
+        assert!(read.key == key && read.keyslots == [0]);
+    }
+
+    #[test]
+    fn a_token_without_a_key_is_an_error_not_an_absence() {
+        let message = |json| {
+            ClearKeyToken::parse(&token(json))
+                .err()
+                .unwrap()
+                .to_string()
+        };
+        assert_eq!(message("{}"), "tokens.3.ubuntu_fde_cloudimg_key is missing");
+        for json in [
+            r#"{"ubuntu_fde_cloudimg_key":"EBES "}"#,
+            r#"{"ubuntu_fde_cloudimg_key":1}"#,
+        ] {
+            assert_eq!(
+                message(json),
+                "tokens.3.ubuntu_fde_cloudimg_key must be base64 text"
+            );
+        }
+        let mut other = token("{}");
+        other.kind = "other".to_owned();
+        assert!(ClearKeyToken::parse(&other).unwrap().is_none());
     }
 }

@@ -10,7 +10,8 @@ use encrypt_cloud_image::luks2::{
 };
 use encrypt_cloud_image::secret::{Entropy, EntropyError, SecretBytes, SystemEntropy};
 
-use crate::support::command;
+use crate::support::{command, data};
+use serde_json::Value;
 
 pub const LABEL: &str = "cloudimg-rootfs-enc";
 pub const UUID: &str = "00112233-4455-4677-8899-aabbccddeeff";
@@ -104,4 +105,50 @@ pub fn stream(label: &str, len_bytes: usize) -> Vec<u8> {
 pub fn sha256(bytes: &[u8]) -> Vec<u8> {
     use sha2::Digest;
     sha2::Sha256::digest(bytes).to_vec()
+}
+
+/// The text of the container in the vectors.
+pub fn base_text() -> String {
+    let vector = fs::read(data("luks2/container.json")).unwrap();
+    let vector: Value = serde_json::from_slice(&vector).unwrap();
+    vector["json_text"].as_str().unwrap().to_owned()
+}
+
+/// One copy with a correct checksum, written without any code of ours; `edit` changes the binary header.
+pub fn copy(
+    secondary: bool,
+    header_bytes: usize,
+    text: &[u8],
+    edit: &dyn Fn(&mut [u8]),
+) -> Vec<u8> {
+    let mut copy = vec![0; header_bytes];
+    let put = |copy: &mut Vec<u8>, at: usize, bytes: &[u8]| {
+        copy[at..at + bytes.len()].copy_from_slice(bytes);
+    };
+    let size = (header_bytes as u64).to_be_bytes();
+    let magic: &[u8] = if secondary {
+        b"SKUL\xba\xbe\0\x02"
+    } else {
+        b"LUKS\xba\xbe\0\x02"
+    };
+    put(&mut copy, 0, magic);
+    put(&mut copy, 8, &size);
+    put(&mut copy, 16, &3_u64.to_be_bytes());
+    put(&mut copy, 24, b"label");
+    put(&mut copy, 72, b"sha256");
+    put(&mut copy, 104, &[u8::from(secondary) + 1; 64]);
+    put(&mut copy, 168, b"00112233-4455-4677-8899-aabbccddeeff");
+    if secondary {
+        put(&mut copy, 256, &size);
+    }
+    edit(&mut copy[..4096]);
+    put(&mut copy, 4096, text);
+    let checksum = if copy[72..78] == *b"sha512" {
+        use sha2::Digest;
+        sha2::Sha512::digest(&copy).to_vec()
+    } else {
+        sha256(&copy)
+    };
+    put(&mut copy, 448, &checksum);
+    copy
 }
