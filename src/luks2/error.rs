@@ -281,6 +281,14 @@ pub enum Error {
         /// The highest that is allowed.
         last: u32,
     },
+    /// More members than LUKS2 has of a kind.
+    #[error("{path} has more than {limit} members")]
+    Count {
+        /// The object.
+        path: String,
+        /// The most that is taken.
+        limit: usize,
+    },
     /// Stripes other than 4000: cryptsetup ignores the number, so it cannot be trusted.
     #[error("keyslot {keyslot} claims {stripes} anti-forensic stripes, LUKS2 uses 4000")]
     Stripes {

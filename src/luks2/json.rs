@@ -132,6 +132,11 @@ impl Object {
         Ok(Self { path, members })
     }
 
+    /// The path of the object itself; empty for the outermost.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// The path of a member.
     pub(crate) fn path_of(&self, name: &str) -> String {
         if self.path.is_empty() {

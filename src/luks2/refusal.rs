@@ -72,9 +72,15 @@ impl Object {
         })
     }
 
-    /// The members as numbered objects. A number that is not in its shortest form is refused here: readers
-    /// look such members up in different ways.
+    /// The members as numbered objects, 32 at most: LUKS2 has no more of a kind, and their references to
+    /// each other are looked up one by one. A number that is not in its shortest form is refused here:
+    /// readers look such members up in different ways.
     pub(crate) fn numbered(&self) -> Result<Vec<(u32, Self)>, Refusal> {
+        const LIMIT: usize = 32;
+        supported(self.names().count() <= LIMIT, || Error::Count {
+            path: self.path().to_owned(),
+            limit: LIMIT,
+        })?;
         let mut objects = Vec::new();
         for name in self.names() {
             let error = || Error::Value {
@@ -96,11 +102,12 @@ impl Object {
         kind: &'static str,
         existing: &[u32],
     ) -> Result<Vec<u32>, Refusal> {
+        let names = existing.iter().map(|number| (number.to_string(), *number));
+        let names: Vec<(String, u32)> = names.collect();
         let mut numbers = Vec::new();
         for text in self.strings(name)? {
-            let number = existing.iter().find(|number| number.to_string() == text);
-            match number {
-                Some(number) => numbers.push(*number),
+            match names.iter().find(|(name, _)| *name == text) {
+                Some((_, number)) => numbers.push(*number),
                 None => {
                     return Err(Refusal::Invalid(Error::Reference {
                         path: self.path_of(name),

@@ -1,6 +1,6 @@
 //! Headers with random damage to their text and a correct checksum; the fuzz target's little brother.
 
-use encrypt_cloud_image::luks2::Header;
+use encrypt_cloud_image::luks2::{Error, Header};
 use encrypt_cloud_image::storage::MemoryStorage;
 use proptest::prelude::*;
 
@@ -51,6 +51,75 @@ fn the_header_that_is_damaged_below_is_sound() {
     assert!(exercise(&storage));
     let header = Header::read(&storage).ok().unwrap();
     assert!(header.unlock(None, &unlock_key(), &storage).is_err());
+}
+
+/// A header of 512 KiB, filled with what is slow to look at. A reader whose time grows with the square of the
+/// length needs minutes for some of these.
+#[test]
+fn a_header_full_of_one_thing_is_judged_in_time() {
+    const HEADER: usize = 512 << 10;
+    let room = HEADER - 4096 - 2000;
+    let text = base_text();
+    let filled = |text: &str, before: &str, filling: &dyn Fn(usize) -> String, behind: &str| {
+        let (start, end) = text.split_once(before).unwrap();
+        let mut long = format!("{start}{before}");
+        for index in 11.. {
+            if long.len() + end.len() > room {
+                break;
+            }
+            long.push_str(&filling(index));
+        }
+        format!("{long}{behind}{end}")
+    };
+    let deep = format!("\"x\":{}0", "[".repeat(29));
+    let nested = format!("{{{deep}{},{}", "]".repeat(29), &text[1..]);
+    let member = |index: usize| format!("\"{index}\":{{}},");
+    for (name, text, expected) in [
+        ("members", filled(&text, "{", &member, ""), "taken"),
+        (
+            "tokens",
+            filled(&text, "\"tokens\":{", &member, ""),
+            "tokens has more than 32 members",
+        ),
+        (
+            "segments",
+            filled(&text, "\"segments\":{", &member, ""),
+            "segments has more than 32 members",
+        ),
+        (
+            "references",
+            filled(&text, "\"keyslots\":[\"0\"", &|_| ",\"0\"".to_owned(), ""),
+            "taken",
+        ),
+        (
+            "escapes",
+            filled(&text, "{", &|index| format!("\"{index}\":\"\\u0001\","), ""),
+            "taken",
+        ),
+        (
+            "levels",
+            filled(&nested, &deep, &|_| ",0".to_owned(), ""),
+            "taken",
+        ),
+    ] {
+        assert!(text.len() > room, "{name}: {}", text.len());
+        let copies = [false, true].map(|second| copy(second, HEADER, text.as_bytes(), &|_| {}));
+        let mut bytes = copies.concat();
+        bytes.extend(vec![0; 15 << 20]);
+        let begin = std::time::Instant::now();
+        let verdict = match Header::read(&MemoryStorage::new(bytes)) {
+            Ok(_) => "taken".to_owned(),
+            Err(Error::NoValidCopy { primary, .. }) => primary.to_string(),
+            Err(Error::Refused { source, .. }) => source.to_string(),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(verdict, expected, "{name}");
+        assert!(
+            begin.elapsed().as_secs() < 20,
+            "{name}: {:?}",
+            begin.elapsed()
+        );
+    }
 }
 
 proptest! {

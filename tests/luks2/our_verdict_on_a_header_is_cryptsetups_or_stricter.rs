@@ -278,6 +278,12 @@ fn rename_keyslot(text: &mut Value, to: &str) {
     text["digests"]["0"]["keyslots"] = json!(["0", to]);
 }
 
+fn add_tokens(text: &mut Value, count: usize) {
+    for number in 1..count {
+        text["tokens"][number.to_string()] = json!({"type": "x", "keyslots": []});
+    }
+}
+
 fn second_segment(text: &mut Value, first_size: &str) {
     let mut second = text["segments"]["0"].clone();
     second["offset"] = json!("17825792");
@@ -291,7 +297,7 @@ fn numbers_and_several_of_a_kind() {
     if !programs(&["cryptsetup"]) {
         return;
     }
-    let cases: [(&str, Change, Verdict); 10] = [
+    let cases: [(&str, Change, Verdict); 12] = [
         ("keyslot 31", |text| rename_keyslot(text, "31"), Taken),
         (
             "keyslot 32",
@@ -302,6 +308,12 @@ fn numbers_and_several_of_a_kind() {
             "keyslot 010",
             |text| rename_keyslot(text, "010"),
             Refused("keyslots.010 must be named by a decimal number without leading zeros"),
+        ),
+        ("32 tokens", |text| add_tokens(text, 32), Taken),
+        (
+            "33 tokens",
+            |text| add_tokens(text, 33),
+            Stricter("tokens has more than 32 members"),
         ),
         (
             "no segment",
