@@ -10,6 +10,7 @@
 //! | [`image`] | a disk in a file: raw and fixed VHD, and how an output file appears whole or not at all |
 //! | [`gpt`] | the partition table |
 //! | [`filesystem`] | ext4 through libext2fs, FAT |
+//! | [`efi`] | what firmware keeps and reads: Secure Boot's databases in every form |
 //! | [`luks2`] | the LUKS2 container |
 //! | [`keyobject`] | what carries a sealed key; today the recovery key's text |
 //! | [`provision`] | the use cases |
@@ -28,6 +29,7 @@
 )]
 
 pub mod cli;
+pub mod efi;
 pub mod filesystem;
 pub mod gpt;
 pub mod image;

@@ -1,0 +1,169 @@
+//! Who signs what guests start: Microsoft's certificates by their digest, and any certificate's name.
+//!
+//! A stock shim is signed under Microsoft's UEFI CA of 2011, or of 2023, or twice. The 2011 certificates end
+//! in 2026; firmware looks at no date and goes on to accept what they signed, but new files are signed under
+//! the 2023 ones, and a guest whose db lacks these does not start such a file. Certificates are RFC 5280.
+//!
+//! Nothing here decides what firmware does: a certificate that cannot be read is reported, not refused.
+
+#![cfg_attr(
+    not(test),
+    warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
+
+use std::fmt;
+
+use aws_lc_rs::digest;
+use der::Decode as _;
+use x509_cert::Certificate;
+use x509_cert::name::Name;
+
+/// A certificate that Microsoft publishes for Secure Boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Microsoft {
+    /// "Microsoft Corporation KEK CA 2011": may change db and dbx.
+    KekCa2011,
+    /// "Microsoft Windows Production PCA 2011": starts Windows.
+    WindowsPca2011,
+    /// "Microsoft Corporation UEFI CA 2011": starts shims and option ROMs.
+    UefiCa2011,
+    /// "Microsoft Corporation KEK 2K CA 2023".
+    KekCa2023,
+    /// "Windows UEFI CA 2023".
+    WindowsCa2023,
+    /// "Microsoft UEFI CA 2023": starts shims.
+    UefiCa2023,
+    /// "Microsoft Option ROM UEFI CA 2023": starts option ROMs only.
+    OptionRomCa2023,
+    /// "Windows OEM Devices PK".
+    OemDevicesPk,
+}
+
+/// The certificates by the first 8 bytes of the SHA-256 digest of their DER.
+const MICROSOFT: [(u64, Microsoft); 8] = [
+    (0xa111_7f51_6a32_cefc, Microsoft::KekCa2011),
+    (0xe8e9_5f07_33a5_5e8b, Microsoft::WindowsPca2011),
+    (0x48e9_9b99_1f57_fc52, Microsoft::UefiCa2011),
+    (0x3cd3_f030_9eda_e228, Microsoft::KekCa2023),
+    (0x076f_1fea_90ac_2915, Microsoft::WindowsCa2023),
+    (0xf612_4e34_125b_ee3f, Microsoft::UefiCa2023),
+    (0xe5be_3e64_c6e6_6a28, Microsoft::OptionRomCa2023),
+    (0x2f56_9e8e_daf9_657d, Microsoft::OemDevicesPk),
+];
+
+/// Which of Microsoft's certificates this is.
+pub fn microsoft(certificate: &[u8]) -> Option<Microsoft> {
+    let digest = digest::digest(&digest::SHA256, certificate);
+    let start = u64::from_be_bytes(*digest.as_ref().first_chunk()?);
+    MICROSOFT
+        .iter()
+        .find(|(known, _)| *known == start)
+        .map(|(_, certificate)| *certificate)
+}
+
+/// What to call a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// The common name of its subject, else all of the subject; without control characters.
+    pub subject: String,
+    /// The day on which its validity ends. Firmware does not look at it.
+    pub valid_to: Date,
+}
+
+/// A day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Date {
+    /// Year.
+    pub year: u16,
+    /// Month, from 1.
+    pub month: u8,
+    /// Day, from 1.
+    pub day: u8,
+}
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04}-{:02}-{:02}", self.year, self.month, self.day)
+    }
+}
+
+/// Something is not exactly one certificate in DER.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is not exactly one certificate in DER: {0}")]
+pub struct NoCertificate(der::Error);
+
+/// What to call this certificate.
+pub fn describe(certificate: &[u8]) -> Result<Description, NoCertificate> {
+    let certificate = Certificate::from_der(certificate).map_err(NoCertificate)?;
+    let certificate = certificate.tbs_certificate();
+    let valid_to = certificate.validity().not_after.to_date_time();
+    Ok(Description {
+        subject: display_name(certificate.subject()),
+        valid_to: Date {
+            year: valid_to.year(),
+            month: valid_to.month(),
+            day: valid_to.day(),
+        },
+    })
+}
+
+/// A name that a terminal can show: whoever made the certificate chose its characters.
+fn display_name(name: &Name) -> String {
+    let text = match name.common_name() {
+        Ok(Some(common_name)) => common_name.value().into_owned(),
+        _ => name.to_string(),
+    };
+    let shown = text
+        .chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c });
+    shown.take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certificate(name: &str) -> Vec<u8> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/certificates/");
+        std::fs::read(format!("{folder}{name}.der")).unwrap()
+    }
+
+    #[test]
+    fn microsofts_certificates_are_known_by_their_digest() {
+        assert_eq!(
+            microsoft(&certificate("microsoft-uefi-ca-2011")),
+            Some(Microsoft::UefiCa2011)
+        );
+        assert_eq!(
+            microsoft(&certificate("microsoft-uefi-ca-2023")),
+            Some(Microsoft::UefiCa2023)
+        );
+        assert_eq!(microsoft(&certificate("debian-secure-boot-ca")), None);
+        assert_eq!(microsoft(b""), None);
+    }
+
+    #[test]
+    fn a_certificate_is_called_by_its_common_name() {
+        let described = describe(&certificate("microsoft-uefi-ca-2011")).unwrap();
+        assert_eq!(described.subject, "Microsoft Corporation UEFI CA 2011");
+        assert_eq!(described.valid_to.to_string(), "2026-06-27");
+        let described = describe(&certificate("debian-secure-boot-ca")).unwrap();
+        assert_eq!(described.subject, "Debian Secure Boot CA");
+        let name: Name = "O=SnakeOil,L=Fort Collins".parse().unwrap();
+        assert_eq!(display_name(&name), "O=SnakeOil,L=Fort Collins");
+        let name: Name = "CN=red\\1b[31m".parse().unwrap();
+        assert_eq!(display_name(&name), "red\u{fffd}[31m");
+    }
+
+    #[test]
+    fn bytes_behind_the_certificate_are_noticed() {
+        let mut surplus = certificate("microsoft-uefi-ca-2011");
+        surplus.push(0);
+        let message = describe(&surplus).unwrap_err().to_string();
+        assert!(
+            message.starts_with("is not exactly one certificate in DER: trailing data"),
+            "{message}"
+        );
+        assert!(describe(b"").is_err());
+    }
+}
