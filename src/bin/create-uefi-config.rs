@@ -1,3 +1,7 @@
 //! The program `create-uefi-config`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    encrypt_cloud_image::cli::run_create_uefi_config()
+}

@@ -1,3 +1,7 @@
 //! The program `encrypt-cloud-image`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    encrypt_cloud_image::cli::run_encrypt_cloud_image()
+}

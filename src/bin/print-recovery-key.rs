@@ -1,3 +1,7 @@
 //! The program `print-recovery-key`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    encrypt_cloud_image::cli::run_print_recovery_key()
+}

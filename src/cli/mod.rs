@@ -1,1 +1,74 @@
-//! To be built.
+//! Arguments, progress, messages and exit codes; nothing else.
+//!
+//! Each program of the package is one function here that returns its exit code: 0 done, 1 refused or
+//! failed, 2 wrong usage; a signal ends the program as that signal would. Standard output is for answers,
+//! standard error for the talk. The parsers' definitions are public, so that manual pages and completions
+//! come from them.
+
+mod args;
+mod encrypt;
+mod message;
+mod parse;
+mod plan;
+mod progress;
+mod recovery_key;
+mod signals;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use args::{CreateUefiConfig, EncryptCloudImage, PrintRecoveryKey, Subcommand};
+use message::Failure;
+
+/// The programs of the package, as their parsers describe them.
+pub fn commands() -> Vec<clap::Command> {
+    vec![
+        EncryptCloudImage::command(),
+        CreateUefiConfig::command(),
+        PrintRecoveryKey::command(),
+    ]
+}
+
+/// Runs `encrypt-cloud-image` with the process's arguments.
+pub fn run_encrypt_cloud_image() -> ExitCode {
+    program(|arguments: EncryptCloudImage| {
+        message::start_diagnostics(arguments.verbose);
+        match arguments.command {
+            Subcommand::Encrypt(command) => encrypt::run(&command),
+            Subcommand::Deploy(_) => Err(Failure::unbuilt("encrypt-cloud-image deploy")),
+            Subcommand::Predict(_) => Err(Failure::unbuilt("encrypt-cloud-image predict")),
+        }
+    })
+}
+
+/// Runs `create-uefi-config` with the process's arguments.
+pub fn run_create_uefi_config() -> ExitCode {
+    program(|_: CreateUefiConfig| Err(Failure::unbuilt("create-uefi-config")))
+}
+
+/// Runs `print-recovery-key` with the process's arguments.
+pub fn run_print_recovery_key() -> ExitCode {
+    program(|arguments: PrintRecoveryKey| recovery_key::run(&arguments.file))
+}
+
+/// Parses the arguments, runs, and turns what comes out into messages and an exit code.
+fn program<A: Parser>(run: impl FnOnce(A) -> Result<(), Failure>) -> ExitCode {
+    let arguments = match A::try_parse_from(parse::arguments(std::env::args_os())) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are answers; the parser knows which stream and exit code is whose.
+            let code = error.exit_code();
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(code).unwrap_or(2));
+        }
+    };
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+/// Paths and texts as the shell gave them.
+type Arguments = Vec<OsString>;

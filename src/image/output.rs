@@ -85,6 +85,17 @@ impl Output {
         })
     }
 
+    /// Fails where [`Output::create`] would for reasons that lie in the path, and makes nothing.
+    pub fn check(path: &Path, replace: Replace) -> Result<()> {
+        open_directory(&directory_of(&checked_target(path, replace)?)).map(|_| ())
+    }
+
+    /// The directory that an output at `path` is made in: where a link is replaced, that of its target.
+    pub fn directory(path: &Path) -> PathBuf {
+        let target = path.canonicalize();
+        directory_of(target.as_deref().unwrap_or(path))
+    }
+
     /// The file's bytes, to be filled.
     pub fn storage(&self) -> &FileStorage {
         &self.storage

@@ -2,6 +2,7 @@
 
 use std::fs::{File, FileType, Metadata, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use super::{Error, FileKind, Result};
-use crate::storage::FileStorage;
+use crate::storage::{self, FileStorage, ReadAt};
 
 /// How a source is locked: with `flock`, which other programs may or may not heed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +53,7 @@ pub struct Source {
     identity: FileIdentity,
     mode: u32,
     owner: (u32, u32),
+    links: u64,
 }
 
 impl Source {
@@ -77,6 +79,7 @@ impl Source {
             identity: FileIdentity::of(&metadata),
             mode: metadata.mode() & 0o7777,
             owner: (metadata.uid(), metadata.gid()),
+            links: metadata.nlink(),
         })
     }
 
@@ -100,6 +103,11 @@ impl Source {
         self.owner
     }
 
+    /// How many names the file has.
+    pub fn links(&self) -> u64 {
+        self.links
+    }
+
     /// Fails where `output` is this file, be it by another name or through a link.
     pub fn refuse_as_output(&self, output: &Path) -> Result<()> {
         match FileIdentity::at(output) {
@@ -107,6 +115,20 @@ impl Source {
             // A path that cannot be looked up is reported when the output is made.
             _ => Ok(()),
         }
+    }
+}
+
+impl ReadAt for Source {
+    fn len_bytes(&self) -> u64 {
+        self.storage.len_bytes()
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset_bytes: u64) -> storage::Result<()> {
+        self.storage.read_exact_at(buffer, offset_bytes)
+    }
+
+    fn next_data(&self, from_bytes: u64) -> storage::Result<Option<Range<u64>>> {
+        self.storage.next_data(from_bytes)
     }
 }
 

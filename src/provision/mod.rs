@@ -1,1 +1,22 @@
-//! To be built.
+//! The use cases: what the programs do, on paths outermost and on storages below.
+//!
+//! This room carries what the others must agree on, decides where everything goes, and adds to their errors
+//! the way out. The command line sees this room alone, so it hands over what a caller needs of the others.
+
+mod encrypt;
+mod error;
+mod layout;
+mod observer;
+mod partitions;
+pub mod recovery_key;
+
+pub use encrypt::{DatasourceNameError, Datasources, Edit, Job, Plan, Ready};
+pub use error::{About, Error, RootContent};
+pub use layout::{Error as LayoutError, Layout, MakeRoom, Obstacle, Room, SectorSizeChoice};
+pub use observer::{Observer, Phase, StopFlag};
+pub use partitions::Named;
+
+pub use crate::gpt::{Partition, types as partition_types};
+pub use crate::image::{DiskFormat, PublishStep};
+pub use crate::luks2::SectorSize;
+pub use crate::secret::{Entropy, SystemEntropy};

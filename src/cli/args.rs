@@ -1,0 +1,244 @@
+//! The command lines, as data for the parser.
+//!
+//! Long options are spelled as in the reference; ours follow the same grammar. An option given twice:
+//! the last one wins. An empty value (`--output=`) counts as not given.
+
+use std::path::PathBuf;
+
+use clap::builder::styling::Styles;
+use clap::{Args, Parser, ValueEnum};
+use uuid::Uuid;
+
+use crate::provision::{self, Datasources};
+
+const STYLES: Styles = Styles::styled();
+
+/// Encrypt cloud images and bind them to one guest's vTPM
+///
+/// `encrypt` turns a plain image into one whose root partition is a LUKS2 container; its key lies in clear
+/// in the container's header, so that encrypted images can be kept in a pool. `deploy` binds such an image
+/// to one guest. Everything happens in files, as an ordinary user.
+#[derive(Debug, Parser)]
+#[command(name = "encrypt-cloud-image", version, styles = STYLES, args_override_self = true)]
+#[command(propagate_version = true, max_term_width = 100)]
+pub struct EncryptCloudImage {
+    /// Tell more about what is done
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    #[command(subcommand)]
+    pub command: Subcommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Subcommand {
+    Encrypt(Encrypt),
+    /// Bind an encrypted image to one guest's vTPM (not built yet)
+    Deploy(Unbuilt),
+    /// Predict the PCR values of a guest (not built yet)
+    Predict(Unbuilt),
+}
+
+/// A command that is still to come: takes any arguments, so that it can say so.
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+pub struct Unbuilt {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    pub arguments: Vec<std::ffi::OsString>,
+}
+
+/// Encrypt the root partition of a plain cloud image
+///
+/// SOURCE is a raw disk image or a fixed VHD with a GPT, an ext4 root partition and an EFI system
+/// partition. It is read once; the output appears under its name only when it is complete. Until `deploy`
+/// has run, the key is in the image: keep it as you keep plain images.
+#[derive(Debug, Args)]
+pub struct Encrypt {
+    /// Image to encrypt
+    pub source: PathBuf,
+
+    /// Write the encrypted image here instead of replacing SOURCE
+    ///
+    /// Without this option SOURCE is converted into an unnamed file beside it, which replaces it when it
+    /// is complete.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Replace the output file if there is one
+    #[arg(long, requires = "output")]
+    pub overwrite: bool,
+
+    /// Format of the output; default: by its extension, else that of the source
+    #[arg(long, value_name = "FORMAT")]
+    pub output_format: Option<Format>,
+
+    /// Show what would be done, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    #[command(flatten)]
+    pub guest: Guest,
+
+    #[command(flatten)]
+    pub layout: LayoutOptions,
+
+    #[command(flatten)]
+    pub partitions: Partitions,
+
+    /// Threads that read, encrypt and write; default: one for each processor
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Advanced")]
+    pub threads: Option<u16>,
+
+    /// What becomes of blocks that the filesystem does not use
+    ///
+    /// `encrypt` writes them as encrypted zeros, so that nobody can tell used blocks from free ones.
+    #[arg(
+        long,
+        value_name = "WAY",
+        default_value = "encrypt",
+        help_heading = "Advanced"
+    )]
+    pub free_space: FreeSpace,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Changes inside of the image")]
+pub struct Guest {
+    /// Replace EFI/ubuntu/grubx64.efi on the EFI system partition
+    ///
+    /// FILE is what shim loads, usually a unified kernel image. It is checked to be a PE file that fits.
+    #[arg(long, value_name = "FILE")]
+    pub kernel_efi: Option<PathBuf>,
+
+    /// Restrict cloud-init to these datasources, separated by commas
+    #[arg(long, value_name = "LIST")]
+    pub override_datasources: Option<Datasources>,
+
+    /// Grow the root partition now, and switch growing off in the guest
+    ///
+    /// The partition then reaches to the end of the disk, or to the next partition. Without this option
+    /// cloud-init grows it at the first boot, with a key of its own in keyslot 10 that it removes
+    /// afterwards.
+    #[arg(long)]
+    pub grow_root: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Layout")]
+pub struct LayoutOptions {
+    /// Where the 16 MiB for the LUKS2 header come from
+    ///
+    /// `auto` takes what the partition has, else free space behind it, else makes the disk larger.
+    /// `shrink` needs the program resize2fs, and writes the plain filesystem into an unnamed temporary.
+    #[arg(long, value_name = "WAY", default_value = "auto")]
+    pub make_room: MakeRoom,
+
+    /// Sector size of the LUKS2 container in bytes
+    ///
+    /// `auto` is that of the disk. 4096 on a disk of 512-byte sectors needs --grow-root: a guest that
+    /// grows its partition by itself could not open it any more.
+    #[arg(long, value_name = "BYTES", default_value = "auto")]
+    pub sector_size: SectorSize,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Choice of partitions")]
+pub struct Partitions {
+    /// Unique GUID of the root partition, where it cannot be told by its type
+    #[arg(long, value_name = "GUID", requires = "efi_partition_uuid")]
+    pub root_partition_uuid: Option<Uuid>,
+
+    /// Unique GUID of the EFI system partition
+    #[arg(
+        long,
+        value_name = "GUID",
+        alias = "esp-partition-uuid",
+        requires = "root_partition_uuid"
+    )]
+    pub efi_partition_uuid: Option<Uuid>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Format {
+    /// The disk's bytes and nothing else
+    Raw,
+    /// Fixed VHD, as Azure takes it
+    Vhd,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum MakeRoom {
+    /// As it is, else grow, else extend
+    Auto,
+    /// Make the disk 16 MiB larger
+    Extend,
+    /// Take free space behind the partition
+    Grow,
+    /// Shrink the filesystem with resize2fs
+    Shrink,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum SectorSize {
+    /// That of the disk
+    Auto,
+    /// Always possible
+    #[value(name = "512")]
+    Bytes512,
+    /// For whole 4 KiB blocks
+    #[value(name = "4096")]
+    Bytes4096,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum FreeSpace {
+    /// Write them as encrypted zeros
+    Encrypt,
+}
+
+impl From<Format> for provision::DiskFormat {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Raw => Self::Raw,
+            Format::Vhd => Self::FixedVhd,
+        }
+    }
+}
+
+impl From<MakeRoom> for provision::MakeRoom {
+    fn from(make_room: MakeRoom) -> Self {
+        match make_room {
+            MakeRoom::Auto => Self::Auto,
+            MakeRoom::Extend => Self::Extend,
+            MakeRoom::Grow => Self::Grow,
+            MakeRoom::Shrink => Self::Shrink,
+        }
+    }
+}
+
+impl From<SectorSize> for provision::SectorSizeChoice {
+    fn from(sector_size: SectorSize) -> Self {
+        match sector_size {
+            SectorSize::Auto => Self::Auto,
+            SectorSize::Bytes512 => Self::Fixed(provision::SectorSize::S512),
+            SectorSize::Bytes4096 => Self::Fixed(provision::SectorSize::S4096),
+        }
+    }
+}
+
+/// Describe a guest's UEFI configuration (not built yet)
+#[derive(Debug, Parser)]
+#[command(name = "create-uefi-config", version, styles = STYLES)]
+pub struct CreateUefiConfig {
+    #[command(flatten)]
+    pub unbuilt: Unbuilt,
+}
+
+/// Print a recovery key as the digits that are typed at a guest's prompt
+///
+/// FILE holds the 16 raw bytes of the key. The output is eight groups of five digits.
+#[derive(Debug, Parser)]
+#[command(name = "print-recovery-key", version, styles = STYLES)]
+pub struct PrintRecoveryKey {
+    /// Key file, or - for standard input
+    pub file: PathBuf,
+}

@@ -1,0 +1,99 @@
+//! `encrypt-cloud-image encrypt`.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use super::args;
+use super::message::{Failure, answer, say};
+use super::progress::Progress;
+use super::{plan, signals};
+use crate::provision::{About, Error, Job, Named, SystemEntropy};
+
+/// Encrypts an image, or shows what that would do.
+pub fn run(command: &args::Encrypt) -> Result<(), Failure> {
+    let stop = signals::install().map_err(|error| {
+        Failure::new(
+            anyhow::Error::new(error).context("cannot handle signals"),
+            None,
+        )
+    })?;
+    let job = job(command);
+    let failure = |error: Error| {
+        let file = match error.about() {
+            About::Source => Some(&command.source),
+            About::Output => Some(command.output.as_ref().unwrap_or(&command.source)),
+            About::Neither => None,
+        };
+        let hint = error.hint(&command.source);
+        Failure::new(error.into(), hint).about(file)
+    };
+    let started = Instant::now();
+    let ready = job
+        .prepare(&mut SystemEntropy::new(), now()?)
+        .map_err(failure)?;
+    let plan = ready.plan();
+    if command.dry_run {
+        warn(&plan.warnings);
+        return answer(&plan::table(plan));
+    }
+    say(&plan::choices(plan));
+    warn(&plan.warnings);
+    let progress = Progress::new();
+    let written = ready.run(&progress, &stop);
+    progress.clear();
+    written.map_err(failure)?;
+    say(&format!(
+        "{}: encrypted in {:.1} s\n",
+        plan.output.display(),
+        started.elapsed().as_secs_f64()
+    ));
+    Ok(())
+}
+
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        say(&format!("warning: {warning}\n"));
+    }
+}
+
+fn job(command: &args::Encrypt) -> Job {
+    let partitions = match (
+        command.partitions.root_partition_uuid,
+        command.partitions.efi_partition_uuid,
+    ) {
+        (Some(root), Some(esp)) => Some(Named { root, esp }),
+        _ => None,
+    };
+    Job {
+        source: command.source.clone(),
+        output: command.output.clone(),
+        overwrite: command.overwrite,
+        output_format: command.output_format.map(Into::into),
+        kernel_efi: command.guest.kernel_efi.clone(),
+        datasources: command.guest.override_datasources.clone(),
+        grow_root: command.guest.grow_root,
+        make_room: command.layout.make_room.into(),
+        sector_size: command.layout.sector_size.into(),
+        partitions,
+        threads: command.threads.map(Into::into),
+    }
+}
+
+/// The time of all changes, in seconds since 1970: `SOURCE_DATE_EPOCH` where it is set, else now.
+fn now() -> Result<i64, Failure> {
+    if let Some(text) = std::env::var_os("SOURCE_DATE_EPOCH") {
+        return text
+            .to_str()
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| {
+                let what = anyhow::anyhow!(
+                    "SOURCE_DATE_EPOCH is no number of seconds: {}",
+                    text.display()
+                );
+                Failure::new(what, None)
+            });
+    }
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Ok(i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
+}

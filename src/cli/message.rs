@@ -1,0 +1,101 @@
+//! Messages on standard error: `error:` with its causes, then a `hint:` where there is a way out.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use tracing_subscriber::EnvFilter;
+
+use super::signals;
+
+/// Why a program ends without having done what it was asked for.
+pub struct Failure {
+    error: anyhow::Error,
+    file: Option<PathBuf>,
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure with the way out of it, where there is one.
+    pub fn new(error: anyhow::Error, hint: Option<String>) -> Self {
+        Self {
+            error,
+            file: None,
+            hint,
+        }
+    }
+
+    /// The file that the failure is about, where the message does not name it.
+    pub fn about(self, file: Option<&PathBuf>) -> Self {
+        Self {
+            file: file.cloned(),
+            ..self
+        }
+    }
+
+    /// What was asked for is part of the design, and not there yet.
+    pub fn unbuilt(what: &str) -> Self {
+        Self::new(
+            anyhow::anyhow!("{what} is not built yet in this version"),
+            None,
+        )
+    }
+
+    /// Prints the failure and returns the exit code that goes with it.
+    pub fn report(self) -> ExitCode {
+        let mut causes = self.error.chain();
+        let mut text = String::new();
+        if let Some(first) = causes.next() {
+            let file = self
+                .file
+                .as_ref()
+                .map(|file| format!("{}: ", file.display()));
+            let _ = writeln!(text, "error: {}{first}", file.unwrap_or_default());
+        }
+        for cause in causes {
+            let _ = writeln!(text, "  because: {cause}");
+        }
+        for line in self.hint.iter().flat_map(|hint| hint.lines()) {
+            let _ = writeln!(text, "hint: {line}");
+        }
+        say(&text);
+        signals::die_of_the_one_that_came();
+        ExitCode::FAILURE
+    }
+}
+
+/// Writes to standard error, whatever became of it.
+pub fn say(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Writes an answer to standard output. A reader that closed its end is no failure of ours.
+pub fn answer(text: &str) -> Result<(), Failure> {
+    let mut output = std::io::stdout().lock();
+    match output
+        .write_all(text.as_bytes())
+        .and_then(|()| output.flush())
+    {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(
+            anyhow::Error::new(error).context("cannot write the answer"),
+            None,
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Details of the work go to standard error with `-v`.
+pub fn start_diagnostics(verbose: bool) {
+    let level = if verbose {
+        "encrypt_cloud_image=debug"
+    } else {
+        "off"
+    };
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(level))
+        .with_writer(std::io::stderr)
+        .without_time()
+        .with_target(false)
+        .try_init();
+}

@@ -1,0 +1,39 @@
+//! What the parser cannot be told about the reference's grammar.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use super::Arguments;
+
+/// The arguments without long options whose value is empty: `--output=` counts as not given, so that
+/// scripts can write `--output="$FILE"` for a variable that may be empty.
+pub fn arguments(given: impl Iterator<Item = OsString>) -> Arguments {
+    let mut options_end = false;
+    given
+        .filter(|argument| {
+            options_end |= argument == "--";
+            options_end || !has_empty_value(argument)
+        })
+        .collect()
+}
+
+fn has_empty_value(argument: &OsStr) -> bool {
+    let bytes = argument.as_bytes();
+    bytes.starts_with(b"--")
+        && bytes.ends_with(b"=")
+        && bytes[2..bytes.len() - 1]
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_value_counts_as_not_given_before_the_end_of_options() {
+        let given = ["prog", "--output=", "--name=x", "a=", "--", "--output="];
+        let kept = arguments(given.iter().map(OsString::from));
+        assert_eq!(kept, ["prog", "--name=x", "a=", "--", "--output="]);
+    }
+}

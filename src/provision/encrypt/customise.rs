@@ -1,0 +1,259 @@
+//! What `encrypt` writes into the root filesystem, before it is encrypted.
+//!
+//! | path | when |
+//! | --- | --- |
+//! | `/etc/systemd/system/secureboot-db.service` → `/dev/null` | always |
+//! | `/etc/cloud/cloud.cfg.d/99_datasources_override.cfg` | `--override-datasources` |
+//! | `/etc/cloud/cloud.cfg.d/99_disable_growpart.cfg` | `--grow-root` |
+//! | `/cc_growpart_keydata` | else |
+//!
+//! An image without `/etc/cloud/cloud.cfg.d` has no cloud-init and gets none of the last three. Paths are
+//! resolved inside of the image only; the last component is replaced, never followed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
+use crate::filesystem;
+use crate::filesystem::ext4::{Filesystem, Kind};
+use crate::secret::SecretBytes;
+
+const UNIT_FOLDER: &str = "/etc/systemd/system";
+const MASKED_UNIT: &str = "/etc/systemd/system/secureboot-db.service";
+const CLOUD_CONFIG_FOLDER: &str = "/etc/cloud/cloud.cfg.d";
+const DATASOURCES: &str = "/etc/cloud/cloud.cfg.d/99_datasources_override.cfg";
+const GROWPART_OFF: &str = "/etc/cloud/cloud.cfg.d/99_disable_growpart.cfg";
+const GROWPART_KEY: &str = "/cc_growpart_keydata";
+
+const COMMENT: &str = "# written by encrypt-cloud-image\n";
+
+/// The keyslot whose key lies in `/cc_growpart_keydata`; 1 to 9 stay for others.
+pub const GROWPART_KEYSLOT: u32 = 10;
+
+/// Programs that cloud-init needs to grow an encrypted root, each in either of its places.
+const GROWPART_PROGRAMS: [(&str, [&str; 2]); 3] = [
+    ("cryptsetup", ["/usr/sbin/cryptsetup", "/sbin/cryptsetup"]),
+    ("dmsetup", ["/usr/sbin/dmsetup", "/sbin/dmsetup"]),
+    ("growpart", ["/usr/bin/growpart", "/bin/growpart"]),
+];
+
+/// The datasources that cloud-init may use, as `--override-datasources` names them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Datasources(Vec<String>);
+
+/// A name in a list of datasources that is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{name:?} is no name of a datasource: letters, digits and _ make one, commas separate them"
+)]
+pub struct DatasourceNameError {
+    name: String,
+}
+
+impl FromStr for Datasources {
+    type Err = DatasourceNameError;
+
+    fn from_str(list: &str) -> Result<Self, Self::Err> {
+        let names: Vec<_> = list.split(',').map(|name| name.trim().to_owned()).collect();
+        let is_name = |name: &String| {
+            !name.is_empty()
+                && name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        };
+        match names.iter().find(|name| !is_name(name)) {
+            Some(name) => Err(DatasourceNameError { name: name.clone() }),
+            None => Ok(Self(names)),
+        }
+    }
+}
+
+impl Datasources {
+    /// One line in flow style: the shell script that runs before cloud-init reads no other form.
+    fn config(&self) -> String {
+        format!("{COMMENT}datasource_list: [ {} ]\n", self.0.join(", "))
+    }
+}
+
+/// YAML 1.1 reads a bare `off` as the boolean false, which cloud-init deprecates.
+fn growpart_off() -> String {
+    format!("{COMMENT}growpart:\n    mode: \"off\"\n")
+}
+
+fn growpart_key(key: &SecretBytes) -> Zeroizing<String> {
+    let encoded = Zeroizing::new(STANDARD.encode(key.expose()));
+    Zeroizing::new(format!(
+        "{{\"key\":\"{}\",\"slot\":{GROWPART_KEYSLOT}}}",
+        *encoded
+    ))
+}
+
+/// One change of the root filesystem or of the EFI system partition, for the plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    /// Path of the file, with its partition's name where it is not the root.
+    pub path: String,
+    /// What it becomes.
+    pub what: String,
+}
+
+impl fmt::Display for Edit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.what)
+    }
+}
+
+/// Why the changes could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no cloud-init to configure.
+    #[error("no cloud-init")]
+    NoCloudInit,
+    /// The filesystem does not take an edit.
+    #[error(transparent)]
+    Filesystem(#[from] filesystem::Error),
+}
+
+/// What was done to the filesystem.
+#[derive(Debug, Default)]
+pub struct Customised {
+    /// The changes, in order.
+    pub edits: Vec<Edit>,
+    /// True where the image holds the key of keyslot 10.
+    pub has_growpart_key: bool,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// What shall be done to the filesystem.
+pub struct Customisation<'a> {
+    /// `--override-datasources`.
+    pub datasources: Option<&'a Datasources>,
+    /// `--grow-root`: growing in the guest is switched off.
+    pub growpart_off: bool,
+    /// The key of keyslot 10, for an image whose guest grows its partition.
+    pub growpart_key: &'a SecretBytes,
+}
+
+impl Customisation<'_> {
+    /// Makes the changes.
+    pub fn apply(&self, filesystem: &Filesystem<'_>) -> Result<Customised, Error> {
+        let mut done = Customised::default();
+        mask_secureboot_db(filesystem, &mut done)?;
+        if is_directory(filesystem, CLOUD_CONFIG_FOLDER)? {
+            self.configure_cloud_init(filesystem, &mut done)?;
+        } else if self.datasources.is_some() {
+            return Err(Error::NoCloudInit);
+        } else {
+            done.warnings.push(format!(
+                "the image has no {CLOUD_CONFIG_FOLDER}, hence no cloud-init: nothing will grow its root at the first boot"
+            ));
+        }
+        Ok(done)
+    }
+
+    fn configure_cloud_init(
+        &self,
+        filesystem: &Filesystem<'_>,
+        done: &mut Customised,
+    ) -> Result<(), Error> {
+        let mut write = |path: &str, content: &str, mode, what: String| {
+            filesystem.write_file(path, content.as_bytes(), mode)?;
+            done.edits.push(Edit {
+                path: path.to_owned(),
+                what,
+            });
+            Ok::<_, Error>(())
+        };
+        if let Some(datasources) = self.datasources {
+            let what = format!("cloud-init uses {} only", datasources.0.join(", "));
+            write(DATASOURCES, &datasources.config(), 0o644, what)?;
+        }
+        if self.growpart_off {
+            let what = "cloud-init does not grow the root partition".to_owned();
+            return write(GROWPART_OFF, &growpart_off(), 0o644, what);
+        }
+        let what = format!(
+            "key of keyslot {GROWPART_KEYSLOT}, with which cloud-init grows the root at the first boot"
+        );
+        write(GROWPART_KEY, &growpart_key(self.growpart_key), 0o600, what)?;
+        done.has_growpart_key = true;
+        for (program, places) in GROWPART_PROGRAMS {
+            if !filesystem.exists(places[0])? && !filesystem.exists(places[1])? {
+                done.warnings.push(format!(
+                    "the image has no {program}: cloud-init cannot grow the encrypted root, and keyslot {GROWPART_KEYSLOT} stays"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Keeps Ubuntu's service from appending to the guest's dbx, which would change PCR 7.
+fn mask_secureboot_db(filesystem: &Filesystem<'_>, done: &mut Customised) -> Result<(), Error> {
+    let mut what = "linked to /dev/null, so that the guest does not change its own dbx".to_owned();
+    if !filesystem.exists(UNIT_FOLDER)? {
+        filesystem.create_dir_all(UNIT_FOLDER)?;
+        done.edits.push(Edit {
+            path: UNIT_FOLDER.to_owned(),
+            what: "new directory".to_owned(),
+        });
+    }
+    if let Some(found) = filesystem.symlink_metadata(MASKED_UNIT)? {
+        if found.kind == Kind::Symlink && filesystem.read_link(MASKED_UNIT)? == b"/dev/null" {
+            return Ok(());
+        }
+        what.push_str(", in place of what had that name");
+    }
+    filesystem.symlink(MASKED_UNIT, "/dev/null")?;
+    done.edits.push(Edit {
+        path: MASKED_UNIT.to_owned(),
+        what,
+    });
+    Ok(())
+}
+
+fn is_directory(filesystem: &Filesystem<'_>, path: &str) -> filesystem::Result<bool> {
+    Ok(filesystem
+        .metadata(path)?
+        .is_some_and(|found| found.kind == Kind::Directory))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn datasources_are_one_line_in_flow_style() {
+        let list: Datasources = "NoCloud, ConfigDrive,None".parse().unwrap();
+        assert_eq!(
+            list.config(),
+            "# written by encrypt-cloud-image\ndatasource_list: [ NoCloud, ConfigDrive, None ]\n"
+        );
+    }
+
+    #[test]
+    fn what_is_no_name_of_a_datasource_is_refused() {
+        for (list, name) in [("", ""), ("NoCloud,", ""), ("a b", "a b"), ("x,y]", "y]")] {
+            assert_eq!(
+                list.parse::<Datasources>().unwrap_err().to_string(),
+                format!(
+                    "{name:?} is no name of a datasource: letters, digits and _ make one, commas separate them"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn the_growpart_key_file_has_64_bytes_and_no_newline() {
+        let text = growpart_key(&SecretBytes::new((0..32).collect()));
+        assert_eq!(
+            &*text,
+            "{\"key\":\"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\",\"slot\":10}"
+        );
+        assert_eq!(text.len(), 64);
+    }
+}

@@ -1,0 +1,345 @@
+//! The use case `encrypt`, by path: opens the source, decides everything, writes an output that appears
+//! whole or not at all.
+//!
+//! [`Job`] is what is asked for, [`Ready`] what was decided before the first write; its [`Plan`] tells it.
+
+mod customise;
+mod data_pass;
+mod prepared;
+mod shrink;
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+use uuid::Builder;
+
+pub use customise::{DatasourceNameError, Datasources, Edit};
+
+use super::error::Error;
+use super::layout::{Layout, MakeRoom, Room, SectorSizeChoice};
+use super::observer::{Observer, Phase, StopFlag};
+use super::partitions::Named;
+use crate::gpt::{self, Partition};
+use crate::image::{
+    self, DiskFormat, Footer, Lock, Output, PublishStep, Replace, Source, Temporary,
+};
+use crate::secret::Entropy;
+use crate::storage::{ReadAt, Slice, WriteAt};
+use prepared::{LABEL, Options, Prepared};
+use shrink::Shrunk;
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The image to encrypt.
+    pub source: PathBuf,
+    /// Where the encrypted image goes; `None` replaces the source.
+    pub output: Option<PathBuf>,
+    /// An existing output is replaced.
+    pub overwrite: bool,
+    /// Format of the output; `None`: by its extension, else that of the source.
+    pub output_format: Option<DiskFormat>,
+    /// The file for `EFI/ubuntu/grubx64.efi`.
+    pub kernel_efi: Option<PathBuf>,
+    /// The datasources that cloud-init may use.
+    pub datasources: Option<Datasources>,
+    /// The partition is grown now, not at the first boot.
+    pub grow_root: bool,
+    /// Where the room for the header comes from.
+    pub make_room: MakeRoom,
+    /// Sector size of the container.
+    pub sector_size: SectorSizeChoice,
+    /// The partitions, where they are not found by their types.
+    pub partitions: Option<Named>,
+    /// Threads for the data pass; `None`: one for each processor.
+    pub threads: Option<usize>,
+}
+
+/// What will be done, for people to read.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The image to encrypt.
+    pub source: PathBuf,
+    /// Its format.
+    pub source_format: DiskFormat,
+    /// Length of its disk in bytes.
+    pub source_bytes: u64,
+    /// Where the encrypted image goes.
+    pub output: PathBuf,
+    /// Its format.
+    pub output_format: DiskFormat,
+    /// Sector size of the disk in bytes.
+    pub sector_bytes: u64,
+    /// The root partition, as it is in the source.
+    pub root: Partition,
+    /// The EFI system partition.
+    pub esp: Partition,
+    /// Label of the container.
+    pub label: &'static str,
+    /// Where everything goes.
+    pub layout: Layout,
+    /// What is written into the filesystems.
+    pub edits: Vec<Edit>,
+    /// True where the container has a keyslot for cloud-init.
+    pub has_growpart_key: bool,
+    /// What the operator should know before relying on the result.
+    pub warnings: Vec<String>,
+}
+
+/// A job that was found feasible; nothing is written yet.
+pub struct Ready {
+    plan: Plan,
+    prepared: Prepared<Slice<Arc<Source>>>,
+    source: Arc<Source>,
+    replace: Replace,
+    mode: u32,
+    footer: Option<Footer>,
+    threads: usize,
+}
+
+impl Job {
+    /// Opens the source and decides everything. `now` is the time of all changes, in seconds since 1970.
+    ///
+    /// Nothing is written. Whatever can be found wrong with source, flags and output's place is found here.
+    pub fn prepare(self, entropy: &mut dyn Entropy, now: i64) -> Result<Ready, Error> {
+        if self.kernel_efi.is_some() {
+            return Err(Error::KernelEfiUnbuilt);
+        }
+        let lock = if self.output.is_some() {
+            Lock::Shared
+        } else {
+            Lock::Exclusive
+        };
+        let source = Arc::new(Source::open(&self.source, lock).map_err(Error::SourceFile)?);
+        let output = self.output.as_ref().unwrap_or(&self.source).clone();
+        let replace = self.replace();
+        if self.output.is_some() {
+            source
+                .refuse_as_output(&output)
+                .map_err(Error::OutputFile)?;
+        }
+        Output::check(&output, replace).map_err(Error::OutputFile)?;
+
+        let disk_end_bytes = gpt::disk_end_bytes(source.storage())?;
+        let detected =
+            image::detect(source.storage(), disk_end_bytes).map_err(Error::SourceFile)?;
+        let output_format = self.output_format(detected.format);
+        let options = Options {
+            datasources: self.datasources,
+            grow_root: self.grow_root,
+            make_room: self.make_room,
+            sector_size: self.sector_size,
+            partitions: self.partitions,
+            whole_mebibytes: output_format == DiskFormat::FixedVhd,
+        };
+        let disk = detected
+            .disk(Arc::clone(&source))
+            .map_err(Error::SourceFile)?;
+        let prepared = Prepared::new(disk, &options, now, entropy)?;
+        let mut warnings: Vec<_> = detected.warnings.iter().map(ToString::to_string).collect();
+        warnings.extend_from_slice(&prepared.warnings);
+        let mode = self
+            .output
+            .as_ref()
+            .map_or_else(|| in_place(&source, &mut warnings), |_| 0o600);
+        if let Room::Shrunk { .. } = prepared.layout.room {
+            shrink::find_program()?;
+            warnings.push(
+                "--make-room shrink: the plain filesystem is written to the output's disk, into an unnamed temporary".to_owned(),
+            );
+        }
+        check_room(&output, &prepared.layout, output_format)?;
+        let footer = match output_format {
+            DiskFormat::Raw => None,
+            DiskFormat::FixedVhd => Some(footer(prepared.layout.disk_bytes, now, entropy)?),
+        };
+        let plan = Plan {
+            source: self.source,
+            source_format: detected.format,
+            source_bytes: detected.disk_bytes,
+            output,
+            output_format,
+            sector_bytes: prepared.sector_bytes,
+            root: prepared.chosen.root.clone(),
+            esp: prepared.chosen.esp.clone(),
+            label: LABEL,
+            layout: prepared.layout,
+            edits: prepared.edits.clone(),
+            has_growpart_key: prepared.has_growpart_key,
+            warnings,
+        };
+        let threads = self
+            .threads
+            .or_else(|| thread::available_parallelism().ok().map(Into::into));
+        Ok(Ready {
+            plan,
+            prepared,
+            source,
+            replace,
+            mode,
+            footer,
+            threads: threads.unwrap_or(1),
+        })
+    }
+
+    fn replace(&self) -> Replace {
+        if self.overwrite || self.output.is_none() {
+            Replace::Existing
+        } else {
+            Replace::Never
+        }
+    }
+
+    /// The format that was asked for, else what the output's extension says, else the source's.
+    fn output_format(&self, source_format: DiskFormat) -> DiskFormat {
+        let by_extension = || {
+            let extension = self.output.as_deref()?.extension()?.to_str()?;
+            match extension.to_ascii_lowercase().as_str() {
+                "vhd" => Some(DiskFormat::FixedVhd),
+                "raw" | "img" => Some(DiskFormat::Raw),
+                _ => None,
+            }
+        };
+        self.output_format
+            .or_else(by_extension)
+            .unwrap_or(source_format)
+    }
+}
+
+impl Ready {
+    /// What will be done.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Does it. An error, a stop and a kill leave nothing but what the file system cannot do without
+    /// (docs/differences.md, "An output is never replaced by accident").
+    pub fn run(&self, observer: &dyn Observer, stop: &StopFlag) -> Result<(), Error> {
+        let Plan {
+            output: path,
+            output_format,
+            layout,
+            ..
+        } = &self.plan;
+        let too_long = Error::TooLong {
+            disk_bytes: layout.disk_bytes,
+        };
+        let file_bytes = output_format
+            .file_bytes(layout.disk_bytes)
+            .ok_or(too_long)?;
+        let output = Output::create(path, file_bytes, self.replace, Temporary::default())
+            .map_err(Error::OutputFile)?;
+        let shrunk = self.shrunk(observer, stop)?;
+        let shrunk = shrunk
+            .as_ref()
+            .map(|shrunk| (&shrunk.filesystem as &dyn ReadAt, &shrunk.used));
+        let disk = Slice::new(output.storage(), 0, layout.disk_bytes).map_err(Error::Output)?;
+        self.prepared
+            .write(shrunk, &disk, self.threads, observer, stop)?;
+        if let Some(footer) = &self.footer {
+            let bytes = footer.to_bytes();
+            output
+                .storage()
+                .write_all_at(&bytes, layout.disk_bytes)
+                .map_err(Error::Output)?;
+        }
+        self.publish(output, observer, stop)
+    }
+
+    /// The shrunk filesystem, where the layout needs one.
+    fn shrunk(&self, observer: &dyn Observer, stop: &StopFlag) -> Result<Option<Shrunk>, Error> {
+        let Room::Shrunk { blocks } = self.plan.layout.room else {
+            return Ok(None);
+        };
+        let len_bytes = self.prepared.filesystem.len_bytes();
+        let path = &self.plan.output;
+        let copy = Output::create(path, len_bytes, Replace::Existing, Temporary::default())
+            .map_err(Error::OutputFile)?;
+        let root = self.prepared.root()?;
+        let used = self.prepared.used();
+        shrink::shrink(&root, used, blocks, copy, self.threads, observer, stop).map(Some)
+    }
+
+    fn publish(
+        &self,
+        output: Output,
+        observer: &dyn Observer,
+        stop: &StopFlag,
+    ) -> Result<(), Error> {
+        let replaces_source = self.mode != 0o600 || self.plan.output == self.plan.source;
+        if replaces_source {
+            keep_owner_and_mode(&output, &self.source, self.mode)?;
+        }
+        observer.begin(Phase::Flush, 0);
+        let mut on_step = |step: PublishStep| {
+            observer.publishing(step);
+            if stop.is_raised() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        };
+        output.publish(&mut on_step).map_err(|error| match error {
+            image::Error::Stopped => Error::Interrupted,
+            error => Error::OutputFile(error),
+        })
+    }
+}
+
+/// Gives a file that replaces the source the source's owner, where this user may, and the mode.
+fn keep_owner_and_mode(output: &Output, source: &Source, mode: u32) -> Result<(), Error> {
+    let (user, group) = source.owner();
+    // An ordinary user cannot give files away; then it is this user's file, like any other output.
+    let _ = output.set_owner(user, group);
+    output.set_mode(mode).map_err(Error::OutputFile)
+}
+
+/// The mode of a file that is replaced by its encrypted self: nobody but the owner, since it holds its key.
+fn in_place(source: &Source, warnings: &mut Vec<String>) -> u32 {
+    let mode = source.mode() & 0o700;
+    if mode != source.mode() {
+        warnings.push(format!(
+            "the file's mode becomes {mode:04o} instead of {:04o}: until deploy it holds its own key",
+            source.mode()
+        ));
+    }
+    if source.links() > 1 {
+        warnings.push(format!(
+            "the file has {} names; the others keep the plain image",
+            source.links()
+        ));
+    }
+    mode
+}
+
+/// Refuses to begin what the output's file system has no room for.
+fn check_room(output: &Path, layout: &Layout, format: DiskFormat) -> Result<(), Error> {
+    let copy_bytes = match layout.room {
+        Room::Shrunk { .. } => layout.filesystem_bytes,
+        _ => 0,
+    };
+    // Only the root is sure to be written whole; the rest may be holes.
+    let needed_bytes = layout.segment_bytes + copy_bytes;
+    let folder = Output::directory(output);
+    let free_bytes = image::free_bytes(&folder).map_err(Error::OutputFile)?;
+    let _ = format;
+    if free_bytes < needed_bytes {
+        return Err(Error::NoSpace {
+            needed_bytes,
+            free_bytes,
+            folder,
+        });
+    }
+    Ok(())
+}
+
+/// A footer for a disk of this length, with an id of its own.
+fn footer(disk_bytes: u64, now: i64, entropy: &mut dyn Entropy) -> Result<Footer, Error> {
+    let mut random = [0; 16];
+    entropy.fill(&mut random)?;
+    let id = Builder::from_random_bytes(random).into_uuid();
+    let time_stamp = image::vhd_time(u64::try_from(now).unwrap_or(0));
+    Ok(Footer::new(disk_bytes, id, time_stamp))
+}

@@ -1,0 +1,300 @@
+//! The use case `encrypt`, on storages: a plain disk in, a disk with an encrypted root out.
+//!
+//! [`Prepared::new`] does all that can fail for reasons that lie in the source: it reads the partition
+//! table, checks the filesystem, makes the changes in an overlay, decides the layout and builds the
+//! container. Nothing is written before it has succeeded. [`Prepared::write`] then produces the output.
+
+use std::ops::Range;
+
+use uuid::Builder;
+
+use super::customise::{self, Customisation, Customised, Datasources, Edit, GROWPART_KEYSLOT};
+use super::data_pass::{self, Encryption, Part};
+use crate::filesystem::ext4::{BlockBitmap, Filesystem, Superblock};
+use crate::filesystem::{self, Content};
+use crate::gpt::{Partition, Table};
+use crate::luks2::{self, ClearKeyToken, NewContainer, VolumeKey};
+use crate::provision::error::{Error, RootContent};
+use crate::provision::layout::{self, Layout, MakeRoom, SectorSizeChoice};
+use crate::provision::observer::{Observer, Phase, StopFlag};
+use crate::provision::partitions::{self, Chosen, Named};
+use crate::secret::{Entropy, SecretBytes};
+use crate::storage::{Overlay, ReadAt, Slice, WriteAt};
+
+/// Label of the container: the guest's initramfs finds the volume by it.
+pub const LABEL: &str = "cloudimg-rootfs-enc";
+
+/// Length of the unlock key: what a vTPM can be asked to import, together with the policy key.
+const UNLOCK_KEY_BYTES: usize = 16;
+
+const GROWPART_KEY_BYTES: usize = 32;
+
+/// What `encrypt` shall do.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The datasources that cloud-init may use.
+    pub datasources: Option<Datasources>,
+    /// The partition is grown now, not at the first boot.
+    pub grow_root: bool,
+    /// Where the room for the header comes from.
+    pub make_room: MakeRoom,
+    /// Sector size of the container.
+    pub sector_size: SectorSizeChoice,
+    /// The partitions, where they are not found by their types.
+    pub partitions: Option<Named>,
+    /// The output's size is a multiple of 1 MiB, as a VHD's must be.
+    pub whole_mebibytes: bool,
+}
+
+/// Everything about an `encrypt` that has to be decided before the first byte is written.
+pub struct Prepared<S> {
+    /// The source with the changes on top.
+    edited: Overlay<S>,
+    table: Table,
+    used: BlockBitmap,
+    volume_key: VolumeKey,
+    head: Vec<u8>,
+    /// The root and the EFI system partition, as they are in the source.
+    pub chosen: Chosen,
+    /// Sector size of the disk in bytes.
+    pub sector_bytes: u64,
+    /// The root filesystem, as it is in the source.
+    pub filesystem: Superblock,
+    /// Where everything goes.
+    pub layout: Layout,
+    /// What is written into the filesystems.
+    pub edits: Vec<Edit>,
+    /// True where the container has a keyslot for cloud-init.
+    pub has_growpart_key: bool,
+    /// What the operator should know before relying on the result.
+    pub warnings: Vec<String>,
+}
+
+impl<S: ReadAt> Prepared<S> {
+    /// Decides and builds everything for a disk, in memory.
+    ///
+    /// `now` is the time of all changes, in seconds since 1970.
+    pub fn new(
+        disk: S,
+        options: &Options,
+        now: i64,
+        entropy: &mut dyn Entropy,
+    ) -> Result<Self, Error> {
+        let (mut table, found) = Table::read(&disk)?;
+        let mut warnings: Vec<_> = found.iter().map(ToString::to_string).collect();
+        let chosen = partitions::choose(&table, options.partitions)?;
+        let sector_bytes = table.sector_bytes();
+        let root = byte_range(&chosen.root, sector_bytes);
+        let filesystem = check_root(&window(&disk, &root)?, &root)?;
+
+        let growpart_key = SecretBytes::random(entropy, GROWPART_KEY_BYTES)?;
+        let edited = Overlay::new(disk);
+        let (customised, used) = customise(&edited, &root, options, &growpart_key, now)?;
+        let layout = layout::layout(
+            &geometry(&table, &chosen.root, &filesystem, edited.len_bytes())?,
+            layout::Request {
+                make_room: options.make_room,
+                sector_size: options.sector_size,
+                grow_root: options.grow_root,
+                guest_regrows: customised.has_growpart_key,
+                whole_mebibytes: options.whole_mebibytes,
+            },
+        )?;
+        let edits = customised.edits;
+        warnings.extend(customised.warnings);
+        table.resize_disk(layout.disk_sectors)?;
+        table.set_last_lba(chosen.root.number, layout.root_last_lba)?;
+
+        let volume_key = VolumeKey::generate(entropy)?;
+        let unlock_key = SecretBytes::random(entropy, UNLOCK_KEY_BYTES)?;
+        let mut uuid = [0; 16];
+        entropy.fill(&mut uuid)?;
+        let uuid = Builder::from_random_bytes(uuid).into_uuid();
+        let mut container = NewContainer::new(LABEL, uuid, layout.sector_size);
+        container.add_keyslot(0, unlock_key.clone());
+        if customised.has_growpart_key {
+            container.add_keyslot(GROWPART_KEYSLOT, growpart_key);
+        }
+        let token = ClearKeyToken {
+            keyslots: vec![0],
+            key: unlock_key,
+        };
+        container.add_token(token.to_json());
+        let head = container.head(&volume_key, entropy)?;
+        Ok(Self {
+            edited,
+            sector_bytes,
+            table,
+            used,
+            volume_key,
+            head,
+            chosen,
+            filesystem,
+            layout,
+            edits,
+            has_growpart_key: customised.has_growpart_key,
+            warnings,
+        })
+    }
+
+    /// The edited root partition of the source.
+    pub fn root(&self) -> Result<Slice<&Overlay<S>>, Error> {
+        window(
+            &self.edited,
+            &byte_range(&self.chosen.root, self.sector_bytes),
+        )
+    }
+
+    /// Which bytes of the edited root filesystem are in use.
+    pub fn used(&self) -> &BlockBitmap {
+        &self.used
+    }
+
+    /// Writes the whole disk into `output`, which is as long as the layout says and reads as zeros, and
+    /// flushes it. `shrunk` stands in for the root filesystem where it had to be shrunk.
+    pub fn write(
+        &self,
+        shrunk: Option<(&dyn ReadAt, &BlockBitmap)>,
+        output: &dyn WriteAt,
+        threads: usize,
+        observer: &dyn Observer,
+        stop: &StopFlag,
+    ) -> Result<(), Error> {
+        let root = self.root()?;
+        let (filesystem, used) = shrunk.unwrap_or((&root, &self.used));
+        let parts = self.parts(filesystem, used);
+        observer.begin(Phase::Encrypt, data_pass::total_bytes(&parts));
+        data_pass::run(&parts, output, threads, observer, stop)?;
+        output
+            .write_all_at(&self.head, self.layout.root_bytes)
+            .map_err(Error::Output)?;
+        self.table.write(output)?;
+        Ok(())
+    }
+
+    /// What stands before the root, its encrypted segment, and what stands behind it.
+    fn parts<'a>(&'a self, filesystem: &'a dyn ReadAt, used: &'a BlockBitmap) -> [Part<'a>; 3] {
+        let layout = &self.layout;
+        let encryption = Encryption {
+            volume_key: &self.volume_key,
+            sector_size: layout.sector_size,
+        };
+        // Where the partition became shorter, what it held behind the filesystem is not copied: it would
+        // be the one plain piece of the old root.
+        let old_end = byte_range(&self.chosen.root, self.sector_bytes).end;
+        let behind = old_end.max(layout.segment_start_bytes() + layout.segment_bytes);
+        let end = self.edited.len_bytes().min(layout.disk_bytes);
+        let copied = |range: Range<u64>| Part {
+            source: &self.edited,
+            used: None,
+            output_bytes: range.start,
+            range,
+            encryption: None,
+        };
+        [
+            copied(0..layout.root_bytes),
+            Part {
+                source: filesystem,
+                used: Some(used),
+                range: 0..layout.segment_bytes,
+                output_bytes: layout.segment_start_bytes(),
+                encryption: Some(encryption),
+            },
+            copied(behind.min(end)..end),
+        ]
+    }
+}
+
+/// Where a partition lies, in bytes.
+fn byte_range(partition: &Partition, sector_bytes: u64) -> Range<u64> {
+    partition.first_lba * sector_bytes..(partition.last_lba + 1) * sector_bytes
+}
+
+/// A partition as a storage of its own.
+fn window<S: ReadAt>(disk: S, partition: &Range<u64>) -> Result<Slice<S>, Error> {
+    Slice::new(disk, partition.start, partition.end - partition.start).map_err(Error::Source)
+}
+
+/// Makes the changes in the root filesystem, and learns what it uses afterwards.
+fn customise<S: ReadAt>(
+    edited: &Overlay<S>,
+    root: &Range<u64>,
+    options: &Options,
+    growpart_key: &SecretBytes,
+    now: i64,
+) -> Result<(Customised, BlockBitmap), Error> {
+    let problem = |problem| Error::RootFilesystem {
+        problem,
+        partition: root.clone(),
+    };
+    let window = window(edited, root)?;
+    let filesystem = Filesystem::open(&window, now).map_err(problem)?;
+    let customisation = Customisation {
+        datasources: options.datasources.as_ref(),
+        growpart_off: options.grow_root,
+        growpart_key,
+    };
+    let mut customised = customisation
+        .apply(&filesystem)
+        .map_err(|error| match error {
+            customise::Error::NoCloudInit => Error::NoCloudInit,
+            customise::Error::Filesystem(error) => problem(error),
+        })?;
+    customised
+        .warnings
+        .extend(filesystem.warnings().iter().map(ToString::to_string));
+    let used = filesystem.used_blocks().map_err(problem)?;
+    filesystem.close().map_err(problem)?;
+    Ok((customised, used))
+}
+
+/// Checks that the root partition holds a filesystem that may be edited.
+fn check_root(root: &dyn ReadAt, partition: &Range<u64>) -> Result<Superblock, Error> {
+    let problem = |problem| Error::RootFilesystem {
+        problem,
+        partition: partition.clone(),
+    };
+    match filesystem::probe(root).map_err(problem)? {
+        Content::Ext => {}
+        Content::Luks2 if has_clear_key(root) => {
+            return Err(Error::NotPlainExt4(RootContent::NotDeployed));
+        }
+        content @ (Content::Luks1 | Content::Luks2 | Content::Luks2SecondaryOnly) => {
+            return Err(Error::NotPlainExt4(RootContent::Encrypted(content)));
+        }
+        content => return Err(Error::NotPlainExt4(RootContent::Other(content))),
+    }
+    let superblock = Superblock::read(root).map_err(problem)?;
+    superblock.check_editable().map_err(problem)?;
+    Ok(superblock)
+}
+
+/// True for a container that `encrypt` made and `deploy` has not seen.
+fn has_clear_key(root: &dyn ReadAt) -> bool {
+    let header = luks2::Header::read(root);
+    header.is_ok_and(|header| matches!(header.metadata().clear_key(), Ok(Some(_))))
+}
+
+/// What the layout is decided by.
+fn geometry(
+    table: &Table,
+    root: &Partition,
+    filesystem: &Superblock,
+    disk_bytes: u64,
+) -> Result<layout::Source, Error> {
+    let sectors = table.disk_sectors();
+    let next = table
+        .partitions()
+        .map(|other| other.first_lba)
+        .filter(|lba| *lba > root.last_lba);
+    Ok(layout::Source {
+        disk_bytes,
+        sector_bytes: table.sector_bytes(),
+        backup_sectors: sectors - 1 - table.last_usable_lba_for(sectors)?,
+        root_first_lba: root.first_lba,
+        root_last_lba: root.last_lba,
+        next_first_lba: next.min(),
+        block_bytes: filesystem.block_bytes().into(),
+        filesystem_bytes: filesystem.len_bytes(),
+    })
+}

@@ -1,0 +1,233 @@
+//! Why a use case fails, and the way out where there is one.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+use uuid::Uuid;
+
+use super::layout;
+use crate::filesystem::{self, Content};
+use crate::secret::EntropyError;
+use crate::{gpt, image, luks2, storage};
+
+/// Why a use case fails.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The stop flag was raised.
+    #[error("interrupted; nothing was left behind")]
+    Interrupted,
+    /// The source could not be read.
+    #[error(transparent)]
+    Source(storage::Error),
+    /// The output could not be written.
+    #[error(transparent)]
+    Output(storage::Error),
+    /// The source could not be opened, or is no image that this program reads.
+    #[error(transparent)]
+    SourceFile(image::Error),
+    /// The output could not be made or published.
+    #[error(transparent)]
+    OutputFile(image::Error),
+    /// The output would be longer than any file.
+    #[error("the output would have {disk_bytes} bytes, which no file can")]
+    TooLong {
+        /// Length of its disk.
+        disk_bytes: u64,
+    },
+    /// The partition table is none that this program works on.
+    #[error(transparent)]
+    Gpt(#[from] gpt::Error),
+    /// There is no partition for a role.
+    #[error("no {role} partition: the table has {found}")]
+    NoPartition {
+        /// What was looked for.
+        role: &'static str,
+        /// The partitions that there are.
+        found: String,
+    },
+    /// There are several candidates for a role.
+    #[error("several partitions could be the {role} partition: {found}")]
+    SeveralPartitions {
+        /// What was looked for.
+        role: &'static str,
+        /// The candidates.
+        found: String,
+    },
+    /// No partition has a unique GUID that was named.
+    #[error("no partition has the unique GUID {guid}: the table has {found}")]
+    NamedPartitionMissing {
+        /// What was named.
+        guid: Uuid,
+        /// The partitions that there are.
+        found: String,
+    },
+    /// The root partition holds something that cannot be encrypted.
+    #[error("the root partition {0}")]
+    NotPlainExt4(RootContent),
+    /// The root filesystem is in a state in which it must not be edited, or is damaged.
+    #[error("the root filesystem: {problem}")]
+    RootFilesystem {
+        /// What is wrong with it.
+        problem: filesystem::Error,
+        /// Where the root partition lies in the image, in bytes.
+        partition: Range<u64>,
+    },
+    /// `--override-datasources` on an image without cloud-init.
+    #[error(
+        "--override-datasources: the image has no /etc/cloud/cloud.cfg.d, hence no cloud-init to configure"
+    )]
+    NoCloudInit,
+    /// `--kernel-efi` is still to come.
+    #[error("--kernel-efi is not built yet in this version")]
+    KernelEfiUnbuilt,
+    /// The container could not be built.
+    #[error(transparent)]
+    Luks2(#[from] luks2::Error),
+    /// There is no room for the header, or the sector size does not go.
+    #[error(transparent)]
+    Layout(#[from] layout::Error),
+    /// There are no random bytes.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+    /// The output's filesystem has too little room.
+    #[error("the output takes {needed_bytes} bytes, {} has {free_bytes} free", folder.display())]
+    NoSpace {
+        /// What the output takes at most.
+        needed_bytes: u64,
+        /// What is free.
+        free_bytes: u64,
+        /// The output's directory.
+        folder: PathBuf,
+    },
+    /// `--make-room shrink` without the program.
+    #[error("--make-room shrink needs the program resize2fs, which is not installed")]
+    NoResize2fs,
+    /// `resize2fs` could not be started, or did not do what it was asked for.
+    #[error("resize2fs {}: {output}", exit(*status))]
+    Resize2fs {
+        /// How it ended; `None` where it could not be started.
+        status: Option<ExitStatus>,
+        /// What it said.
+        output: String,
+    },
+    /// The filesystem is too full to be shrunk as far as needed.
+    #[error(
+        "the filesystem cannot be shrunk to {wanted_blocks} blocks, resize2fs needs at least {minimum_blocks}"
+    )]
+    CannotShrink {
+        /// What would make room for the header.
+        wanted_blocks: u64,
+        /// What the filesystem needs.
+        minimum_blocks: u64,
+    },
+}
+
+fn exit(status: Option<ExitStatus>) -> String {
+    status.map_or_else(
+        || "could not be started".to_owned(),
+        |status| format!("failed ({status})"),
+    )
+}
+
+/// What lies in a root partition that is no plain ext4 filesystem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RootContent {
+    /// A LUKS2 container with the token of this program.
+    NotDeployed,
+    /// Any other container.
+    Encrypted(Content),
+    /// Another filesystem, or none that is known.
+    Other(Content),
+}
+
+impl fmt::Display for RootContent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotDeployed => {
+                write!(
+                    f,
+                    "is already encrypted by this program, and not deployed yet"
+                )
+            }
+            Self::Encrypted(content) => write!(f, "is already encrypted: it holds {content}"),
+            Self::Other(content) => {
+                write!(
+                    f,
+                    "holds {content}; only ext4 (also ext3 and ext2) can be encrypted"
+                )
+            }
+        }
+    }
+}
+
+/// Which of the files that a user named an error is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// The image that is read.
+    Source,
+    /// The image that is written.
+    Output,
+    /// None of the two, or the message names it.
+    Neither,
+}
+
+impl Error {
+    /// Which file the error is about.
+    pub fn about(&self) -> About {
+        match self {
+            Self::Source(_)
+            | Self::SourceFile(_)
+            | Self::Gpt(_)
+            | Self::NoPartition { .. }
+            | Self::SeveralPartitions { .. }
+            | Self::NamedPartitionMissing { .. }
+            | Self::NotPlainExt4(_)
+            | Self::RootFilesystem { .. }
+            | Self::NoCloudInit
+            | Self::Layout(_)
+            | Self::CannotShrink { .. } => About::Source,
+            Self::Output(_) | Self::OutputFile(_) | Self::TooLong { .. } => About::Output,
+            _ => About::Neither,
+        }
+    }
+
+    /// The way out, where there is one: lines to show below the message. `source` is the image's name.
+    pub fn hint(&self, source: &Path) -> Option<String> {
+        let image = source.display();
+        match self {
+            Self::RootFilesystem { problem, partition } if problem.is_mendable_by_e2fsck() => {
+                let start = partition.start / 512;
+                let count = (partition.end - partition.start) / 512;
+                Some(format!(
+                    "mend a copy of the partition and put it back (e2fsck may exit with 0 or 1), or boot the image once and shut it down:\n\
+                     dd if={image} of=root.ext4 bs=512 skip={start} count={count}\n\
+                     e2fsck -fp root.ext4\n\
+                     dd if=root.ext4 of={image} bs=512 seek={start} conv=notrunc"
+                ))
+            }
+            Self::SeveralPartitions { .. } | Self::NoPartition { .. } => Some(
+                "name both partitions: --root-partition-uuid GUID --efi-partition-uuid GUID"
+                    .to_owned(),
+            ),
+            Self::Layout(layout::Error::NoRoom { obstacle, .. }) => Some(match obstacle {
+                layout::Obstacle::NothingLeft => "make the partition larger first".to_owned(),
+                _ => "--make-room shrink makes the filesystem smaller, with resize2fs".to_owned(),
+            }),
+            Self::Layout(layout::Error::RegrownUnaligned) => Some(
+                "add --grow-root, which switches growing off in the guest, or use 512".to_owned(),
+            ),
+            Self::NotPlainExt4(RootContent::NotDeployed) => {
+                Some("an image is encrypted once; deploy binds it to a guest".to_owned())
+            }
+            Self::NoResize2fs => Some("install the package e2fsprogs".to_owned()),
+            Self::SourceFile(error) => error.hint(source),
+            Self::OutputFile(image::Error::Exists) => Some("--overwrite replaces it".to_owned()),
+            Self::OutputFile(image::Error::OutputIsSource) => {
+                Some("leave --output out to replace the source".to_owned())
+            }
+            _ => None,
+        }
+    }
+}

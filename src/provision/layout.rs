@@ -1,0 +1,688 @@
+//! Where everything goes in the output: a pure function of the source's geometry and the flags.
+//!
+//! *P* is the length of the root partition, *F* that of its filesystem, *H* the 16 MiB in front of the
+//! encrypted segment, *P′* the partition's length in the output and *D* = P′ − H the segment's. The
+//! filesystem keeps its block numbers and must fit: D ≥ F. All of `--make-room`, `--grow-root` and the
+//! choice of the LUKS2 sector size is decided here, before the first byte is written; whatever is chosen,
+//! the partition's start, number, type, unique GUID, name and attributes stay.
+
+use std::fmt;
+
+use crate::luks2::{HEAD_BYTES as HEADER_BYTES, SectorSize};
+
+const MIB: u64 = 1 << 20;
+
+/// Which way `encrypt` may take to the room that the LUKS2 header needs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MakeRoom {
+    /// Whatever needs no change of the filesystem: as it is, else `Grow`, else `Extend`.
+    #[default]
+    Auto,
+    /// Make the disk larger, behind a root partition that is its last.
+    Extend,
+    /// Take free space directly behind the root partition.
+    Grow,
+    /// Shrink the filesystem with `resize2fs`, on a temporary copy of it.
+    Shrink,
+}
+
+/// The wish for a LUKS2 sector size.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SectorSizeChoice {
+    /// 4096 where the disk has such sectors and the filesystem such blocks, else 512.
+    #[default]
+    Auto,
+    /// This one, or an error that says why not.
+    Fixed(SectorSize),
+}
+
+/// What the source looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Source {
+    /// Length of the disk in bytes, without a VHD's footer.
+    pub disk_bytes: u64,
+    /// Logical sector size of the partition table in bytes: 512 or 4096.
+    pub sector_bytes: u64,
+    /// Sectors behind the last usable LBA: the backup entries and the backup header.
+    pub backup_sectors: u64,
+    /// First LBA of the root partition.
+    pub root_first_lba: u64,
+    /// Last LBA of the root partition, inclusive.
+    pub root_last_lba: u64,
+    /// First LBA of the next partition behind the root, where there is one.
+    pub next_first_lba: Option<u64>,
+    /// Block size of the root filesystem in bytes.
+    pub block_bytes: u64,
+    /// Length of the root filesystem in bytes: block count times block size.
+    pub filesystem_bytes: u64,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Request {
+    /// `--make-room`.
+    pub make_room: MakeRoom,
+    /// `--sector-size`.
+    pub sector_size: SectorSizeChoice,
+    /// `--grow-root`: the partition reaches as far as growpart would take it.
+    pub grow_root: bool,
+    /// The guest's first boot will grow the partition to any length, with the growpart key.
+    pub guest_regrows: bool,
+    /// The output is a VHD, whose size is a multiple of 1 MiB.
+    pub whole_mebibytes: bool,
+}
+
+/// How the room for the header was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// The filesystem already ended early enough.
+    Fits,
+    /// The partition took so many sectors of the free space behind it.
+    Grown {
+        /// Sectors of the disk's size.
+        sectors: u64,
+    },
+    /// The disk became longer by so many sectors.
+    Extended {
+        /// Sectors of the disk's size.
+        sectors: u64,
+    },
+    /// The filesystem is to be shrunk.
+    Shrunk {
+        /// Its new length in its own blocks.
+        blocks: u64,
+    },
+}
+
+/// Where everything goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// Length of the output's disk in bytes, without a VHD's footer.
+    pub disk_bytes: u64,
+    /// The same in whole sectors, as the partition table counts.
+    pub disk_sectors: u64,
+    /// First LBA of the root partition, as in the source.
+    pub root_first_lba: u64,
+    /// Last LBA of the root partition, inclusive.
+    pub root_last_lba: u64,
+    /// Offset of the root partition in bytes.
+    pub root_bytes: u64,
+    /// Length D of the encrypted segment in bytes.
+    pub segment_bytes: u64,
+    /// Length F of the filesystem in bytes, after shrinking.
+    pub filesystem_bytes: u64,
+    /// Sector size of the LUKS2 segment.
+    pub sector_size: SectorSize,
+    /// How the room for the header was found.
+    pub room: Room,
+}
+
+impl Layout {
+    /// Offset of the encrypted segment in the output, in bytes.
+    pub fn segment_start_bytes(&self) -> u64 {
+        self.root_bytes + HEADER_BYTES
+    }
+}
+
+/// Why there is no layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// None of the allowed ways leads to enough room.
+    #[error(
+        "the LUKS2 header needs 16 MiB: filesystem and header take {needed_bytes} bytes, the root partition has {partition_bytes}, and {obstacle}"
+    )]
+    NoRoom {
+        /// H + F.
+        needed_bytes: u64,
+        /// P.
+        partition_bytes: u64,
+        /// What stands in the way.
+        obstacle: Obstacle,
+    },
+    /// 4096-byte sectors on a filesystem whose blocks are smaller.
+    #[error(
+        "--sector-size 4096 needs filesystem blocks of at least 4096 bytes, this filesystem's have {block_bytes}"
+    )]
+    SmallBlocks {
+        /// Block size of the filesystem.
+        block_bytes: u64,
+    },
+    /// 4096-byte sectors in a partition that the guest will grow to an odd length.
+    #[error(
+        "--sector-size 4096 on a disk with 512-byte sectors: at its first boot the guest grows the partition to a length that is no multiple of 4096, and cannot open it at the second"
+    )]
+    RegrownUnaligned,
+    /// 4096-byte sectors, and no multiple of 4096 holds the filesystem.
+    #[error(
+        "--sector-size 4096: the segment would have {segment_bytes} bytes, and the multiple of 4096 below that does not hold the filesystem of {filesystem_bytes}"
+    )]
+    UnalignedSegment {
+        /// D before rounding.
+        segment_bytes: u64,
+        /// F.
+        filesystem_bytes: u64,
+    },
+}
+
+/// What stands in the way of room for the header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The root is neither the last partition nor followed by enough free space.
+    PartitionBehind {
+        /// Sectors between the root and what follows.
+        gap_sectors: u64,
+    },
+    /// `grow` was asked for, and the free space behind the root is too small.
+    GapTooSmall {
+        /// Sectors between the root and what follows.
+        gap_sectors: u64,
+    },
+    /// `extend` was asked for, and a partition lies behind the root.
+    NotLast {
+        /// Where the next partition begins.
+        next_first_lba: u64,
+    },
+    /// `shrink` was asked for, and the partition is shorter than the header.
+    NothingLeft,
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PartitionBehind { gap_sectors } => {
+                write!(
+                    f,
+                    "another partition follows {gap_sectors} free sectors behind it"
+                )
+            }
+            Self::GapTooSmall { gap_sectors } => {
+                write!(f, "only {gap_sectors} sectors behind it are free")
+            }
+            Self::NotLast { next_first_lba } => {
+                write!(
+                    f,
+                    "the disk cannot be extended: a partition at LBA {next_first_lba} follows"
+                )
+            }
+            Self::NothingLeft => write!(f, "it is too short to shrink the filesystem into"),
+        }
+    }
+}
+
+/// Decides where everything goes.
+pub fn layout(source: &Source, request: Request) -> Result<Layout, Error> {
+    let sector_size = sector_size(source, request)?;
+    let start = Candidate::start(source, request);
+    let ways: &[Way] = match request.make_room {
+        MakeRoom::Auto => &[Candidate::grow, Candidate::extend],
+        MakeRoom::Grow => &[Candidate::grow],
+        MakeRoom::Extend => &[Candidate::extend],
+        MakeRoom::Shrink => &[Candidate::shrink],
+    };
+    let fits = start.finish(source, request, sector_size);
+    if fits.is_ok() {
+        return fits;
+    }
+    let mut failure = None;
+    for make_room in ways {
+        match make_room(start, source) {
+            Ok(candidate) => match candidate.finish(source, request, sector_size) {
+                Err(Error::UnalignedSegment { .. }) if ways.len() > 1 => {}
+                finished => return finished,
+            },
+            Err(obstacle) => failure = Some(obstacle),
+        }
+    }
+    // `auto` fails at its last way, but the operator wants to know of both.
+    let obstacle = match (request.make_room, failure) {
+        (MakeRoom::Auto, _) => Obstacle::PartitionBehind {
+            gap_sectors: start.gap_sectors(source),
+        },
+        (_, Some(obstacle)) => obstacle,
+        (_, None) => return fits,
+    };
+    Err(Error::NoRoom {
+        needed_bytes: HEADER_BYTES + source.filesystem_bytes,
+        partition_bytes: (source.root_last_lba + 1 - source.root_first_lba) * source.sector_bytes,
+        obstacle,
+    })
+}
+
+fn sector_size(source: &Source, request: Request) -> Result<SectorSize, Error> {
+    let large_disk_sectors = source.sector_bytes == 4096;
+    match request.sector_size {
+        SectorSizeChoice::Auto if large_disk_sectors && source.block_bytes >= 4096 => {
+            Ok(SectorSize::S4096)
+        }
+        SectorSizeChoice::Auto | SectorSizeChoice::Fixed(SectorSize::S512) => Ok(SectorSize::S512),
+        SectorSizeChoice::Fixed(SectorSize::S4096) => {
+            if source.block_bytes < 4096 {
+                return Err(Error::SmallBlocks {
+                    block_bytes: source.block_bytes,
+                });
+            }
+            // growpart takes the partition to N - 34, which leaves a length of 7 modulo 8 sectors; the
+            // kernel then refuses the 4096-byte table at every opening.
+            if !large_disk_sectors && request.guest_regrows {
+                return Err(Error::RegrownUnaligned);
+            }
+            Ok(SectorSize::S4096)
+        }
+    }
+}
+
+/// A way to more room, from a candidate that has too little.
+type Way = fn(Candidate, &Source) -> Result<Candidate, Obstacle>;
+
+/// A layout in the making: the disk's and the partition's ends.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    disk_sectors: u64,
+    root_last_lba: u64,
+    room: Room,
+}
+
+impl Candidate {
+    /// The source's own ends, after what a VHD's size and `--grow-root` ask for.
+    fn start(source: &Source, request: Request) -> Self {
+        let mut start = Self {
+            disk_sectors: source.disk_bytes / source.sector_bytes,
+            root_last_lba: source.root_last_lba,
+            room: Room::Fits,
+        };
+        if request.whole_mebibytes {
+            start.disk_sectors = whole_mebibytes(start.disk_sectors, source.sector_bytes);
+        }
+        if request.grow_root {
+            let end = start.gap_end_lba(source);
+            // growpart leaves a partition alone that would gain less than 1 MiB.
+            if (end.saturating_sub(start.root_last_lba)) * source.sector_bytes >= MIB {
+                start.root_last_lba = end;
+            }
+        }
+        start
+    }
+
+    /// The last LBA that the root could have without moving anything: before the next partition, or the
+    /// last usable one.
+    fn gap_end_lba(&self, source: &Source) -> u64 {
+        let last_usable = self.disk_sectors.saturating_sub(source.backup_sectors + 1);
+        source
+            .next_first_lba
+            .map_or(last_usable, |next| (next - 1).min(last_usable))
+    }
+
+    fn gap_sectors(&self, source: &Source) -> u64 {
+        self.gap_end_lba(source).saturating_sub(self.root_last_lba)
+    }
+
+    fn grow(self, source: &Source) -> Result<Self, Obstacle> {
+        let gap_sectors = self.gap_sectors(source);
+        let sectors = gap_sectors.min(HEADER_BYTES / source.sector_bytes);
+        let grown = Self {
+            root_last_lba: self.root_last_lba + sectors,
+            room: Room::Grown { sectors },
+            ..self
+        };
+        if gap_sectors > 0 && grown.segment_bytes(source) >= Some(source.filesystem_bytes) {
+            Ok(grown)
+        } else {
+            Err(Obstacle::GapTooSmall { gap_sectors })
+        }
+    }
+
+    fn extend(self, source: &Source) -> Result<Self, Obstacle> {
+        if let Some(next_first_lba) = source.next_first_lba {
+            return Err(Obstacle::NotLast { next_first_lba });
+        }
+        let sectors = HEADER_BYTES / source.sector_bytes;
+        Ok(Self {
+            disk_sectors: self.disk_sectors + sectors,
+            root_last_lba: self.root_last_lba + sectors,
+            room: Room::Extended { sectors },
+        })
+    }
+
+    fn shrink(self, source: &Source) -> Result<Self, Obstacle> {
+        let blocks = self.segment_bytes(source).unwrap_or(0) / source.block_bytes;
+        if blocks == 0 {
+            return Err(Obstacle::NothingLeft);
+        }
+        Ok(Self {
+            room: Room::Shrunk { blocks },
+            ..self
+        })
+    }
+
+    /// D, where the partition is at least as long as the header.
+    fn segment_bytes(&self, source: &Source) -> Option<u64> {
+        ((self.root_last_lba + 1 - source.root_first_lba) * source.sector_bytes)
+            .checked_sub(HEADER_BYTES)
+    }
+
+    /// Rounds what must be round and checks that the filesystem fits.
+    fn finish(
+        self,
+        source: &Source,
+        request: Request,
+        sector_size: SectorSize,
+    ) -> Result<Layout, Error> {
+        let filesystem_bytes = match self.room {
+            Room::Shrunk { blocks } => blocks * source.block_bytes,
+            _ => source.filesystem_bytes,
+        };
+        let Some(exact) = self
+            .segment_bytes(source)
+            .filter(|bytes| *bytes >= filesystem_bytes)
+        else {
+            return Err(Error::NoRoom {
+                needed_bytes: HEADER_BYTES + source.filesystem_bytes,
+                partition_bytes: (source.root_last_lba + 1 - source.root_first_lba)
+                    * source.sector_bytes,
+                obstacle: Obstacle::GapTooSmall {
+                    gap_sectors: self.gap_sectors(source),
+                },
+            });
+        };
+        let segment_bytes = match sector_size {
+            SectorSize::S512 => exact,
+            SectorSize::S4096 => exact / 4096 * 4096,
+        };
+        if segment_bytes < filesystem_bytes {
+            return Err(Error::UnalignedSegment {
+                segment_bytes: exact,
+                filesystem_bytes,
+            });
+        }
+        let disk_sectors = if request.whole_mebibytes {
+            whole_mebibytes(self.disk_sectors, source.sector_bytes)
+        } else {
+            self.disk_sectors
+        };
+        let source_sectors = source.disk_bytes / source.sector_bytes;
+        Ok(Layout {
+            // A raw source may have some bytes behind its last whole sector; they stay.
+            disk_bytes: if disk_sectors == source_sectors && !request.whole_mebibytes {
+                source.disk_bytes
+            } else {
+                disk_sectors * source.sector_bytes
+            },
+            disk_sectors,
+            root_first_lba: source.root_first_lba,
+            root_last_lba: source.root_first_lba
+                + (HEADER_BYTES + segment_bytes) / source.sector_bytes
+                - 1,
+            root_bytes: source.root_first_lba * source.sector_bytes,
+            segment_bytes,
+            filesystem_bytes,
+            sector_size,
+            room: self.room,
+        })
+    }
+}
+
+/// So many sectors, rounded up to a multiple of 1 MiB.
+fn whole_mebibytes(sectors: u64, sector_bytes: u64) -> u64 {
+    sectors.next_multiple_of(MIB / sector_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ubuntu 22.04's cloud image: the root ends at the last usable LBA, 7 modulo 8 sectors long.
+    const STOCK: Source = Source {
+        disk_bytes: 4_612_096 * 512,
+        sector_bytes: 512,
+        backup_sectors: 33,
+        root_first_lba: 227_328,
+        root_last_lba: 4_612_062,
+        next_first_lba: None,
+        block_bytes: 4096,
+        filesystem_bytes: 548_091 * 4096,
+    };
+
+    fn request(make_room: MakeRoom) -> Request {
+        Request {
+            make_room,
+            ..Request::default()
+        }
+    }
+
+    #[test]
+    fn a_stock_image_is_extended_by_sixteen_mebibytes() {
+        let layout = layout(&STOCK, request(MakeRoom::Auto)).unwrap();
+        assert_eq!(layout.room, Room::Extended { sectors: 32_768 });
+        assert_eq!(
+            (layout.disk_sectors, layout.root_last_lba),
+            (4_644_864, 4_644_830)
+        );
+        assert_eq!(layout.disk_bytes, 2268 << 20);
+        assert_eq!(layout.segment_bytes, 4_384_735 * 512);
+        assert_eq!(layout.sector_size, SectorSize::S512);
+    }
+
+    #[test]
+    fn large_luks_sectors_round_the_partition_down_to_the_filesystem() {
+        let request = Request {
+            sector_size: SectorSizeChoice::Fixed(SectorSize::S4096),
+            grow_root: true,
+            ..request(MakeRoom::Extend)
+        };
+        let layout = layout(&STOCK, request).unwrap();
+        assert_eq!(layout.root_last_lba, 4_644_823);
+        assert_eq!(layout.segment_bytes, STOCK.filesystem_bytes);
+    }
+
+    #[test]
+    fn large_luks_sectors_are_refused_where_the_guest_regrows_the_partition() {
+        let large = SectorSizeChoice::Fixed(SectorSize::S4096);
+        let request = Request {
+            sector_size: large,
+            guest_regrows: true,
+            ..Request::default()
+        };
+        assert_eq!(layout(&STOCK, request), Err(Error::RegrownUnaligned));
+        let small_blocks = Source {
+            block_bytes: 1024,
+            ..STOCK
+        };
+        assert_eq!(
+            layout(&small_blocks, request),
+            Err(Error::SmallBlocks { block_bytes: 1024 })
+        );
+        // A disk of 4096-byte sectors cannot be regrown to anything else.
+        let large_disk = Source {
+            sector_bytes: 4096,
+            backup_sectors: 5,
+            root_first_lba: 28_416,
+            root_last_lba: 28_416 + 548_091 - 1,
+            ..STOCK
+        };
+        let layout = layout(&large_disk, request).unwrap();
+        assert_eq!(layout.sector_size, SectorSize::S4096);
+        assert_eq!(layout.room, Room::Extended { sectors: 4096 });
+        assert_eq!(layout.segment_bytes, STOCK.filesystem_bytes);
+    }
+
+    #[test]
+    fn a_disk_of_large_sectors_gets_large_luks_sectors_by_itself() {
+        let source = Source {
+            sector_bytes: 4096,
+            root_last_lba: 1_000_000,
+            disk_bytes: 8 << 30,
+            backup_sectors: 5,
+            ..STOCK
+        };
+        let chosen = layout(&source, Request::default()).unwrap();
+        assert_eq!(chosen.sector_size, SectorSize::S4096);
+        let small_blocks = Source {
+            block_bytes: 1024,
+            ..source
+        };
+        assert_eq!(
+            layout(&small_blocks, Request::default())
+                .unwrap()
+                .sector_size,
+            SectorSize::S512
+        );
+    }
+
+    #[test]
+    fn free_space_behind_the_root_is_taken_before_the_disk_is_extended() {
+        let roomy = Source {
+            disk_bytes: STOCK.disk_bytes + (64 << 20),
+            ..STOCK
+        };
+        let grown = layout(&roomy, request(MakeRoom::Auto)).unwrap();
+        assert_eq!(grown.room, Room::Grown { sectors: 32_768 });
+        assert_eq!(grown.disk_bytes, roomy.disk_bytes);
+        assert_eq!(grown.root_last_lba, STOCK.root_last_lba + 32_768);
+    }
+
+    #[test]
+    fn a_gap_of_exactly_the_need_is_enough_and_one_sector_less_is_not() {
+        // P - F is 7 sectors, so 32761 more are needed.
+        let need = 32_768 - 7;
+        let behind = |gap: u64| Source {
+            disk_bytes: STOCK.disk_bytes + (64 << 20),
+            next_first_lba: Some(STOCK.root_last_lba + 1 + gap),
+            ..STOCK
+        };
+        let grown = layout(&behind(need), request(MakeRoom::Auto)).unwrap();
+        assert_eq!(grown.room, Room::Grown { sectors: need });
+        assert_eq!(grown.segment_bytes, STOCK.filesystem_bytes);
+        let obstacle = |make_room| match layout(&behind(need - 1), request(make_room)) {
+            Err(Error::NoRoom { obstacle, .. }) => obstacle,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            obstacle(MakeRoom::Auto),
+            Obstacle::PartitionBehind {
+                gap_sectors: need - 1
+            }
+        );
+        assert_eq!(
+            obstacle(MakeRoom::Grow),
+            Obstacle::GapTooSmall {
+                gap_sectors: need - 1
+            }
+        );
+        let next_first_lba = STOCK.root_last_lba + need;
+        assert_eq!(
+            obstacle(MakeRoom::Extend),
+            Obstacle::NotLast { next_first_lba }
+        );
+    }
+
+    #[test]
+    fn an_image_with_room_inside_stays_as_it_is() {
+        let source = Source {
+            filesystem_bytes: 500_000 * 4096,
+            ..STOCK
+        };
+        for make_room in [
+            MakeRoom::Auto,
+            MakeRoom::Extend,
+            MakeRoom::Grow,
+            MakeRoom::Shrink,
+        ] {
+            let layout = layout(&source, request(make_room)).unwrap();
+            assert_eq!(layout.room, Room::Fits);
+            assert_eq!(layout.root_last_lba, STOCK.root_last_lba);
+            assert_eq!(layout.disk_bytes, STOCK.disk_bytes);
+            assert_eq!(layout.segment_bytes, 4_384_735 * 512 - HEADER_BYTES);
+        }
+    }
+
+    #[test]
+    fn shrinking_takes_whole_blocks() {
+        let shrunk = layout(&STOCK, request(MakeRoom::Shrink)).unwrap();
+        let blocks = (4_384_735 * 512 - HEADER_BYTES) / 4096;
+        assert_eq!(shrunk.room, Room::Shrunk { blocks });
+        assert_eq!(shrunk.filesystem_bytes, blocks * 4096);
+        assert_eq!(shrunk.root_last_lba, STOCK.root_last_lba);
+    }
+
+    #[test]
+    fn a_root_shorter_than_the_header_cannot_be_shrunk() {
+        let source = Source {
+            root_last_lba: STOCK.root_first_lba + 2047,
+            filesystem_bytes: 1 << 20,
+            next_first_lba: Some(STOCK.root_first_lba + 2048),
+            ..STOCK
+        };
+        let error = layout(&source, request(MakeRoom::Shrink)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the LUKS2 header needs 16 MiB: filesystem and header take 17825792 bytes, the root \
+             partition has 1048576, and it is too short to shrink the filesystem into"
+        );
+    }
+
+    #[test]
+    fn grow_root_goes_as_far_as_growpart_and_no_further() {
+        let request = Request {
+            grow_root: true,
+            ..Request::default()
+        };
+        let azure = Source {
+            disk_bytes: 62_916_608 * 512,
+            root_first_lba: 2_107_392,
+            root_last_lba: 8_388_574,
+            filesystem_bytes: 785_147 * 4096,
+            ..STOCK
+        };
+        let grown = layout(&azure, request).unwrap();
+        assert_eq!(
+            (grown.root_last_lba, grown.room),
+            (62_916_608 - 34, Room::Fits)
+        );
+        // Less than 1 MiB to gain: growpart would not change it.
+        let near = Source {
+            root_last_lba: 62_916_608 - 34 - 2047,
+            ..azure
+        };
+        assert_eq!(
+            layout(&near, request).unwrap().root_last_lba,
+            near.root_last_lba
+        );
+        let just = Source {
+            root_last_lba: 62_916_608 - 34 - 2048,
+            ..azure
+        };
+        assert_eq!(
+            layout(&just, request).unwrap().root_last_lba,
+            62_916_608 - 34
+        );
+    }
+
+    #[test]
+    fn a_vhd_is_rounded_up_to_the_next_mebibyte() {
+        let request = Request {
+            whole_mebibytes: true,
+            ..Request::default()
+        };
+        let odd = Source {
+            disk_bytes: STOCK.disk_bytes + 512,
+            ..STOCK
+        };
+        let layout = layout(&odd, request).unwrap();
+        assert_eq!(layout.disk_bytes % MIB, 0);
+        assert_eq!(layout.disk_bytes, STOCK.disk_bytes + (1 << 20) + (16 << 20));
+    }
+
+    #[test]
+    fn bytes_behind_the_last_sector_stay_in_a_raw_image_of_the_same_size() {
+        let source = Source {
+            filesystem_bytes: 500_000 * 4096,
+            disk_bytes: STOCK.disk_bytes + 5,
+            ..STOCK
+        };
+        let layout = layout(&source, Request::default()).unwrap();
+        assert_eq!(
+            (layout.disk_bytes, layout.disk_sectors),
+            (source.disk_bytes, 4_612_096)
+        );
+    }
+}

@@ -1,0 +1,95 @@
+//! Which partition is the root, and which the EFI system partition.
+
+use uuid::Uuid;
+
+use super::Error;
+use crate::gpt::{self, Partition, Table};
+
+/// The two partitions that the use cases work on.
+#[derive(Debug, Clone)]
+pub struct Chosen {
+    /// The root partition.
+    pub root: Partition,
+    /// The EFI system partition.
+    pub esp: Partition,
+}
+
+/// The unique GUIDs of the root and of the EFI system partition, where the operator names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Named {
+    /// `--root-partition-uuid`.
+    pub root: Uuid,
+    /// `--efi-partition-uuid`.
+    pub esp: Uuid,
+}
+
+/// Finds both partitions: those that are named, else the only ones of their types.
+pub fn choose(table: &Table, named: Option<Named>) -> Result<Chosen, Error> {
+    if let Some(named) = named {
+        return Ok(Chosen {
+            root: by_guid(table, named.root)?,
+            esp: by_guid(table, named.esp)?,
+        });
+    }
+    Ok(Chosen {
+        root: only(table, "root", is_root_type)?,
+        esp: only(table, "EFI system", |kind| kind == gpt::types::EFI_SYSTEM)?,
+    })
+}
+
+/// The types that a root partition has: Ubuntu's, and those of the Discoverable Partitions Specification.
+fn is_root_type(kind: Uuid) -> bool {
+    use gpt::types::{LINUX_FILESYSTEM, LINUX_ROOT_ARM64, LINUX_ROOT_X86_64};
+    [LINUX_FILESYSTEM, LINUX_ROOT_X86_64, LINUX_ROOT_ARM64].contains(&kind)
+}
+
+fn type_name(kind: Uuid) -> String {
+    gpt::types::type_name(kind).map_or_else(|| kind.to_string(), str::to_owned)
+}
+
+fn by_guid(table: &Table, guid: Uuid) -> Result<Partition, Error> {
+    table
+        .partitions()
+        .find(|partition| partition.unique_guid == guid)
+        .ok_or_else(|| Error::NamedPartitionMissing {
+            guid,
+            found: list(table.partitions()),
+        })
+}
+
+fn only(table: &Table, role: &'static str, is: impl Fn(Uuid) -> bool) -> Result<Partition, Error> {
+    let mut candidates: Vec<_> = table
+        .partitions()
+        .filter(|partition| is(partition.type_guid))
+        .collect();
+    match (candidates.pop(), candidates.is_empty()) {
+        (Some(partition), true) => Ok(partition),
+        (Some(last), false) => Err(Error::SeveralPartitions {
+            role,
+            found: list(candidates.into_iter().chain([last])),
+        }),
+        (None, _) => Err(Error::NoPartition {
+            role,
+            found: list(table.partitions()),
+        }),
+    }
+}
+
+/// The partitions in one line, each with what identifies it.
+fn list(partitions: impl Iterator<Item = Partition>) -> String {
+    let words: Vec<_> = partitions
+        .map(|partition| {
+            format!(
+                "{} ({}, {})",
+                partition.number,
+                type_name(partition.type_guid),
+                partition.unique_guid
+            )
+        })
+        .collect();
+    if words.is_empty() {
+        "none at all".to_owned()
+    } else {
+        words.join(", ")
+    }
+}
