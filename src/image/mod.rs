@@ -18,7 +18,7 @@ mod vhd;
 
 pub use detect::{Detected, DiskFormat, detect};
 pub use error::{Error, FileKind, Warning};
-pub use other_format::OtherFormat;
+pub use other_format::{OtherFormat, quoted};
 pub use output::{Output, Replace, Temporary, free_bytes};
 pub use publish::PublishStep;
 pub use source::{FileIdentity, Lock, Source};

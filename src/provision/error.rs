@@ -193,9 +193,21 @@ impl Error {
         }
     }
 
+    /// Puts an error of the root filesystem into the words of this room; a read that failed below it is one
+    /// of the source, with what the operating system said.
+    pub(super) fn in_root_filesystem(problem: filesystem::Error, partition: &Range<u64>) -> Self {
+        match problem {
+            filesystem::Error::Storage(error) if error.io().is_some() => Self::Source(error),
+            problem => Self::RootFilesystem {
+                problem,
+                partition: partition.clone(),
+            },
+        }
+    }
+
     /// The way out, where there is one: lines to show below the message. `source` is the image's name.
     pub fn hint(&self, source: &Path) -> Option<String> {
-        let image = source.display();
+        let image = image::quoted(source);
         match self {
             Self::RootFilesystem { problem, partition } if problem.is_mendable_by_e2fsck() => {
                 let start = partition.start / 512;

@@ -270,8 +270,10 @@ impl Ready {
     ) -> Result<(), Error> {
         let replaces_source = self.mode != 0o600 || self.plan.output == self.plan.source;
         if replaces_source {
-            keep_owner_and_mode(&output, &self.source, self.mode)?;
+            keep_owner(&output, &self.source);
         }
+        // Exactly, whatever the umask: it was made with what the umask left.
+        output.set_mode(self.mode).map_err(Error::OutputFile)?;
         observer.begin(Phase::Flush, 0);
         let mut on_step = |step: PublishStep| {
             observer.publishing(step);
@@ -288,12 +290,11 @@ impl Ready {
     }
 }
 
-/// Gives a file that replaces the source the source's owner, where this user may, and the mode.
-fn keep_owner_and_mode(output: &Output, source: &Source, mode: u32) -> Result<(), Error> {
+/// Gives a file that replaces the source the source's owner, where this user may.
+fn keep_owner(output: &Output, source: &Source) {
     let (user, group) = source.owner();
     // An ordinary user cannot give files away; then it is this user's file, like any other output.
     let _ = output.set_owner(user, group);
-    output.set_mode(mode).map_err(Error::OutputFile)
 }
 
 /// The mode of a file that is replaced by its encrypted self: nobody but the owner, since it holds its key.

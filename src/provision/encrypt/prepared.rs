@@ -223,10 +223,7 @@ fn customise<S: ReadAt>(
     growpart_key: &SecretBytes,
     now: i64,
 ) -> Result<(Customised, BlockBitmap), Error> {
-    let problem = |problem| Error::RootFilesystem {
-        problem,
-        partition: root.clone(),
-    };
+    let problem = |problem| Error::in_root_filesystem(problem, root);
     let window = window(edited, root)?;
     let filesystem = Filesystem::open(&window, now).map_err(problem)?;
     let customisation = Customisation {
@@ -250,10 +247,7 @@ fn customise<S: ReadAt>(
 
 /// Checks that the root partition holds a filesystem that may be edited.
 fn check_root(root: &dyn ReadAt, partition: &Range<u64>) -> Result<Superblock, Error> {
-    let problem = |problem| Error::RootFilesystem {
-        problem,
-        partition: partition.clone(),
-    };
+    let problem = |problem| Error::in_root_filesystem(problem, partition);
     match filesystem::probe(root).map_err(problem)? {
         Content::Ext => {}
         Content::Luks2 if has_clear_key(root) => {
