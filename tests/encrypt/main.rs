@@ -8,7 +8,29 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_input;
+mod conversion;
+mod customisations;
+mod decrypts_to_the_source;
+mod dry_run;
+mod faults;
+mod in_place;
 mod judge;
+// mod kernel_efi;
+mod killed;
+mod layout;
+mod memory;
+mod no_room;
+mod oracle;
+mod ordinary_user;
+mod output_file;
+mod parameters;
+mod plaintext;
+mod source_is_read_once;
+mod usage;
+mod vhd;
+
+use support::image::{SHAPES, Shape};
 
 /// True where the programs are there that build the images and judge what became of them.
 fn can_judge() -> bool {
@@ -23,4 +45,17 @@ fn can_judge() -> bool {
         "qemu-img",
         "setpriv",
     ])
+}
+
+/// True where the long tests were asked for, too.
+fn all() -> bool {
+    std::env::var_os("ECI_TEST_ALL").is_some_and(|value| value == "1")
+}
+
+/// All shapes that are large enough for every kind of conversion.
+fn full_shapes() -> Vec<Shape> {
+    SHAPES
+        .into_iter()
+        .filter(|shape| *shape != Shape::Tiny)
+        .collect()
 }

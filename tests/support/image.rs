@@ -3,6 +3,7 @@
 //! They are built once and kept in cargo's folder for tests, under a name that changes with this code.
 
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
@@ -324,6 +325,27 @@ pub fn pe(content: &str, len_bytes: usize) -> Vec<u8> {
 #[track_caller]
 pub fn exits_clean_fat(file: &Path) {
     super::exits(command("fsck.vfat").arg("-n").arg(file), 0);
+}
+
+/// Changes a partition of an image by way of a file of its own.
+pub fn change_partition(image: &Path, table: &Disk, number: u32, change: impl FnOnce(&Path)) {
+    let folder = scratch();
+    let partition = folder.path().join("partition");
+    super::judge::extract(image, table, number, &partition);
+    let range = table.byte_range(number);
+    change(&partition);
+    let (changed, len_bytes) = files::open(&partition);
+    assert_eq!(len_bytes, range.end - range.start);
+    let image = files::open_to_write(image);
+    // Blocks of zeros, too.
+    let mut buffer = vec![0; 1 << 20];
+    let mut at = 0;
+    while at < len_bytes {
+        let bytes = &mut buffer[..usize::try_from((len_bytes - at).min(1 << 20)).unwrap()];
+        changed.read_exact_at(bytes, at).unwrap();
+        image.write_all_at(bytes, range.start + at).unwrap();
+        at += bytes.len() as u64;
+    }
 }
 
 /// A built image.

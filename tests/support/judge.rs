@@ -15,6 +15,7 @@ use super::disk::{self, Disk};
 use super::ext4::{self, Change, Content, Tree};
 use super::files;
 use super::image::{ESP, Image, ROOT, SHAPES};
+use super::root::DELETED_MARKER;
 use super::scratch;
 
 /// The path of the growpart key in the root filesystem.
@@ -342,6 +343,9 @@ pub fn filesystem_problems(
         .unwrap_or(source.shape.geometry().filesystem_bytes());
     if let Some(at) = ext4::first_unused_not_zero(tree, plain, filesystem_bytes) {
         problems.push(format!("byte {at} of the segment is not used and not zero"));
+    }
+    if let Some(at) = files::find(plain, DELETED_MARKER.as_bytes()) {
+        problems.push(format!("data of a deleted file at byte {at}"));
     }
     let mut content = |path: &str, wanted: &str| {
         let found = small_file(tree, path);

@@ -1,0 +1,184 @@
+//! `--kernel-efi` replaces one file on the EFI system partition, or is refused before anything is written.
+
+use std::path::Path;
+
+use crate::conversion::Conversion;
+use crate::oracle::Choice;
+use crate::support::image::{ESP, Shape, change_partition, image, pe};
+use crate::support::judge::{self, Expected};
+use crate::support::workshop::{Workshop, refused, stderr};
+use crate::support::{command, disk, exits, files, run, scratch};
+
+fn with_kernel(expected: &mut Expected) {
+    expected.kernel_efi = true;
+}
+
+/// The files on an ESP with their contents, and its listing with sizes and short names.
+fn esp_files(file: &Path) -> (Vec<Vec<u8>>, String) {
+    let folder = scratch();
+    let esp = folder.path().join("esp");
+    judge::extract(file, &disk::read(file), ESP, &esp);
+    exits(command("fsck.vfat").arg("-n").arg(&esp), 0);
+    let mut contents = Vec::new();
+    for name in [
+        "EFI/BOOT/BOOTX64.EFI",
+        "EFI/ubuntu/shimx64.efi",
+        "EFI/ubuntu/grubx64.efi",
+    ] {
+        let to = folder.path().join("file");
+        run(command("mcopy")
+            .args(["-n", "-o", "-i"])
+            .arg(&esp)
+            .arg(format!("::{name}"))
+            .arg(&to));
+        contents.push(std::fs::read(&to).unwrap());
+    }
+    (
+        contents,
+        run(command("mdir").args(["-/", "-b", "-i"]).arg(&esp)),
+    )
+}
+
+#[test]
+fn the_boot_file_is_replaced_and_all_others_stay() {
+    if !crate::can_judge() {
+        return;
+    }
+    let (before, names) = esp_files(&image(Shape::Stock).raw);
+    for (shape, len_bytes) in [
+        (Shape::Stock, 5_000_000),
+        (Shape::Demo, 1000),
+        (Shape::LargeSectors, 3_000_001),
+    ] {
+        let kernel = pe("a unified kernel", len_bytes);
+        let conversion = Conversion::new(shape, Choice::default())
+            .with(&["--kernel-efi", "kernel.efi"], with_kernel);
+        conversion.workshop.write("kernel.efi", &kernel);
+        let converted = conversion.run();
+        let (after, names_after) = esp_files(&converted.image);
+        assert_eq!(names_after, names);
+        assert_eq!(after[..2], before[..2]);
+        assert!(after[2] == kernel, "{shape:?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_pe_file_is_refused() {
+    if !crate::can_judge() {
+        return;
+    }
+    let workshop = Workshop::new();
+    workshop.source(image(Shape::Demo));
+    for content in [&b""[..], b"MZ", b"#!/bin/sh\n", &pe("x", 0x400)[2..]] {
+        workshop.write("kernel.efi", content);
+        let mut encrypt = workshop.encrypt();
+        encrypt.args([
+            "--kernel-efi",
+            "kernel.efi",
+            "-o",
+            "output.img",
+            "source.img",
+        ]);
+        assert_eq!(
+            refused(&mut encrypt),
+            "error: --kernel-efi: kernel.efi is no PE file, which firmware could load\n"
+        );
+    }
+    let mut encrypt = workshop.encrypt();
+    encrypt.args([
+        "--kernel-efi",
+        "missing.efi",
+        "-o",
+        "output.img",
+        "source.img",
+    ]);
+    assert_eq!(
+        refused(&mut encrypt),
+        "error: --kernel-efi: cannot read missing.efi\n  because: No such file or directory (os error 2)\n"
+    );
+    assert_eq!(workshop.names(), ["kernel.efi", "source.img"]);
+}
+
+#[test]
+fn a_file_that_does_not_fit_is_refused_with_what_is_free() {
+    if !crate::can_judge() {
+        return;
+    }
+    let workshop = Workshop::new();
+    workshop.source(image(Shape::Demo));
+    let kernel = workshop.write("kernel.efi", &pe("x", 0x400));
+    files::open_to_write(&kernel).set_len(120 << 20).unwrap();
+    let mut encrypt = workshop.encrypt();
+    encrypt.args([
+        "--kernel-efi",
+        "kernel.efi",
+        "-o",
+        "output.img",
+        "source.img",
+    ]);
+    let message = refused(&mut encrypt);
+    assert!(
+        message.starts_with("error: source.img: the EFI system partition: "),
+        "{message}"
+    );
+    assert!(message.contains("125829120"), "what is needed: {message}");
+    assert_eq!(workshop.names(), ["kernel.efi", "source.img"]);
+}
+
+#[test]
+fn an_unsigned_file_is_taken_with_a_warning() {
+    if !crate::can_judge() {
+        return;
+    }
+    let mut unsigned = pe("unsigned", 5000);
+    unsigned[0x98 + 144..0x98 + 152].fill(0);
+    let conversion = Conversion::new(Shape::Roomy, Choice::default())
+        .with(&["--kernel-efi", "kernel.efi"], with_kernel);
+    conversion.workshop.write("kernel.efi", &unsigned);
+    let converted = conversion.run();
+    let talk = stderr(&converted.output);
+    let warning =
+        "warning: --kernel-efi: the file is not signed; shim will refuse it under Secure Boot\n";
+    assert!(talk.contains(warning), "{talk}");
+    assert!(esp_files(&converted.image).0[2] == unsigned);
+}
+
+#[test]
+fn the_folder_is_made_where_it_is_missing() {
+    if !crate::can_judge() {
+        return;
+    }
+    let workshop = Workshop::new();
+    let source = workshop.source(image(Shape::Demo));
+    // An ESP with nothing on it.
+    change_partition(&source, &image(Shape::Demo).table, ESP, |esp| {
+        run(command("mdeltree").arg("-i").arg(esp).arg("::EFI"));
+    });
+    let folder = scratch();
+    workshop.write("kernel.efi", &pe("new", 70_000));
+    exits(
+        workshop.encrypt().args([
+            "--kernel-efi",
+            "kernel.efi",
+            "-o",
+            "output.img",
+            "source.img",
+        ]),
+        0,
+    );
+    judge::extract(
+        &workshop.path("output.img"),
+        &disk::read(&workshop.path("output.img")),
+        ESP,
+        &folder.path().join("after"),
+    );
+    let after = folder.path().join("after");
+    exits(command("fsck.vfat").arg("-n").arg(&after), 0);
+    let to = folder.path().join("file");
+    run(command("mcopy")
+        .args(["-n", "-i"])
+        .arg(&after)
+        .arg("::EFI/ubuntu/grubx64.efi")
+        .arg(&to));
+    assert!(std::fs::read(&to).unwrap() == pe("new", 70_000));
+}

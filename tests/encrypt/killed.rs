@@ -1,0 +1,311 @@
+//! A run that is killed or interrupted leaves no output, no temporary and an untouched source.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::image::{Shape, image};
+use crate::support::workshop::{Workshop, state};
+use crate::support::{exits, files};
+
+/// Starts a run that tells its progress on a pipe.
+fn start(command: &mut Command) -> Child {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Sends a signal when so many lines of progress were told, and waits for the end. Returns what was told;
+/// `None` where the run ended before.
+fn signal_after(
+    mut child: Child,
+    lines: usize,
+    signal: Signal,
+) -> (Option<ExitStatus>, Vec<String>) {
+    let pid = Pid::from_child(&child);
+    let mut told = Vec::new();
+    let mut talk = BufReader::new(child.stderr.take().unwrap()).lines();
+    while told.len() < lines {
+        let Some(line) = talk.next() else {
+            child.wait().unwrap();
+            return (None, told);
+        };
+        told.push(line.unwrap());
+    }
+    let _ = kill_process(pid, signal);
+    told.extend(talk.map_while(Result::ok));
+    (Some(child.wait().unwrap()), told)
+}
+
+/// How many lines a whole run tells.
+fn lines_of_a_run(workshop: &Workshop) -> usize {
+    let output = exits(
+        workshop.encrypt().args(["-o", "output.img", "source.img"]),
+        0,
+    );
+    std::fs::remove_file(workshop.path("output.img")).unwrap();
+    crate::support::workshop::stderr(&output).lines().count()
+}
+
+fn is_whole(output: &Path) -> bool {
+    let table = crate::support::disk::read(output);
+    let container =
+        crate::support::container::Container::open(output, &table, crate::support::image::ROOT);
+    let key = container.unlock_key();
+    container.test_key(0, &key) == 0
+}
+
+#[test]
+fn sigkill_at_every_line_of_progress() {
+    if !crate::can_judge() {
+        return;
+    }
+    let workshop = Workshop::new();
+    let source = workshop.source(image(Shape::Stock));
+    let before = state(&source);
+    let lines = lines_of_a_run(&workshop);
+    assert!(lines >= 10, "progress is told in tenths");
+    let mut killed = 0;
+    for after in 0..=lines {
+        let child = start(workshop.encrypt().args(["-o", "output.img", "source.img"]));
+        let (status, _) = signal_after(child, after, Signal::KILL);
+        let was_killed = status.is_some_and(|status| status.signal() == Some(9));
+        killed += usize::from(was_killed);
+        assert_eq!(state(&source), before, "after {after} lines");
+        let output = workshop.path("output.img");
+        // Killed behind the publishing, or not at all: the output is whole.
+        if output.exists() {
+            assert!(
+                after + 2 >= lines,
+                "an output after {after} of {lines} lines"
+            );
+            assert!(is_whole(&output), "after {after} lines");
+            std::fs::remove_file(&output).unwrap();
+        } else {
+            assert!(was_killed, "after {after} lines");
+        }
+        assert_eq!(workshop.names(), ["source.img"], "after {after} lines");
+    }
+    assert!(killed >= 10, "{killed} runs of {lines} were killed");
+}
+
+#[test]
+fn sigkill_in_place_leaves_the_source_or_the_whole_output() {
+    if !crate::can_judge() {
+        return;
+    }
+    let workshop = Workshop::new();
+    let source = workshop.source(image(Shape::Tiny));
+    let before = state(&source);
+    let lines = lines_of_a_run(&workshop);
+    for after in 0..=lines {
+        let (_, _) = signal_after(
+            start(workshop.encrypt().arg("source.img")),
+            after,
+            Signal::KILL,
+        );
+        assert_eq!(workshop.names(), ["source.img"], "after {after} lines");
+        if state(&source) != before {
+            assert!(is_whole(&source), "after {after} lines");
+            assert!(
+                after + 2 >= lines,
+                "replaced after {after} of {lines} lines"
+            );
+            return;
+        }
+    }
+}
+
+#[test]
+fn an_interruption_ends_the_run_by_its_signal_and_leaves_nothing() {
+    if !crate::can_judge() {
+        return;
+    }
+    let workshop = Workshop::new();
+    let source = workshop.source(image(Shape::Stock));
+    let before = state(&source);
+    for (signal, number) in [(Signal::INT, 2), (Signal::TERM, 15), (Signal::HUP, 1)] {
+        // Behind the first tenth.
+        for after in [4, 6] {
+            let child = start(workshop.encrypt().args(["-o", "output.img", "source.img"]));
+            let (status, told) = signal_after(child, after, signal);
+            assert_eq!(
+                status.and_then(|status| status.signal()),
+                Some(number),
+                "{told:?}"
+            );
+            let error = told
+                .iter()
+                .find(|line| line.starts_with("error: "))
+                .map(String::as_str);
+            assert_eq!(
+                error,
+                Some("error: interrupted; nothing was left behind"),
+                "{told:?}"
+            );
+            assert_eq!(state(&source), before);
+            assert_eq!(workshop.names(), ["source.img"]);
+        }
+    }
+}
+
+mod at_a_step {
+    use std::sync::Mutex;
+
+    use encrypt_cloud_image::provision::{
+        Job, MakeRoom, Observer, Phase, PublishStep, SectorSizeChoice, StopFlag, SystemEntropy,
+    };
+
+    use super::*;
+
+    const STEP: &str = "ECI_TEST_KILL_AT";
+    const JOB: &str = "ECI_TEST_KILL_JOB";
+
+    struct KillAt(PublishStep, Mutex<Vec<PublishStep>>);
+
+    impl Observer for KillAt {
+        fn begin(&self, _: Phase, _: u64) {}
+        fn advance(&self, _: u64) {}
+        fn publishing(&self, step: PublishStep) {
+            self.1.lock().unwrap().push(step);
+            if step == self.0 {
+                kill_process(rustix::process::getpid(), Signal::KILL).unwrap();
+            }
+        }
+    }
+
+    const STEPS: [(&str, PublishStep); 4] = [
+        ("before-link", PublishStep::BeforeLink),
+        ("between-link-and-rename", PublishStep::BetweenLinkAndRename),
+        ("before-directory-sync", PublishStep::BeforeDirectorySync),
+        ("published", PublishStep::Published),
+    ];
+
+    /// The child: runs a job through the library and kills itself. As a test of its own it does nothing.
+    #[test]
+    fn child() {
+        let (Ok(step), Ok(job)) = (std::env::var(STEP), std::env::var(JOB)) else {
+            return;
+        };
+        let step = STEPS.iter().find(|(name, _)| *name == step).unwrap().1;
+        let (source, output) = job.split_once('\n').unwrap();
+        let job = Job {
+            source: source.into(),
+            output: (!output.is_empty()).then(|| output.into()),
+            overwrite: !output.is_empty(),
+            output_format: None,
+            kernel_efi: None,
+            datasources: None,
+            grow_root: false,
+            make_room: MakeRoom::default(),
+            sector_size: SectorSizeChoice::default(),
+            partitions: None,
+            threads: None,
+        };
+        let ready = job
+            .prepare(&mut SystemEntropy::new(), 1_700_000_000)
+            .unwrap();
+        let observer = KillAt(step, Mutex::default());
+        ready.run(&observer, &StopFlag::new()).unwrap();
+        eprintln!("steps: {:?}", observer.1.lock().unwrap());
+    }
+
+    #[track_caller]
+    fn kill_at(workshop: &Workshop, step: &str, source: &Path, output: &str) {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args([
+            "--exact",
+            "killed::at_a_step::child",
+            "--nocapture",
+            "--test-threads=1",
+        ]);
+        child
+            .env(STEP, step)
+            .env(JOB, format!("{}\n{output}", source.display()));
+        let output = child.current_dir(workshop.folder()).output().unwrap();
+        assert_eq!(
+            output.status.signal(),
+            Some(9),
+            "{step}: {}",
+            crate::support::workshop::stderr(&output)
+        );
+    }
+
+    #[test]
+    fn a_new_output_is_there_after_the_link_and_not_before() {
+        if !crate::can_judge() {
+            return;
+        }
+        let workshop = Workshop::new();
+        let source = workshop.source(image(Shape::Tiny));
+        let before = state(&source);
+        kill_at(&workshop, "before-link", &source, "output.img");
+        assert_eq!(workshop.names(), ["source.img"]);
+        for step in ["before-directory-sync", "published"] {
+            kill_at(&workshop, step, &source, "output.img");
+            assert_eq!(workshop.names(), ["output.img", "source.img"]);
+            assert!(is_whole(&workshop.path("output.img")), "{step}");
+            std::fs::remove_file(workshop.path("output.img")).unwrap();
+        }
+        assert_eq!(state(&source), before);
+    }
+
+    #[test]
+    fn a_replaced_output_is_the_old_one_until_the_rename() {
+        if !crate::can_judge() {
+            return;
+        }
+        let workshop = Workshop::new();
+        let source = workshop.source(image(Shape::Tiny));
+        let old = workshop.write("output.img", b"old");
+        kill_at(&workshop, "before-link", &source, "output.img");
+        assert_eq!(workshop.names(), ["output.img", "source.img"]);
+        assert_eq!(std::fs::read(&old).unwrap(), b"old");
+
+        kill_at(&workshop, "between-link-and-rename", &source, "output.img");
+        assert_eq!(std::fs::read(&old).unwrap(), b"old");
+        let names = workshop.names();
+        let [finished, output, _] = &names[..] else {
+            panic!("{names:?}")
+        };
+        assert_eq!(output, "output.img");
+        assert!(
+            finished.starts_with(".output.img.encrypt-cloud-image."),
+            "{finished}"
+        );
+        assert!(finished.ends_with(".finished"), "{finished}");
+        assert!(is_whole(&workshop.path(finished)));
+        std::fs::remove_file(workshop.path(finished)).unwrap();
+
+        kill_at(&workshop, "before-directory-sync", &source, "output.img");
+        assert_eq!(workshop.names(), ["output.img", "source.img"]);
+        assert!(is_whole(&old));
+    }
+
+    #[test]
+    fn a_source_in_place_is_the_old_one_until_the_rename() {
+        if !crate::can_judge() {
+            return;
+        }
+        let workshop = Workshop::new();
+        let source = workshop.source(image(Shape::Tiny));
+        let before = state(&source);
+        kill_at(&workshop, "before-link", &source, "");
+        assert_eq!(
+            (workshop.names(), state(&source)),
+            (vec!["source.img".to_owned()], before)
+        );
+        let digest = files::digest(&source);
+        kill_at(&workshop, "between-link-and-rename", &source, "");
+        assert_eq!(files::digest(&source), digest);
+        assert_eq!(workshop.names().len(), 2);
+        kill_at(&workshop, "before-directory-sync", &source, "");
+        assert!(is_whole(&source));
+    }
+}
