@@ -253,8 +253,68 @@ pub enum Error {
         /// The bound.
         limit_bytes: u64,
     },
+    // FAT.
+    /// The boot sector does not end with 0xAA55.
+    #[error("no FAT filesystem: the boot sector ends with {found:#06x}, not with 0xaa55")]
+    NotFat {
+        /// The two bytes at offset 0x1FE, little-endian.
+        found: u16,
+    },
+    /// A field of the boot sector that no FAT filesystem can have so.
+    #[error(
+        "the FAT boot sector's {field} (offset {offset_bytes:#x}) is {value}, allowed is {allowed}"
+    )]
+    FatField {
+        /// What the field says.
+        field: &'static str,
+        /// Offset in the boot sector.
+        offset_bytes: u64,
+        /// What it holds.
+        value: u64,
+        /// What it may hold.
+        allowed: &'static str,
+    },
+    /// The filesystem ends behind its partition.
+    #[error(
+        "the FAT filesystem has {filesystem_bytes} bytes and is larger than its partition of {partition_bytes} bytes"
+    )]
+    FatLargerThanPartition {
+        /// Length that the boot sector claims.
+        filesystem_bytes: u64,
+        /// Length of the partition.
+        partition_bytes: u64,
+    },
+    /// A chain of clusters that does not end as one should.
+    #[error(
+        "the FAT filesystem is damaged: the chain that begins with cluster {first} leads in a circle or out of the filesystem"
+    )]
+    FatChain {
+        /// Its first cluster.
+        first: u64,
+    },
+    /// Too few free clusters.
+    #[error(
+        "no room in the FAT filesystem for {path}: {needed_bytes} bytes are needed, {free_bytes} are free (with those that it replaces)"
+    )]
+    FatNoSpace {
+        /// The path in the image.
+        path: String,
+        /// What its data take, in whole clusters.
+        needed_bytes: u64,
+        /// What is free, in whole clusters.
+        free_bytes: u64,
+    },
+    /// The FAT library refused or found damage.
+    #[error("the FAT filesystem cannot be used: {message} ({doing})")]
+    Fat {
+        /// What was being done.
+        doing: String,
+        /// The library's text.
+        message: String,
+    },
+
     /// An edit failed before, so what the storage holds is half of it.
-    #[error("an edit of the ext4 filesystem failed before, its storage must be thrown away")]
+    #[error("an edit of the filesystem failed before, its storage must be thrown away")]
     Abandoned,
 }
 

@@ -9,6 +9,7 @@
 
 mod error;
 pub mod ext4;
+pub mod fat;
 mod probe;
 
 pub use error::Error;

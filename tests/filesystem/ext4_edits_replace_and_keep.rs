@@ -221,7 +221,7 @@ fn a_filesystem_without_a_free_inode_says_so_and_is_to_be_thrown_away() {
         "no free inode in the ext4 filesystem for /etc/more"
     );
     let again = filesystem.write_file("/etc/0", b"", 0o644).unwrap_err();
-    let message = "an edit of the ext4 filesystem failed before, its storage must be thrown away";
+    let message = "an edit of the filesystem failed before, its storage must be thrown away";
     assert_eq!(again.to_string(), message);
     assert_eq!(filesystem.close().unwrap_err().to_string(), message);
 }

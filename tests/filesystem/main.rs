@@ -13,6 +13,9 @@ mod ext4_image;
 mod ext4_paths_stay_in_the_image;
 mod ext4_reads_what_others_wrote;
 mod ext4_refuses_what_must_not_be_edited;
+mod fat_files_are_replaced;
+mod fat_image;
+mod hostile_fat_does_not_crash;
 mod hostile_superblocks_do_not_crash;
 mod used_blocks_are_those_of_dumpe2fs;
 
