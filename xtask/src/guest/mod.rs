@@ -180,10 +180,14 @@ impl Namespace {
         if process::is_root()? {
             return Ok(Self::Root);
         }
-        let tried = process::quiet_output(Self::User.command().arg("true"));
-        tried.context(
+        // First without ranges: where namespaces are forbidden, `unshare --map-auto` of util-linux 2.38
+        // leaves a helper behind that waits for ever and holds our pipe open.
+        let plain =
+            process::quiet_output(process::program("unshare").args(["--map-root-user", "true"]));
+        let mapped = plain.and_then(|_| process::quiet_output(Self::User.command().arg("true")));
+        mapped.context(
             "this user cannot make a user namespace, in which the guest's files get their owners.\n\
-             Mend one of these, or run as root, or name an image (cargo xtask demo IMAGE):\n\
+             Mend what applies, or run as root, or name an image (cargo xtask demo IMAGE):\n\
              - no ranges in /etc/subuid and /etc/subgid:\n  \
                sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 \"$USER\"\n\
              - forbidden by AppArmor (Ubuntu 24.04 and newer):\n  \
