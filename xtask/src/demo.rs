@@ -1,10 +1,10 @@
 //! `cargo xtask demo`: the main job once, on a real image, with the programs as a user runs them.
 
 use std::fs::{self, File};
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
@@ -16,7 +16,7 @@ pub struct Arguments {
     /// The cloud image to encrypt; a guest built from Debian's packages if left out
     ///
     /// The image itself is not changed. The guest is built by the first run, in some minutes, and
-    /// kept for the next one.
+    /// kept for the next one. The result lies below `target/demo`.
     image: Option<PathBuf>,
 }
 
@@ -47,25 +47,24 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         process::output(process::program("sgdisk").arg("--print").arg(&image))?
     );
 
-    let program = target.join("release/encrypt-cloud-image");
-    heading("What encrypt is going to do");
-    process::run(
-        Command::new(&program)
-            .args(["encrypt", "--dry-run"])
-            .arg(&image),
-    )?;
-
-    heading("Encrypt");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let extension = image.extension().unwrap_or("img".as_ref());
     let encrypted = folder.join("encrypted").with_extension(extension);
+    let encrypt = |options: &[&str]| {
+        let mut command = Command::new(target.join("release/encrypt-cloud-image"));
+        command
+            .arg("encrypt")
+            .args(options)
+            .args(["--overwrite", "-o"]);
+        command.args([&encrypted, &image]);
+        process::run(&mut command)
+    };
+    heading("What encrypt is going to do");
+    encrypt(&["--dry-run"])?;
+
+    heading("Encrypt");
     let start = Instant::now();
-    let mut encrypt = Command::new(&program);
-    encrypt
-        .args(["encrypt", "--overwrite", "-o"])
-        .arg(&encrypted)
-        .arg(&image);
-    process::run(&mut encrypt)?;
+    encrypt(&[])?;
     let seconds = start.elapsed().as_secs_f64();
 
     heading("The result, as sgdisk and cryptsetup see it");
@@ -113,13 +112,21 @@ fn show_container(disk: &Path, table: &str, folder: &Path) -> Result<()> {
     let token = process::output(&mut cryptsetup(&["token", "export", "--token-id=0"]))?;
     println!("{}", token.trim());
     let key = token.rsplit('"').nth(1).context("the token holds no key")?;
-    let file = folder.join("key");
-    fs::write(&file, key)?;
-    let decoded = Command::new("base64").arg("--decode").arg(&file).output()?;
-    fs::write(&file, decoded.stdout)?;
-    let mut open = cryptsetup(&["open", "--verbose", "--test-passphrase", "--key-slot=0"]);
-    let opened = process::run(open.arg("--key-file").arg(&file));
-    fs::remove_file(&file)?;
+    let mut base64 = Command::new("base64")
+        .arg("--decode")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start `base64`")?;
+    if let Some(mut input) = base64.stdin.take() {
+        input.write_all(key.as_bytes())?;
+    }
+    println!("This key, decoded, opens the container:");
+    let mut open = cryptsetup(&["open", "--verbose", "--test-passphrase", "--key-file=-"]);
+    open.stdin(base64.stdout.take().context("`base64` gives nothing")?);
+    let opened = process::run(open.arg("--key-slot=0"));
+    base64.wait()?;
+    fs::remove_file(&header)?; // it holds the key as the image does
     opened
 }
 
