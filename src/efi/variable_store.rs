@@ -16,7 +16,7 @@
 //! | 0 | 16 | `aaf32c78-947b-439a-a180-2e144ec37792`: authenticated variables |
 //! | 16 | 4 | length of the store, this header included |
 //! | 20 | 2 | 0x5a formatted, 0xfe healthy |
-//! | 28 | … | records ([`super::variable_record`]) |
+//! | 28 | … | records (the module `variable_record`) |
 //!
 //! The records are a log; which one of a name is the variable, [`VariableStore::variable`] knows. A block that
 //! firmware was just writing anew (fault tolerant write) is not looked at: the guest must be shut down.
