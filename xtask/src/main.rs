@@ -1,9 +1,10 @@
-//! What a contributor runs: `cargo xtask test`, `cargo xtask demo`.
+//! What a contributor runs: `cargo xtask test`, `demo`, `bench`.
 //!
-//! Both start on a Debian or Ubuntu machine that has Rust and git alone, install the Debian packages
+//! They start on a Debian or Ubuntu machine that has Rust and git alone, install the Debian packages
 //! that they need and say so. This program never depends on the library: that one builds only after its
 //! C headers are installed, which is done here. It uses the built programs, as a user would.
 
+mod bench;
 mod demo;
 mod guest;
 mod packages;
@@ -31,12 +32,15 @@ enum Task {
     Test(test::Arguments),
     /// Encrypt a cloud image and show the result
     Demo(demo::Arguments),
+    /// Measure again what docs/performance.md says
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Test(arguments) => test::run(&arguments),
         Task::Demo(arguments) => demo::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -49,6 +49,7 @@ pub const TEST: &[Package] = &[
     package("fdisk", &["fdisk", "sfdisk"]),
     package("gdisk", &["sgdisk"]),
     package("gzip", &["gzip"]),
+    package("libssl-dev", &["/usr/include/openssl/evp.h"]),
     package(
         "mtools",
         &[

@@ -52,25 +52,65 @@ impl Part<'_> {
     fn chunks(&self) -> u64 {
         self.len_bytes().div_ceil(CHUNK_BYTES)
     }
+}
 
-    /// The next range of bytes that have to be read, within `from .. end` of the source.
-    fn next_live(&self, mut from: u64, end: u64) -> Result<Option<Range<u64>>, Error> {
-        let end = end.min(self.source.len_bytes());
+/// The next range of data of a part's source, as it was asked for last.
+///
+/// Telling where data ends can cost the kernel a walk over the whole rest of a file (it does on tmpfs), so
+/// a thread asks once for each range and not once for each chunk.
+#[derive(Default)]
+struct Extent {
+    part: usize,
+    /// From here to the start of `data` there is a hole.
+    from: u64,
+    /// Where it ends, the next question is due; `None` before the first.
+    data: Option<Range<u64>>,
+}
+
+impl Extent {
+    /// The first range of data at or behind `from`.
+    fn next_data(
+        &mut self,
+        number: usize,
+        part: &Part<'_>,
+        from: u64,
+    ) -> Result<Range<u64>, Error> {
+        match &self.data {
+            Some(data) if self.part == number && (self.from..data.end).contains(&from) => {
+                Ok(data.start.max(from)..data.end)
+            }
+            _ => {
+                let end = part.source.len_bytes();
+                let found = part.source.next_data(from).map_err(Error::Source)?;
+                let data = found.unwrap_or(end..end);
+                *self = Self {
+                    part: number,
+                    from,
+                    data: Some(data.clone()),
+                };
+                Ok(data)
+            }
+        }
+    }
+
+    /// The next range of bytes that have to be read, within `from .. end` of the part's source.
+    fn next_live(
+        &mut self,
+        (number, part): (usize, &Part<'_>),
+        mut from: u64,
+        end: u64,
+    ) -> Result<Option<Range<u64>>, Error> {
+        let end = end.min(part.source.len_bytes());
         while from < end {
-            let used = match self.used {
+            let used = match part.used {
                 None => from..end,
-                Some(bitmap) => match bitmap.next_used(from) {
-                    None => break,
-                    Some(used) => used.start..used.end.min(end),
-                },
+                Some(bitmap) => bitmap.next_used(from).unwrap_or(end..end),
             };
+            let used = used.start..used.end.min(end);
             if used.start >= end {
                 break;
             }
-            let data = self.source.next_data(used.start).map_err(Error::Source)?;
-            let Some(data) = data.filter(|data| data.start < end) else {
-                break;
-            };
+            let data = self.next_data(number, part, used.start)?;
             if data.start < used.end {
                 return Ok(Some(data.start..data.end.min(used.end)));
             }
@@ -135,10 +175,10 @@ pub fn run(
 }
 
 /// The part that holds a chunk, and the chunk's offset within it.
-fn locate<'a, 'b>(parts: &'a [Part<'b>], mut chunk: u64) -> Option<(&'a Part<'b>, u64)> {
-    for part in parts {
+fn locate<'a, 'b>(parts: &'a [Part<'b>], mut chunk: u64) -> Option<((usize, &'a Part<'b>), u64)> {
+    for (number, part) in parts.iter().enumerate() {
         if chunk < part.chunks() {
-            return Some((part, chunk * CHUNK_BYTES));
+            return Some(((number, part), chunk * CHUNK_BYTES));
         }
         chunk -= part.chunks();
     }
@@ -150,6 +190,7 @@ struct Worker<'a> {
     output: &'a dyn WriteAt,
     buffer: Vec<u8>,
     cipher: Option<XtsCipher>,
+    extent: Extent,
 }
 
 impl<'a> Worker<'a> {
@@ -162,25 +203,28 @@ impl<'a> Worker<'a> {
             output,
             buffer: vec![0; small(CHUNK_BYTES)],
             cipher,
+            extent: Extent::default(),
         })
     }
 
     /// Produces one chunk and returns its length.
-    fn produce(&mut self, part: &Part<'_>, offset: u64) -> Result<u64, Error> {
+    fn produce(&mut self, numbered: (usize, &Part<'_>), offset: u64) -> Result<u64, Error> {
+        let part = numbered.1;
         let len = CHUNK_BYTES.min(part.len_bytes() - offset);
         if part.encryption.is_some() {
-            self.encrypt(part, offset, len)?;
+            self.encrypt(numbered, offset, len)?;
         } else {
-            self.copy(part, offset, len)?;
+            self.copy(numbered, offset, len)?;
         }
         Ok(len)
     }
 
     /// Copies what is live in a chunk, and leaves the rest a hole.
-    fn copy(&mut self, part: &Part<'_>, offset: u64, len: u64) -> Result<(), Error> {
+    fn copy(&mut self, numbered: (usize, &Part<'_>), offset: u64, len: u64) -> Result<(), Error> {
+        let part = numbered.1;
         let mut at = part.range.start + offset;
         let end = at + len;
-        while let Some(live) = part.next_live(at, end)? {
+        while let Some(live) = self.extent.next_live(numbered, at, end)? {
             let bytes = &mut self.buffer[..small(live.end - live.start)];
             part.source
                 .read_exact_at(bytes, live.start)
@@ -195,11 +239,17 @@ impl<'a> Worker<'a> {
     }
 
     /// Encrypts a chunk.
-    fn encrypt(&mut self, part: &Part<'_>, offset: u64, len: u64) -> Result<(), Error> {
+    fn encrypt(
+        &mut self,
+        numbered: (usize, &Part<'_>),
+        offset: u64,
+        len: u64,
+    ) -> Result<(), Error> {
+        let part = numbered.1;
         let start = part.range.start + offset;
         let bytes = &mut self.buffer[..small(len)];
         let mut at = start;
-        while let Some(live) = part.next_live(at, start + len)? {
+        while let Some(live) = self.extent.next_live(numbered, at, start + len)? {
             let (from, to) = (small(live.start - start), small(live.end - start));
             bytes[small(at - start)..from].fill(0);
             part.source
