@@ -7,7 +7,7 @@
 //!
 //! Everything here is a parser of bytes that nobody vouches for: it returns a value of its own or a typed
 //! error with the place, has a bound for what it reads, and starts no process. Each format has its own
-//! enum of errors, since a caller meets one format at a time.
+//! enum of errors, since a caller meets one format at a time. [`pe`] tells a program for firmware from other files.
 
 pub mod authenticated_variable;
 pub mod authority;
@@ -16,6 +16,7 @@ pub mod config;
 pub mod efivarfs;
 pub mod guid;
 mod json;
+pub mod pe;
 pub mod qcow2;
 pub mod signature_list;
 mod variable_record;

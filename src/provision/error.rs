@@ -74,14 +74,28 @@ pub enum Error {
         /// Where the root partition lies in the image, in bytes.
         partition: Range<u64>,
     },
+    /// The EFI system partition cannot be read or changed.
+    #[error("the EFI system partition: {0}")]
+    Esp(filesystem::Error),
     /// `--override-datasources` on an image without cloud-init.
     #[error(
         "--override-datasources: the image has no /etc/cloud/cloud.cfg.d, hence no cloud-init to configure"
     )]
     NoCloudInit,
-    /// `--kernel-efi` is still to come.
-    #[error("--kernel-efi is not built yet in this version")]
-    KernelEfiUnbuilt,
+    /// The file for `--kernel-efi` cannot be read.
+    #[error("--kernel-efi: cannot read {}", path.display())]
+    BootFileUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The file for `--kernel-efi` is none that firmware could load.
+    #[error("--kernel-efi: {} is no PE file, which firmware could load", path.display())]
+    BootFileNotPe {
+        /// The file.
+        path: PathBuf,
+    },
     /// The container could not be built.
     #[error(transparent)]
     Luks2(#[from] luks2::Error),
@@ -185,6 +199,7 @@ impl Error {
             | Self::NamedPartitionMissing { .. }
             | Self::NotPlainExt4(_)
             | Self::RootFilesystem { .. }
+            | Self::Esp(_)
             | Self::NoCloudInit
             | Self::Layout(_)
             | Self::CannotShrink { .. } => About::Source,
@@ -202,6 +217,14 @@ impl Error {
                 problem,
                 partition: partition.clone(),
             },
+        }
+    }
+
+    /// The same for an error of the EFI system partition.
+    pub(super) fn in_esp(problem: filesystem::Error) -> Self {
+        match problem {
+            filesystem::Error::Storage(error) if error.io().is_some() => Self::Source(error),
+            problem => Self::Esp(problem),
         }
     }
 

@@ -8,9 +8,12 @@ use std::ops::Range;
 
 use uuid::Builder;
 
+use super::boot_file;
 use super::customise::{self, Customisation, Customised, Datasources, Edit, GROWPART_KEYSLOT};
 use super::data_pass::{self, Encryption, Part};
+use crate::efi::pe;
 use crate::filesystem::ext4::{BlockBitmap, Filesystem, Superblock};
+use crate::filesystem::fat::Fat;
 use crate::filesystem::{self, Content};
 use crate::gpt::{Partition, Table};
 use crate::luks2::{self, ClearKeyToken, NewContainer, VolumeKey};
@@ -32,6 +35,8 @@ const GROWPART_KEY_BYTES: usize = 32;
 /// What `encrypt` shall do.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
+    /// The content of `EFI/ubuntu/grubx64.efi`, a PE file.
+    pub boot_file: Option<Vec<u8>>,
     /// The datasources that cloud-init may use.
     pub datasources: Option<Datasources>,
     /// The partition is grown now, not at the first boot.
@@ -100,8 +105,22 @@ impl<S: ReadAt> Prepared<S> {
                 whole_mebibytes: options.whole_mebibytes,
             },
         )?;
-        let edits = customised.edits;
+        let mut edits = customised.edits;
         warnings.extend(customised.warnings);
+        if let Some(file) = &options.boot_file {
+            edits.push(put_boot_file(
+                &edited,
+                &chosen.esp,
+                sector_bytes,
+                file,
+                now,
+            )?);
+            if pe::check(file) == Some(pe::Image::Unsigned) {
+                let unsigned =
+                    "--kernel-efi: the file is not signed; under Secure Boot it is refused";
+                warnings.push(unsigned.to_owned());
+            }
+        }
         table.resize_disk(layout.disk_sectors)?;
         table.set_last_lba(chosen.root.number, layout.root_last_lba)?;
 
@@ -243,6 +262,19 @@ fn customise<S: ReadAt>(
     let used = filesystem.used_blocks().map_err(problem)?;
     filesystem.close().map_err(problem)?;
     Ok((customised, used))
+}
+
+/// Puts the boot file on the EFI system partition.
+fn put_boot_file<S: ReadAt>(
+    edited: &Overlay<S>,
+    esp: &Partition,
+    sector_bytes: u64,
+    file: &[u8],
+    now: i64,
+) -> Result<Edit, Error> {
+    let window = window(edited, &byte_range(esp, sector_bytes))?;
+    let replaced = Fat::open(&window, now).and_then(|esp| boot_file::replace(&esp, file));
+    replaced.map_err(Error::in_esp)
 }
 
 /// Checks that the root partition holds a filesystem that may be edited.
