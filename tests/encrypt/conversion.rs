@@ -1,14 +1,16 @@
 //! Runs the program as an ordinary user and judges what comes out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use crate::oracle::{self, Choice};
 use crate::support::container::Container;
-use crate::support::exits;
-use crate::support::image::{Image, Shape, image};
-use crate::support::judge::{Expected, Judged, judge_with};
-use crate::support::workshop::{Workshop, state};
+use crate::support::ext4::{self, Tree};
+use crate::support::image::{Image, ROOT, Shape, change_partition, image};
+use crate::support::judge::{self, Expected, Judged, judge_with};
+use crate::support::root::debugfs;
+use crate::support::workshop::{Workshop, state, stderr};
+use crate::support::{command, disk, exits, scratch};
 
 /// A run of `encrypt`.
 pub struct Conversion {
@@ -16,7 +18,7 @@ pub struct Conversion {
     choice: Choice,
     more: Vec<String>,
     expect: fn(&mut Expected),
-    decrypt: fn(&Container, &std::path::Path),
+    decrypt: fn(&Container, &Path),
     /// Where it happens.
     pub workshop: Workshop,
 }
@@ -36,8 +38,13 @@ pub struct Converted {
 impl Conversion {
     /// Of an image with such options for the layout.
     pub fn new(shape: Shape, choice: Choice) -> Self {
+        Self::of(image(shape), choice)
+    }
+
+    /// Of any image.
+    pub fn of(source: &'static Image, choice: Choice) -> Self {
         Self {
-            source: image(shape),
+            source,
             choice,
             more: Vec::new(),
             expect: |_| (),
@@ -91,4 +98,55 @@ impl Conversion {
             judged,
         }
     }
+}
+
+/// What became of an image whose root was edited before.
+pub struct Edited {
+    /// The tree that was edited.
+    pub before: Tree,
+    /// The tree in the output.
+    pub after: Tree,
+    /// What the run told.
+    pub talk: String,
+}
+
+/// Changes the root filesystem of a Tiny image, by commands of debugfs.
+pub fn edit_root(file: &Path, script: &str) {
+    change_partition(file, &image(Shape::Tiny).table, ROOT, |root| {
+        debugfs(root, script);
+        exits(command("e2fsck").arg("-fn").arg(root), 0);
+    });
+}
+
+/// Encrypts a Tiny image whose root is edited before.
+#[track_caller]
+pub fn encrypt_edited(script: &str, options: &[&str]) -> Edited {
+    let workshop = Workshop::new();
+    let source = workshop.source(image(Shape::Tiny));
+    edit_root(&source, script);
+    let mut encrypt = workshop.encrypt();
+    let output = exits(
+        encrypt
+            .args(options)
+            .args(["-o", "output.img", "source.img"]),
+        0,
+    );
+    let folder = scratch();
+    let root = folder.path().join("root");
+    judge::extract(&source, &image(Shape::Tiny).table, ROOT, &root);
+    Edited {
+        before: ext4::read(&root),
+        after: decrypted_tree(&workshop.path("output.img")),
+        talk: stderr(&output),
+    }
+}
+
+/// The tree of an output's root, which must have no error.
+#[track_caller]
+pub fn decrypted_tree(file: &Path) -> Tree {
+    let folder = scratch();
+    let plain = folder.path().join("plain");
+    Container::open(file, &disk::read(file), ROOT).decrypt(&plain);
+    ext4::check(&plain);
+    ext4::read(&plain)
 }

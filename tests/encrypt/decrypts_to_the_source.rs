@@ -4,10 +4,12 @@
 //! Every run is one as an ordinary user without capabilities; the judge checks partition table, other
 //! partitions, parameters, keys, `e2fsck -fn`, every file, free blocks and slack.
 
+use std::path::{Path, PathBuf};
+
 use crate::can_judge;
 use crate::conversion::Conversion;
 use crate::oracle::{Choice, choices, expect};
-use crate::support::image::{Shape, image};
+use crate::support::image::{Image, Shape, image};
 
 fn auto() -> Choice {
     Choice::default()
@@ -206,5 +208,48 @@ fn every_allowed_combination_behind_the_environment_variable() {
                 convert(shape, choice);
             }
         }
+    }
+}
+
+/// The image that `cargo xtask demo` built, or the one that `ECI_TEST_IMAGE` names.
+fn demo_image() -> Option<PathBuf> {
+    if let Some(file) = std::env::var_os("ECI_TEST_IMAGE") {
+        return Some(file.into());
+    }
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .parent()?
+        .join("demo");
+    let guests = std::fs::read_dir(folder)
+        .ok()?
+        .flatten()
+        .map(|entry| entry.path().join("disk.img"));
+    guests
+        .filter(|file| file.is_file())
+        .max_by_key(|file| file.metadata().and_then(|file| file.modified()).ok())
+}
+
+#[test]
+fn the_demo_image_behind_the_environment_variable() {
+    if !crate::all() || !can_judge() {
+        return;
+    }
+    let Some(file) = demo_image() else {
+        eprintln!(
+            "SKIPPED: there is no demo image (cargo xtask demo builds it, ECI_TEST_IMAGE=FILE names another)"
+        );
+        return;
+    };
+    let demo: &Image = Box::leak(Box::new(Image::of(&file)));
+    Conversion::of(demo, auto()).decrypted_by_cryptsetup().run();
+    Conversion::of(
+        demo,
+        Choice {
+            to_vhd: true,
+            ..large_sectors()
+        },
+    )
+    .run();
+    if expect(demo, make_room("shrink")).is_ok_and(|expected| expected.shrunk_bytes.is_some()) {
+        Conversion::of(demo, make_room("shrink")).run();
     }
 }

@@ -20,7 +20,7 @@ const UNLOCK_KEY: &[u8; 16] = b"test only 000000";
 const GROWPART_KEY: &[u8; 32] = b"test only 0000000000000000000000";
 
 fn expected(source: &Image) -> Expected {
-    let geometry = source.shape.geometry();
+    let geometry = source.geometry;
     Expected {
         luks_sector_bytes: 512,
         disk_bytes: geometry.disk_sectors * geometry.sector_bytes,
@@ -177,7 +177,7 @@ fn good(shape: Shape) -> Good {
     let folder = scratch();
     let root = folder.path().join("root");
     edited_root(source, &root, "");
-    clear_unused(&root, source.shape.geometry().filesystem_bytes());
+    clear_unused(&root, source.geometry.filesystem_bytes());
     convert(source, &root, &folder.path().join("good"));
     Good { folder, source }
 }
@@ -295,7 +295,7 @@ fn the_judge_accepts_a_conversion_by_other_programs_and_finds_planted_defects() 
             free + 4095
         )
     );
-    let end = source.shape.geometry().filesystem_bytes();
+    let end = source.geometry.filesystem_bytes();
     let found = filesystem(&|root| files::flip(root, end));
     assert_eq!(
         found,

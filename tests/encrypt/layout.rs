@@ -68,7 +68,7 @@ fn check(workshop: &Workshop, shape: Shape, choice: Choice, file: &str) {
         "{shape:?} {choice:?}\n{}",
         stderr(&output)
     );
-    let geometry = source.shape.geometry();
+    let geometry = source.geometry;
     let start = geometry.root_first_lba * geometry.sector_bytes;
     let segment = start + (16 << 20);
     let segment_bytes = segment_bytes(source, expected.root_last_lba);

@@ -8,12 +8,15 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod bad_input;
+mod bad_images;
+mod bad_partition_tables;
+mod bad_root_filesystems;
 mod conversion;
 mod customisations;
 mod decrypts_to_the_source;
 mod dry_run;
 mod faults;
+mod hostile_links;
 mod in_place;
 mod judge;
 // mod kernel_efi;
@@ -26,6 +29,7 @@ mod ordinary_user;
 mod output_file;
 mod parameters;
 mod plaintext;
+mod refusal;
 mod source_is_read_once;
 mod usage;
 mod vhd;

@@ -3,7 +3,7 @@
 //!
 //! P is the length of the root partition, F that of the filesystem, H the 16 MiB of the header, D = P - H.
 
-use crate::support::image::{Geometry, Image, Shape};
+use crate::support::image::{Geometry, Image};
 use crate::support::judge::Expected;
 
 const H: u64 = 16 << 20;
@@ -62,8 +62,8 @@ struct Ends {
 
 /// What the conversion shall lead to, or the message with which it shall be refused.
 pub fn expect(image: &Image, choice: Choice) -> Result<Expected, String> {
-    let geometry = image.shape.geometry();
-    let cloud_init = image.shape != Shape::Bare;
+    let geometry = image.geometry;
+    let cloud_init = image.has_cloud_init;
     let sector = geometry.sector_bytes;
     let f = geometry.filesystem_bytes();
     let luks = luks_sector(&geometry, choice, cloud_init)?;

@@ -70,7 +70,7 @@ fn data_of_deleted_files_do_not_travel_along() {
     let source = image(Shape::Stock);
     let marker = crate::support::root::DELETED_MARKER.as_bytes();
     let place = files::find(&source.raw, marker).expect("deleted data in the source");
-    let tree = crate::support::judge::source_tree(source);
+    let tree = source.tree();
     let block =
         (place - source.table.byte_range(crate::support::image::ROOT).start) / tree.block_bytes;
     assert!(

@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use crate::support::container::Container;
 use crate::support::image::{ROOT, Shape, image};
-use crate::support::judge::source_tree;
 use crate::support::trace::Trace;
 use crate::support::workshop::{Workshop, stderr};
 use crate::support::{disk, ext4, files, programs};
@@ -40,7 +39,7 @@ fn used_blocks_are_read_once_and_free_blocks_and_holes_never() {
     let read_bytes =
         |range: &Range<u64>| reads.iter().map(|read| overlap(read, range)).sum::<u64>();
 
-    let tree = source_tree(source);
+    let tree = source.tree();
     let root = source.table.byte_range(ROOT);
     let in_image = |range: &Range<u64>| {
         root.start + range.start * tree.block_bytes..root.start + range.end * tree.block_bytes

@@ -24,6 +24,8 @@ pub struct Tree {
     pub superblock: Vec<String>,
     /// Block size in bytes.
     pub block_bytes: u64,
+    /// Length of the filesystem in blocks.
+    pub blocks: u64,
     /// Ranges of free blocks, as `dumpe2fs` prints them.
     pub free_blocks: Vec<Range<u64>>,
 }
@@ -107,6 +109,7 @@ pub fn read(file: &Path) -> Tree {
         entries,
         superblock: header.lines().map(str::to_owned).collect(),
         block_bytes: field("Block size:"),
+        blocks: field("Block count:"),
         free_blocks: dump
             .lines()
             .filter_map(|line| line.strip_prefix("  Free blocks: "))

@@ -6,10 +6,12 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
 use super::disk::{self, Disk};
+use super::ext4::{self, Tree};
 use super::root::Root;
 use super::{command, files, run, scratch};
 
@@ -35,6 +37,8 @@ pub const TYPE_ESP: &str = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B";
 pub const TYPE_HOME: &str = "933AC7E1-2EB4-4F13-B844-0E14E2AEF915";
 
 const MIB: u64 = 1 << 20;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What an image looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -348,20 +352,61 @@ pub fn change_partition(image: &Path, table: &Disk, number: u32, change: impl Fn
     }
 }
 
-/// A built image.
+/// An image to convert.
 #[derive(Debug)]
 pub struct Image {
-    /// Its shape.
-    pub shape: Shape,
+    /// Where everything is.
+    pub geometry: Geometry,
+    /// False where no cloud-init is in the root filesystem.
+    pub has_cloud_init: bool,
     /// The raw disk.
     pub raw: PathBuf,
     /// The same as a fixed VHD; [`Image::vhd`] makes it.
     vhd: PathBuf,
     /// Its partition table.
     pub table: Disk,
+    tree: OnceLock<Tree>,
 }
 
 impl Image {
+    /// An image that was built elsewhere, with the root and the ESP in the partitions [`ROOT`] and [`ESP`].
+    pub fn of(raw: &Path) -> Self {
+        let table = disk::read(raw);
+        let behind = table
+            .partitions
+            .values()
+            .map(|partition| partition.first_lba);
+        let root = &table.partitions[&ROOT];
+        let geometry = Geometry {
+            sector_bytes: table.sector_bytes,
+            disk_sectors: table.len_bytes / table.sector_bytes,
+            root_first_lba: root.first_lba,
+            root_last_lba: root.last_lba,
+            next_first_lba: behind.filter(|lba| *lba > root.last_lba).min(),
+            block_bytes: 0,
+            blocks: 0,
+        };
+        let vhd = kept_folder().join("other.vhd");
+        let mut image = Self {
+            geometry,
+            has_cloud_init: false,
+            raw: raw.to_owned(),
+            vhd,
+            table,
+            tree: OnceLock::new(),
+        };
+        let tree = image.tree();
+        let has_cloud_init = tree.entries.contains_key("/etc/cloud/cloud.cfg.d");
+        let geometry = Geometry {
+            block_bytes: tree.block_bytes,
+            blocks: tree.blocks,
+            ..geometry
+        };
+        image.geometry = geometry;
+        image.has_cloud_init = has_cloud_init;
+        image
+    }
+
     /// The image as qemu's fixed VHD.
     pub fn vhd(&self) -> &Path {
         kept(&self.vhd, |file| {
@@ -382,10 +427,17 @@ impl Image {
 
     /// Copies the root filesystem into a file of its own.
     pub fn extract_root(&self, file: &Path) {
-        let extracted = File::create_new(file).unwrap();
-        let range = self.table.byte_range(ROOT);
-        extracted.set_len(range.end - range.start).unwrap();
-        files::copy(&files::open(&self.raw).0, range, &extracted, 0);
+        super::judge::extract(&self.raw, &self.table, ROOT, file);
+    }
+
+    /// The tree of the root filesystem, read once.
+    pub fn tree(&self) -> &Tree {
+        self.tree.get_or_init(|| {
+            let folder = scratch();
+            let root = folder.path().join("root");
+            self.extract_root(&root);
+            ext4::read(&root)
+        })
     }
 }
 
@@ -396,10 +448,12 @@ pub fn image(shape: Shape) -> &'static Image {
         let raw = kept_folder().join(format!("{shape:?}.img").to_lowercase());
         kept(&raw, |file| shape.build(file));
         Image {
-            shape,
+            geometry: shape.geometry(),
+            has_cloud_init: shape != Shape::Bare,
             vhd: raw.with_extension("vhd"),
             table: disk::read(&raw),
             raw,
+            tree: OnceLock::new(),
         }
     })
 }
@@ -435,10 +489,12 @@ fn kept_folder() -> &'static Path {
         let all = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let folder = all.join(&name);
         fs::create_dir_all(&folder).unwrap();
-        // What earlier versions made; a run of an earlier version at this moment is nobody's habit.
+        // What earlier versions made; a day is longer than any run.
         for entry in fs::read_dir(all).unwrap().flatten() {
             let old = entry.file_name().to_string_lossy().into_owned();
-            if old.starts_with("images-") && old != name {
+            let modified = entry.metadata().and_then(|folder| folder.modified());
+            let is_old = modified.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > DAY));
+            if old.starts_with("images-") && old != name && is_old {
                 let _ = fs::remove_dir_all(entry.path());
             }
         }

@@ -4,7 +4,6 @@
 //! what is wrong is itself tested (`tests/encrypt/judge.rs`).
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,7 +13,7 @@ use super::container::{Container, HEADER_BYTES};
 use super::disk::{self, Disk};
 use super::ext4::{self, Change, Content, Tree};
 use super::files;
-use super::image::{ESP, Image, ROOT, SHAPES};
+use super::image::{ESP, Image, ROOT};
 use super::root::DELETED_MARKER;
 use super::scratch;
 
@@ -114,7 +113,7 @@ pub fn table_problems(source: &Image, table: &Disk, expected: &Expected) -> Vec<
     let mut wanted = source.table.clone();
     wanted.len_bytes = expected.disk_bytes;
     let sectors = wanted.len_bytes / wanted.sector_bytes;
-    wanted.last_usable_lba = source.shape.geometry().last_usable_lba(sectors);
+    wanted.last_usable_lba = source.geometry.last_usable_lba(sectors);
     wanted.partitions.get_mut(&ROOT).unwrap().last_lba = expected.root_last_lba;
     if *table == wanted {
         vec![]
@@ -337,10 +336,10 @@ pub fn filesystem_problems(
 ) -> Vec<String> {
     let changes = changes(expected);
     let relocated = expected.shrunk_bytes.is_some();
-    let mut problems = ext4::differences(source_tree(source), tree, &changes, relocated);
+    let mut problems = ext4::differences(source.tree(), tree, &changes, relocated);
     let filesystem_bytes = expected
         .shrunk_bytes
-        .unwrap_or(source.shape.geometry().filesystem_bytes());
+        .unwrap_or(source.geometry.filesystem_bytes());
     if let Some(at) = ext4::first_unused_not_zero(tree, plain, filesystem_bytes) {
         problems.push(format!("byte {at} of the segment is not used and not zero"));
     }
@@ -391,19 +390,8 @@ pub fn changes(expected: &Expected) -> Vec<(&'static str, Change)> {
     changes
 }
 
-/// The tree of an image's root, read once.
-pub fn source_tree(source: &Image) -> &'static Tree {
-    static TREES: [OnceLock<Tree>; SHAPES.len()] = [const { OnceLock::new() }; SHAPES.len()];
-    TREES[source.shape as usize].get_or_init(|| {
-        let folder = scratch();
-        let root = folder.path().join("root");
-        source.extract_root(&root);
-        ext4::read(&root)
-    })
-}
-
 /// Length of the segment that a root partition of the output has.
 pub fn segment_bytes(source: &Image, root_last_lba: u64) -> u64 {
-    let geometry = source.shape.geometry();
+    let geometry = source.geometry;
     (root_last_lba + 1 - geometry.root_first_lba) * geometry.sector_bytes - HEADER_BYTES
 }

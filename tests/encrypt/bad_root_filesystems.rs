@@ -1,0 +1,218 @@
+//! Root partitions that hold something else than an ext4 filesystem that may be edited.
+
+use std::path::Path;
+
+use crate::refusal::{mend, refuses, refuses_edited, refuses_root, rewrite_table};
+use crate::support::image::{ROOT, Shape, change_partition, image};
+use crate::support::root::debugfs;
+use crate::support::workshop::{Workshop, refused};
+use crate::support::{command, exits, files};
+
+#[test]
+fn a_root_that_is_not_ext4() {
+    if !crate::can_judge() {
+        return;
+    }
+    for (offset, magic, what) in [
+        (0, &b"XFSB"[..], "an XFS filesystem"),
+        (0x10040, b"_BHRfS_M", "a btrfs filesystem"),
+        (0, b"hsqs", "a squashfs filesystem"),
+        (1024, b"\xe2\xe1\xf5\xe0", "an EROFS filesystem"),
+        (536, b"LVM2 001", "an LVM physical volume"),
+        (0, b"", "nothing that is recognised"),
+    ] {
+        refuses_root(
+            |root| {
+                files::write(root, 0, &[0; 8192]);
+                files::write(root, offset, magic);
+            },
+            &format!(
+                "error: source.img: the root partition holds {what}; only ext4 (also ext3 and ext2) can be encrypted\n"
+            ),
+        );
+    }
+}
+
+#[test]
+fn a_root_that_is_encrypted_already() {
+    if !crate::can_judge() {
+        return;
+    }
+    let luks = |kind: &'static str| {
+        move |root: &Path| {
+            let key = root.with_extension("key");
+            std::fs::write(&key, b"test only").unwrap();
+            let mut format = command("cryptsetup");
+            format.args([
+                "-q",
+                "luksFormat",
+                "--type",
+                kind,
+                "--pbkdf",
+                "pbkdf2",
+                "--pbkdf-force-iterations",
+                "1000",
+            ]);
+            format.args(["--align-payload", "4096"]);
+            if kind == "luks2" {
+                format.args([
+                    "--luks2-metadata-size",
+                    "16k",
+                    "--luks2-keyslots-size",
+                    "512k",
+                ]);
+            }
+            exits(format.arg("--key-file").arg(&key).arg(root), 0);
+        }
+    };
+    refuses_root(
+        luks("luks1"),
+        "error: source.img: the root partition is already encrypted: it holds a LUKS1 container\n",
+    );
+    refuses_root(
+        luks("luks2"),
+        "error: source.img: the root partition is already encrypted: it holds a LUKS2 container\n",
+    );
+    refuses_root(
+        |root| {
+            luks("luks2")(root);
+            files::write(root, 0, &[0; 4096]);
+        },
+        "error: source.img: the root partition is already encrypted: it holds a LUKS2 container whose primary header is lost\n",
+    );
+}
+
+#[test]
+fn a_filesystem_larger_than_its_partition() {
+    if !crate::can_judge() {
+        return;
+    }
+    let last = Shape::Tiny.geometry().root_last_lba - 8;
+    refuses(
+        &[],
+        |source| {
+            let first = image(Shape::Tiny).table.partitions[&ROOT].first_lba;
+            rewrite_table(source, |entry| {
+                if u64::from_le_bytes(entry[32..40].try_into().unwrap()) == first {
+                    entry[40..48].copy_from_slice(&last.to_le_bytes());
+                }
+            });
+        },
+        "error: source.img: the root filesystem: the ext4 filesystem has 5225472 bytes and is larger than its partition of 5221888 bytes\n",
+    );
+}
+
+#[test]
+fn states_that_e2fsck_mends() {
+    if !crate::can_judge() {
+        return;
+    }
+    for (script, message) in [
+        (
+            "feature needs_recovery\n",
+            "the ext4 journal needs recovery: the filesystem was not unmounted, and its journal would be replayed over every change",
+        ),
+        (
+            "set_super_value state 0\n",
+            "the ext4 filesystem was not unmounted cleanly (state 0x0)",
+        ),
+        (
+            "set_super_value state 3\n",
+            "the ext4 filesystem has errors (state 0x3, 0 counted)",
+        ),
+        (
+            "set_super_value last_orphan 13\n",
+            "the ext4 filesystem has orphaned files to free, the first is inode 13",
+        ),
+    ] {
+        refuses_edited(
+            script,
+            &format!(
+                "error: source.img: the root filesystem: {message}\n{}",
+                mend()
+            ),
+        );
+    }
+    // The lines of the hint mend it.
+    let workshop = Workshop::new();
+    let source = workshop.source(image(Shape::Tiny));
+    change_partition(&source, &image(Shape::Tiny).table, ROOT, |root| {
+        debugfs(root, "feature needs_recovery\nset_super_value state 0\n");
+    });
+    for line in mend().lines().skip(1) {
+        let line = line.strip_prefix("hint: ").unwrap();
+        let script = format!("PATH=$PATH:/usr/sbin:/sbin; {line} || test $? = 1");
+        exits(workshop.command("sh").args(["-c", &script]), 0);
+    }
+    exits(
+        workshop.encrypt().args(["-o", "output.img", "source.img"]),
+        0,
+    );
+}
+
+#[test]
+fn a_name_with_blanks_is_quoted_in_the_lines_that_mend() {
+    if !crate::can_judge() {
+        return;
+    }
+    let workshop = Workshop::new();
+    let source = workshop.put(&image(Shape::Tiny).raw, "an image.img");
+    change_partition(&source, &image(Shape::Tiny).table, ROOT, |root| {
+        debugfs(root, "set_super_value state 0\n");
+    });
+    let message = refused(workshop.encrypt().arg("an image.img"));
+    assert!(
+        message.contains("hint: dd if='an image.img' of=root.ext4"),
+        "{message}"
+    );
+    assert!(
+        message.contains("hint: dd if=root.ext4 of='an image.img'"),
+        "{message}"
+    );
+}
+
+#[test]
+fn states_and_features_that_must_not_be_edited() {
+    if !crate::can_judge() {
+        return;
+    }
+    for (script, message) in [
+        (
+            "feature quota\n",
+            "the ext4 filesystem keeps quotas, which an edit would make wrong (tune2fs -O ^quota takes them away)",
+        ),
+        (
+            "feature mmp\n",
+            "the ext4 filesystem has multi-mount protection (tune2fs -O ^mmp takes it away while nobody uses it)",
+        ),
+        (
+            "feature FEATURE_I30\n",
+            "the ext4 filesystem has incompat features 0x40000000 that the libext2fs of this program does not know (it was made by a newer mke2fs, or is damaged)",
+        ),
+        (
+            "feature FEATURE_R30\n",
+            "the ext4 filesystem has ro_compat features 0x40000000 that the libext2fs of this program does not know (it was made by a newer mke2fs, or is damaged)",
+        ),
+        (
+            "set_super_value journal_dev 0x801\n",
+            "the ext4 filesystem's journal lies on another device (0x801), where it cannot be checked",
+        ),
+        (
+            "feature read-only\n",
+            "the ext4 filesystem must not be changed: its ro_compat features 0x1000 say read-only or shared blocks",
+        ),
+        (
+            "feature casefold\nset_inode_field /etc/systemd/system flags 0x40080000\n",
+            "the directory /etc/systemd/system/ ignores case (casefold), no file can be put there from outside",
+        ),
+        (
+            "feature encrypt\nset_inode_field /etc/systemd/system flags 0x80800\n",
+            "/etc/systemd/system/secureboot-db.service is encrypted by the filesystem and cannot be used without its key",
+        ),
+    ] {
+        refuses_edited(
+            script,
+            &format!("error: source.img: the root filesystem: {message}\n"),
+        );
+    }
+}
