@@ -5,6 +5,8 @@
 //! partitions, parameters, keys, `e2fsck -fn`, every file, free blocks and slack.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use crate::can_judge;
 use crate::conversion::Conversion;
@@ -201,14 +203,26 @@ fn every_allowed_combination_behind_the_environment_variable() {
     if !crate::all() || !can_judge() {
         return;
     }
+    let mut runs = Vec::new();
     for shape in crate::full_shapes() {
         for choice in choices(false).into_iter().chain(choices(true)) {
             if expect(image(shape), choice).is_ok() {
-                eprintln!("{shape:?} {choice:?}");
-                convert(shape, choice);
+                runs.push((shape, choice));
             }
         }
     }
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some((shape, choice)) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            eprintln!("{shape:?} {choice:?}");
+            convert(*shape, *choice);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
 }
 
 /// The image that `cargo xtask demo` built, or the one that `ECI_TEST_IMAGE` names.

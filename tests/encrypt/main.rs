@@ -19,7 +19,7 @@ mod faults;
 mod hostile_links;
 mod in_place;
 mod judge;
-// mod kernel_efi;
+mod kernel_efi;
 mod killed;
 mod layout;
 mod memory;
