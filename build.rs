@@ -15,11 +15,12 @@ fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=build.rs");
     let mut shim = cc::Build::new();
     shim.file(SHIM).warnings(true).extra_warnings(true);
+    let is_static = std::env::var("CARGO_CFG_TARGET_FEATURE")
+        .is_ok_and(|features| features.split(',').any(|feature| feature == "crt-static"));
     for (library, version) in [("ext2fs", LIBEXT2FS), ("com_err", "1.47")] {
-        match pkg_config::Config::new()
-            .atleast_version(version)
-            .probe(library)
-        {
+        let mut config = pkg_config::Config::new();
+        config.statik(is_static).atleast_version(version);
+        match config.probe(library) {
             Ok(found) => {
                 shim.includes(found.include_paths);
             }

@@ -319,7 +319,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// True for states that `e2fsck -fp` on a copy of the partition mends; the caller knows the commands.
+    /// True for states that `e2fsck -fp` on a copy of the partition mends without a question (exit code 0 or 1); the
+    /// caller knows the commands.
     pub fn is_mendable_by_e2fsck(&self) -> bool {
         matches!(
             self,
@@ -328,7 +329,16 @@ impl Error {
                 | Self::ErrorsRecorded { .. }
                 | Self::Orphans { .. }
                 | Self::OrphanFileInUse
-                | Self::SuperblockChecksum { .. }
+        )
+    }
+
+    /// True for damage of an ext4 filesystem: `e2fsck -fp` gives up on it (exit code 4 or 8), `e2fsck -fy` on a copy
+    /// may repair it.
+    pub fn is_ext4_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::SuperblockChecksum { .. }
+                | Self::SuperblockField { .. }
                 | Self::Library { .. }
                 | Self::Endless { .. }
         )

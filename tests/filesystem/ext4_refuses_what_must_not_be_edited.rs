@@ -298,10 +298,21 @@ fn damaged_group_descriptors() {
     // The descriptor of the first group lies in block 2; its inode table in the third field.
     let image = small();
     image.patch(2048 + 8, &[0xff; 4]);
+    assert!(refusal(&image).is_ext4_damage());
+    let mend = |how| {
+        let e2fsck = command("e2fsck")
+            .args(["-f", how])
+            .arg(&image.path)
+            .output();
+        e2fsck.unwrap().status.code()
+    };
     assert_refused(
         &image,
         "the ext4 filesystem cannot be used: Group descriptor checksum does not match group descriptor (opening the filesystem)",
     );
+    assert_eq!(mend("-p"), Some(4));
+    assert_eq!(mend("-y"), Some(1));
+    Filesystem::open(&Overlay::new(image.storage()), NOW).unwrap();
     let image = with("^metadata_csum,^uninit_bg");
     image.patch(2048 + 8, &[0xff; 4]);
     assert_refused(

@@ -298,7 +298,11 @@ fn every_failing_read_and_write_below_is_an_error_above() {
             };
             match edit(fault) {
                 Ok(()) => break,
-                Err(Error::Storage(error)) => {
+                Err(error @ Error::Storage(_)) => {
+                    assert_eq!(error.to_string(), "the filesystem's storage failed");
+                    let Error::Storage(error) = error else {
+                        unreachable!()
+                    };
                     assert_eq!(error.io().unwrap().to_string(), "injected fault");
                     failed += 1;
                 }

@@ -336,3 +336,18 @@ impl Failure {
         Error::Library { doing, message }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_that_reads_without_end_is_told_as_damage() {
+        let error = Failure::Endless.while_doing("listing /etc".to_owned());
+        assert_eq!(
+            error.to_string(),
+            "the ext4 filesystem is damaged: listing /etc read more than 1073741824 bytes"
+        );
+        assert!(error.is_ext4_damage() && !error.is_mendable_by_e2fsck());
+    }
+}
