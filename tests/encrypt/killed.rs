@@ -71,28 +71,30 @@ fn sigkill_at_every_line_of_progress() {
     let before = state(&source);
     let lines = lines_of_a_run(&workshop);
     assert!(lines >= 10, "progress is told in tenths");
-    let mut killed = 0;
+    let mut left_nothing = 0;
     for after in 0..=lines {
         let child = start(workshop.encrypt().args(["-o", "output.img", "source.img"]));
         let (status, _) = signal_after(child, after, Signal::KILL);
-        let was_killed = status.is_some_and(|status| status.signal() == Some(9));
-        killed += usize::from(was_killed);
         assert_eq!(state(&source), before, "after {after} lines");
         let output = workshop.path("output.img");
-        // Killed behind the publishing, or not at all: the output is whole.
         if output.exists() {
-            assert!(
-                after + 2 >= lines,
-                "an output after {after} of {lines} lines"
-            );
+            // The signal came when the output had its name.
             assert!(is_whole(&output), "after {after} lines");
             std::fs::remove_file(&output).unwrap();
         } else {
-            assert!(was_killed, "after {after} lines");
+            assert_eq!(
+                status.and_then(|status| status.signal()),
+                Some(9),
+                "after {after} lines"
+            );
+            left_nothing += 1;
         }
         assert_eq!(workshop.names(), ["source.img"], "after {after} lines");
     }
-    assert!(killed >= 10, "{killed} runs of {lines} were killed");
+    assert!(
+        left_nothing * 2 >= lines,
+        "{left_nothing} of {lines} runs were killed in time"
+    );
 }
 
 #[test]
@@ -101,25 +103,29 @@ fn sigkill_in_place_leaves_the_source_or_the_whole_output() {
         return;
     }
     let workshop = Workshop::new();
-    let source = workshop.source(image(Shape::Tiny));
-    let before = state(&source);
+    workshop.source(image(Shape::Stock));
     let lines = lines_of_a_run(&workshop);
-    for after in 0..=lines {
-        let (_, _) = signal_after(
+    let mut left_nothing = 0;
+    for after in (0..=lines).step_by(2).chain([lines]) {
+        std::fs::remove_file(workshop.path("source.img")).unwrap();
+        let source = workshop.source(image(Shape::Stock));
+        let before = state(&source);
+        signal_after(
             start(workshop.encrypt().arg("source.img")),
             after,
             Signal::KILL,
         );
         assert_eq!(workshop.names(), ["source.img"], "after {after} lines");
-        if state(&source) != before {
+        if state(&source) == before {
+            left_nothing += 1;
+        } else {
             assert!(is_whole(&source), "after {after} lines");
-            assert!(
-                after + 2 >= lines,
-                "replaced after {after} of {lines} lines"
-            );
-            return;
         }
     }
+    assert!(
+        left_nothing * 4 >= lines,
+        "{left_nothing} runs were killed in time"
+    );
 }
 
 #[test]
@@ -130,16 +136,22 @@ fn an_interruption_ends_the_run_by_its_signal_and_leaves_nothing() {
     let workshop = Workshop::new();
     let source = workshop.source(image(Shape::Stock));
     let before = state(&source);
-    for (signal, number) in [(Signal::INT, 2), (Signal::TERM, 15), (Signal::HUP, 1)] {
-        // Behind the first tenth.
-        for after in [4, 6] {
+    // Within the data pass. On a busy machine a run may end before the signal comes: then again.
+    let interrupt = |after: usize, signal: Signal| {
+        for _ in 0..10 {
             let child = start(workshop.encrypt().args(["-o", "output.img", "source.img"]));
             let (status, told) = signal_after(child, after, signal);
-            assert_eq!(
-                status.and_then(|status| status.signal()),
-                Some(number),
-                "{told:?}"
-            );
+            match status {
+                Some(status) if !status.success() => return (status, told),
+                _ => std::fs::remove_file(workshop.path("output.img")).unwrap(),
+            }
+        }
+        panic!("ten runs ended before {signal:?}");
+    };
+    for (signal, number) in [(Signal::INT, 2), (Signal::TERM, 15), (Signal::HUP, 1)] {
+        for after in [3, 4, 6] {
+            let (status, told) = interrupt(after, signal);
+            assert_eq!(status.signal(), Some(number), "{told:?}");
             let error = told
                 .iter()
                 .find(|line| line.starts_with("error: "))
@@ -151,6 +163,31 @@ fn an_interruption_ends_the_run_by_its_signal_and_leaves_nothing() {
             );
             assert_eq!(state(&source), before);
             assert_eq!(workshop.names(), ["source.img"]);
+        }
+    }
+}
+
+#[test]
+fn shrinking_that_is_killed_or_interrupted_leaves_nothing_either() {
+    if !crate::can_judge() || !crate::support::programs(&["resize2fs"]) {
+        return;
+    }
+    let workshop = Workshop::new();
+    let source = workshop.source(image(Shape::Followed));
+    let before = state(&source);
+    let arguments = ["--make-room", "shrink", "-o", "output.img", "source.img"];
+    for signal in [Signal::KILL, Signal::TERM] {
+        // From the copying of the plain filesystem to the data pass.
+        for after in (3..=20).step_by(3) {
+            let child = start(workshop.encrypt().args(arguments));
+            let (_, told) = signal_after(child, after, signal);
+            let output = workshop.path("output.img");
+            if output.exists() {
+                assert!(is_whole(&output), "{told:?}");
+                std::fs::remove_file(&output).unwrap();
+            }
+            assert_eq!(state(&source), before, "{told:?}");
+            assert_eq!(workshop.names(), ["source.img"], "{told:?}");
         }
     }
 }
