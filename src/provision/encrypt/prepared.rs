@@ -15,7 +15,7 @@ use crate::efi::pe;
 use crate::filesystem::ext4::{BlockBitmap, Filesystem, Superblock};
 use crate::filesystem::fat::Fat;
 use crate::filesystem::{self, Content};
-use crate::gpt::{Partition, Table};
+use crate::gpt::{self, Partition, Table};
 use crate::luks2::{self, ClearKeyToken, NewContainer, VolumeKey};
 use crate::provision::error::{Error, RootContent};
 use crate::provision::layout::{self, Layout, MakeRoom, SectorSizeChoice};
@@ -187,8 +187,10 @@ impl<S: ReadAt> Prepared<S> {
         output
             .write_all_at(&self.head, self.layout.root_bytes)
             .map_err(Error::Output)?;
-        self.table.write(output)?;
-        Ok(())
+        self.table.write(output).map_err(|error| match error {
+            gpt::Error::Storage(error) => Error::Output(error),
+            error => Error::Gpt(error),
+        })
     }
 
     /// What stands before the root, its encrypted segment, and what stands behind it.
