@@ -233,14 +233,12 @@ impl Error {
         let image = image::quoted(source);
         match self {
             Self::RootFilesystem { problem, partition } if problem.is_mendable_by_e2fsck() => {
-                let start = partition.start / 512;
-                let count = (partition.end - partition.start) / 512;
-                Some(format!(
-                    "mend a copy of the partition and put it back (e2fsck may exit with 0 or 1), or boot the image once and shut it down:\n\
-                     dd if={image} of=root.ext4 bs=512 skip={start} count={count}\n\
-                     e2fsck -fp root.ext4\n\
-                     dd if=root.ext4 of={image} bs=512 seek={start} conv=notrunc"
-                ))
+                let why = "mend a copy of the partition and put it back (e2fsck may exit with 0 or 1), or boot the image once and shut it down:";
+                Some(mending(why, "-fp", partition, &image))
+            }
+            Self::RootFilesystem { problem, partition } if problem.is_ext4_damage() => {
+                let why = "e2fsck may be able to repair a copy of the partition (exit 0 or 1); look at what it changes before you put it back:";
+                Some(mending(why, "-fy", partition, &image))
             }
             Self::SeveralPartitions { .. } | Self::NoPartition { .. } => Some(
                 "name both partitions: --root-partition-uuid GUID --efi-partition-uuid GUID"
@@ -265,4 +263,17 @@ impl Error {
             _ => None,
         }
     }
+}
+
+/// The commands that take a partition out of an image, mend it and put it back. `e2fsck` cannot replay a
+/// journal at an offset within a file.
+fn mending(why: &str, flags: &str, partition: &Range<u64>, image: &str) -> String {
+    let start = partition.start / 512;
+    let count = (partition.end - partition.start) / 512;
+    format!(
+        "{why}\n\
+         dd if={image} of=root.ext4 bs=512 skip={start} count={count}\n\
+         e2fsck {flags} root.ext4\n\
+         dd if=root.ext4 of={image} bs=512 seek={start} conv=notrunc"
+    )
 }

@@ -216,3 +216,33 @@ fn states_and_features_that_must_not_be_edited() {
         );
     }
 }
+
+#[test]
+fn damage_that_needs_more_than_e2fsck_p_is_told_with_the_line_that_repairs_it() {
+    if !crate::can_judge() {
+        return;
+    }
+    // The free blocks count is covered by the superblock's checksum and by nothing else of ours.
+    let repair = mend()
+        .replace(
+            "mend a copy of the partition and put it back (e2fsck may exit with 0 or 1), or boot the image once \
+             and shut it down:",
+            "e2fsck may be able to repair a copy of the partition (exit 0 or 1); look at what it changes before \
+             you put it back:",
+        )
+        .replace("e2fsck -fp", "e2fsck -fy");
+    let workshop = Workshop::new();
+    let tiny = image(Shape::Tiny);
+    let source = workshop.source(tiny);
+    change_partition(&source, &tiny.table, ROOT, |root| {
+        let mut bytes = files::read(root, 1024 + 12, 1);
+        bytes[0] ^= 1;
+        files::write(root, 1024 + 12, &bytes);
+    });
+    let message = refused(workshop.encrypt().args(["-o", "output.img", "source.img"]));
+    let start = "error: source.img: the root filesystem: the ext4 superblock's checksum is 0x";
+    assert!(
+        message.starts_with(start) && message.ends_with(&repair),
+        "{message}"
+    );
+}
