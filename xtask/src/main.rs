@@ -1,4 +1,4 @@
-//! What a contributor runs: `cargo xtask test`, `demo`, `bench`.
+//! What a contributor runs: `cargo xtask test`, `demo`, `docs`, `bench`.
 //!
 //! They start on a Debian or Ubuntu machine that has Rust and git alone, install the Debian packages
 //! that they need and say so. This program never depends on the library: that one builds only after its
@@ -6,6 +6,7 @@
 
 mod bench;
 mod demo;
+mod docs;
 mod guest;
 mod packages;
 mod process;
@@ -34,6 +35,8 @@ enum Task {
     Demo(demo::Arguments),
     /// Measure again what docs/performance.md says
     Bench(bench::Arguments),
+    /// Write reference pages, manual pages and completions from the programs' own definitions
+    Docs(docs::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Task::Test(arguments) => test::run(&arguments),
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Docs(arguments) => docs::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,167 @@
+//! The commands of the how-to and of the README run as they stand there, as an ordinary user.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use crate::console::{self, Section};
+use crate::support::image::{ROOT, Shape, change_partition, image, pe};
+use crate::support::root::debugfs;
+use crate::support::workshop::Workshop;
+use crate::support::{command, run};
+
+#[test]
+fn every_command_of_the_readme_works() {
+    every_command_works("README.md");
+}
+
+#[test]
+fn every_command_of_the_how_to_works() {
+    every_command_works("docs/howto.md");
+}
+
+fn every_command_works(page: &str) {
+    let programs = [
+        "cryptsetup",
+        "debugfs",
+        "e2fsck",
+        "fdisk",
+        "fsck.vfat",
+        "mcopy",
+        "mkfs.vfat",
+        "mke2fs",
+        "mmd",
+        "qemu-img",
+        "resize2fs",
+        "setpriv",
+        "sfdisk",
+        "sgdisk",
+    ];
+    if !crate::support::programs(&programs) {
+        return;
+    }
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
+    let sections = console::sections(&text);
+    assert!(!sections.is_empty(), "{page} has no commands");
+    let mut wrong = String::new();
+    for section in sections {
+        if let Err(what) = run_section(&section) {
+            wrong.push_str(&format!("\n{page}, section {:?}:\n{what}", section.title));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+fn run_section(section: &Section) -> Result<(), String> {
+    let workshop = Workshop::new();
+    for (name, kind) in &section.files {
+        put(&workshop, name, kind);
+    }
+    let programs = workshop.path(".programs");
+    fs::create_dir(&programs).unwrap();
+    for built in [
+        env!("CARGO_BIN_EXE_encrypt-cloud-image"),
+        env!("CARGO_BIN_EXE_create-uefi-config"),
+        env!("CARGO_BIN_EXE_print-recovery-key"),
+    ] {
+        let name = Path::new(built).file_name().unwrap();
+        let copy = programs.join(name);
+        if fs::hard_link(built, &copy).is_err() {
+            fs::copy(built, &copy).unwrap();
+        }
+    }
+    fs::set_permissions(&programs, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{}:/usr/sbin:/sbin:{path}", programs.display());
+    for wanted in &section.commands {
+        let mut shell = workshop.command("sh");
+        shell.env("PATH", &path).env("HOME", workshop.folder());
+        shell.env_remove("SOURCE_DATE_EPOCH");
+        // Both streams in the order in which a terminal would show them.
+        let output = shell
+            .args(["-c", &format!("exec 2>&1\n{}", wanted.line)])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let lines: Vec<_> = text.lines().filter(|line| !is_progress(line)).collect();
+        if output.status.code() != Some(wanted.exits) {
+            return Err(format!(
+                "$ {}\nexits with {:?} instead of {}:\n{text}",
+                wanted.line,
+                output.status.code(),
+                wanted.exits
+            ));
+        }
+        if !wanted.output.is_empty() && !console::is_as_expected(&wanted.output, &lines) {
+            return Err(format!(
+                "$ {}\nprints\n{}\ninstead of\n{}",
+                wanted.line,
+                lines.join("\n"),
+                wanted.output.join("\n")
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// True for what a terminal shows as a bar that goes away.
+fn is_progress(line: &str) -> bool {
+    let phase = line.split_once(": ").map_or(line, |(phase, percent)| {
+        if percent.ends_with('%') { phase } else { line }
+    });
+    [
+        "copying the filesystem",
+        "shrinking the filesystem",
+        "encrypting",
+        "flushing",
+    ]
+    .contains(&phase)
+}
+
+/// Puts a file of a kind into the folder.
+fn put(workshop: &Workshop, name: &str, kind: &str) {
+    let shape = match kind {
+        "stock" | "journal" | "qcow2" => Shape::Stock,
+        "azure" => Shape::Azure,
+        "roomy" => Shape::Roomy,
+        "followed" => Shape::Followed,
+        "bare" => Shape::Bare,
+        "large sectors" => Shape::LargeSectors,
+        "kernel" => {
+            workshop.write(name, &pe("a unified kernel", 1 << 20));
+            return;
+        }
+        "recovery key" => {
+            workshop.write(name, &[0x41; 16]);
+            return;
+        }
+        other => panic!("<!-- files --> knows no kind {other:?}"),
+    };
+    let file = workshop.put(&image(shape).raw, name);
+    if kind == "journal" {
+        // A journal with a transaction in it that no mount has replayed: the block gets other bytes.
+        change_partition(&file, &image(shape).table, ROOT, |root| {
+            let noise = workshop.write(".noise", &[0x5a; 4096]);
+            let block = debugfs(root, "ffb 1\n");
+            let block = block
+                .split_whitespace()
+                .rfind(|word| word.parse::<u64>().is_ok())
+                .expect("the number of a free block");
+            let noise = noise.display();
+            debugfs(
+                root,
+                &format!("journal_open\njournal_write -b {block} {noise}\njournal_close\n"),
+            );
+            let features = run(command("dumpe2fs").arg("-h").arg(root));
+            assert!(features.contains("needs_recovery"), "{features}");
+        });
+    }
+    if kind == "qcow2" {
+        let raw = workshop.path(".raw");
+        fs::rename(&file, &raw).unwrap();
+        let mut convert = workshop.command("qemu-img");
+        convert.args(["convert", "-f", "raw", "-O", "qcow2"]);
+        run(convert.arg(&raw).arg(&file));
+        fs::remove_file(raw).unwrap();
+    }
+}

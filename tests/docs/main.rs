@@ -1,0 +1,12 @@
+//! The pages below `docs` and the README: what they say is what the programs do.
+
+#[path = "../../examples/cli-docs/markdown.rs"]
+mod markdown;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod console;
+mod every_command_in_a_page_works;
+mod every_help_begins_with_one_short_line;
+mod links_lead_somewhere;
+mod reference_pages_are_what_the_parser_says;
