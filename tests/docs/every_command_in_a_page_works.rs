@@ -106,9 +106,13 @@ fn run_section(section: &Section) -> Result<(), String> {
 
 /// True for what a terminal shows as a bar that goes away.
 fn is_progress(line: &str) -> bool {
-    let phase = line.split_once(": ").map_or(line, |(phase, percent)| {
-        if percent.ends_with('%') { phase } else { line }
-    });
+    let phase =
+        line.split_once(": ").map_or(
+            line,
+            |(phase, percent)| {
+                if percent.ends_with('%') { phase } else { line }
+            },
+        );
     [
         "copying the filesystem",
         "shrinking the filesystem",
