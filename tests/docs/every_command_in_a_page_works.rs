@@ -1,5 +1,6 @@
 //! The commands of the how-to and of the README run as they stand there, as an ordinary user.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -46,7 +47,7 @@ fn every_command_works(page: &str) {
     let mut wrong = String::new();
     for section in sections {
         if let Err(what) = run_section(&section) {
-            wrong.push_str(&format!("\n{page}, section {:?}:\n{what}", section.title));
+            let _ = write!(wrong, "\n{page}, section {:?}:\n{what}", section.title);
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
