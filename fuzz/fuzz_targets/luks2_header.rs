@@ -1,0 +1,6 @@
+#![no_main]
+//! See harness/luks2_header.rs.
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    harness::luks2_header::run(input);
+});

@@ -1,0 +1,18 @@
+//! A signed update of a variable, as in a `.auth` file.
+
+use encrypt_cloud_image::efi::{authenticated_variable, signature_list};
+
+pub fn run(input: &[u8]) -> bool {
+    match authenticated_variable::value(input) {
+        Ok(value) => {
+            assert!(authenticated_variable::is_header(input));
+            assert!(input.ends_with(value));
+            let _ = signature_list::parse(value);
+            true
+        }
+        Err(error) => {
+            let _ = error.to_string();
+            false
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Azure's description of a disk or an image version.
+
+use encrypt_cloud_image::efi::Database;
+use encrypt_cloud_image::efi::azure;
+use encrypt_cloud_image::efi::config::Rules;
+
+pub fn run(input: &[u8]) -> bool {
+    let mut is_read = false;
+    for rules in [Rules::Ours, Rules::Reference] {
+        match azure::from_json(input, rules) {
+            Ok(read) => {
+                is_read = true;
+                for database in Database::ALL {
+                    let _ = read.config.lists(database);
+                }
+            }
+            Err(error) => {
+                let _ = error.to_string();
+            }
+        }
+    }
+    is_read
+}

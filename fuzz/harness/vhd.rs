@@ -1,0 +1,67 @@
+//! The form of a disk in a file: raw, fixed VHD or something else.
+//!
+//! Options: bit 0 mends the footer's checksum, bit 1 sets its length to that of the file before; bits 2 and 3 choose
+//! where the partition table ends: as read from the file, nowhere, with the file, before the footer.
+
+use encrypt_cloud_image::gpt::disk_end_bytes;
+use encrypt_cloud_image::image::{DiskFormat, FOOTER_BYTES, Footer, detect};
+use encrypt_cloud_image::storage::{ReadAt, WriteAt};
+
+use super::sparse::{self, Input};
+
+pub fn run(input: &[u8]) -> bool {
+    let Some(sparse) = Input::parse(input) else {
+        return false;
+    };
+    let file = sparse.storage();
+    let len_bytes = file.len_bytes();
+    mend(&sparse, &file);
+    let disk_end_bytes = match sparse.options >> 2 & 3 {
+        0 => disk_end_bytes(&file).unwrap(),
+        1 => None,
+        2 => Some(len_bytes),
+        _ => len_bytes.checked_sub(FOOTER_BYTES),
+    };
+    let found = match detect(&file, disk_end_bytes) {
+        Ok(found) => found,
+        Err(error) => {
+            let _ = error.to_string();
+            return false;
+        }
+    };
+    for warning in &found.warnings {
+        let _ = warning.to_string();
+    }
+    assert_eq!(found.format.file_bytes(found.disk_bytes), Some(len_bytes));
+    assert_eq!(found.disk(&file).unwrap().len_bytes(), found.disk_bytes);
+    if found.format == DiskFormat::FixedVhd {
+        let ours = Footer::new(found.disk_bytes, uuid(&sparse), 0);
+        assert!(ours.geometry().len_bytes() <= found.disk_bytes);
+        sparse::put(&file, found.disk_bytes, &ours.to_bytes());
+        let again = detect(&file, disk_end_bytes).unwrap();
+        assert_eq!(
+            (again.format, again.disk_bytes),
+            (found.format, found.disk_bytes)
+        );
+    }
+    true
+}
+
+fn uuid(input: &Input<'_>) -> uuid::Uuid {
+    uuid::Uuid::from_u128(u128::from(input.len_bytes))
+}
+
+fn mend(input: &Input<'_>, file: &dyn WriteAt) -> Option<()> {
+    let disk_bytes = file.len_bytes().checked_sub(FOOTER_BYTES)?;
+    let mut footer = sparse::get(file, disk_bytes, 512)?;
+    if input.option(1) {
+        footer[48..56].copy_from_slice(&disk_bytes.to_be_bytes());
+    }
+    if input.option(0) {
+        footer[64..68].fill(0);
+        let sum: u32 = footer.iter().map(|byte| u32::from(*byte)).sum();
+        footer[64..68].copy_from_slice(&(!sum).to_be_bytes());
+    }
+    sparse::put(file, disk_bytes, &footer);
+    Some(())
+}
