@@ -6,6 +6,7 @@
 //! come from them.
 
 mod args;
+mod create_uefi_config;
 mod encrypt;
 mod message;
 mod parse;
@@ -45,7 +46,7 @@ pub fn run_encrypt_cloud_image() -> ExitCode {
 
 /// Runs `create-uefi-config` with the process's arguments.
 pub fn run_create_uefi_config() -> ExitCode {
-    program(|_: CreateUefiConfig| Err(Failure::unbuilt("create-uefi-config")))
+    program(|arguments: CreateUefiConfig| create_uefi_config::run(&arguments))
 }
 
 /// Runs `print-recovery-key` with the process's arguments.

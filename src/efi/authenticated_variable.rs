@@ -49,9 +49,7 @@ struct Fields {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// It does not begin with such a header.
-    #[error(
-        "does not begin with an authentication header (a time, then a certificate of type 0x0ef1)"
-    )]
+    #[error("no authentication header at the start (a time, then a certificate of type 0x0ef1)")]
     NoHeader,
     /// The certificate is no PKCS#7.
     #[error("the certificate in the authentication header has the format {0}, not PKCS#7")]
@@ -134,7 +132,8 @@ mod tests {
 
     #[test]
     fn what_is_no_update_is_refused() {
-        let none = "does not begin with an authentication header (a time, then a certificate of type 0x0ef1)";
+        let none =
+            "no authentication header at the start (a time, then a certificate of type 0x0ef1)";
         let message = |content: &[u8]| value(content).unwrap_err().to_string();
         assert_eq!(message(&update(1899, 24, 0x0ef1, b"")), none);
         assert_eq!(message(&update(10000, 24, 0x0ef1, b"")), none);

@@ -87,9 +87,9 @@ impl fmt::Display for Date {
     }
 }
 
-/// Something is not exactly one certificate in DER.
+/// Something not exactly one certificate in DER.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("is not exactly one certificate in DER: {0}")]
+#[error("not exactly one certificate in DER: {0}")]
 pub struct NoCertificate(der::Error);
 
 /// What to call this certificate.
@@ -161,7 +161,7 @@ mod tests {
         surplus.push(0);
         let message = describe(&surplus).unwrap_err().to_string();
         assert!(
-            message.starts_with("is not exactly one certificate in DER: trailing data"),
+            message.starts_with("not exactly one certificate in DER: trailing data"),
             "{message}"
         );
         assert!(describe(b"").is_err());

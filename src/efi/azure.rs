@@ -36,39 +36,39 @@ const NO_TEMPLATE: &str = "NoSignatureTemplate";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// More than 4 MiB.
-    #[error(
-        "is no description of an Azure disk: it has {len_bytes} bytes, which is more than 4 MiB"
-    )]
+    #[error("no description of an Azure disk: {len_bytes} bytes, which is more than 4 MiB")]
     FileTooLong {
         /// Length of the text.
         len_bytes: usize,
     },
     /// No JSON.
-    #[error("is no description of an Azure disk in JSON: {0}")]
+    #[error("no description of an Azure disk in JSON: {0}")]
     Json(String),
     /// A member stands twice.
-    #[error("has the member {0} twice in one object, perhaps in different letter case")]
+    #[error("the member {0} stands twice in one object, perhaps in different letter case")]
     Twice(String),
     /// A member has another type.
-    #[error("has a member {0} that is no {1}")]
+    #[error("the member {0} is no {1}")]
     Not(String, &'static str),
     /// A member that must be there is not.
-    #[error("has no {0}: it describes no guest with UEFI settings of its own")]
+    #[error("no {0}: this describes no guest with UEFI settings of its own")]
     Missing(String),
     /// No resource, or not one alone, has UEFI settings.
-    #[error("holds {0} resources with UEFI settings; one is needed")]
+    #[error("{0} resources with UEFI settings; one is needed")]
     Resources(usize),
     /// A resource of another kind.
-    #[error("describes a resource of the type {0:?}; {DISK} and {IMAGE_VERSION} are known")]
+    #[error("a resource of the type {0:?}; {DISK} and {IMAGE_VERSION} are known")]
     ResourceType(String),
     /// Entries are added to a template of the service.
-    #[error("builds upon signatures of the service ({0}), whose bytes are not known here")]
+    #[error(
+        "the settings build upon signatures of the service ({0}), whose bytes are not known here"
+    )]
     Template(String),
     /// No mode that is known.
-    #[error("has the signatureMode {0:?}; only Replace can be computed")]
+    #[error("the signatureMode {0:?} is not known; only Replace can be computed")]
     Mode(String),
     /// A list of an unknown type.
-    #[error("has a list in {database} of the type {found:?}; x509 and sha256 are known")]
+    #[error("a list in {database} has the type {found:?}; x509 and sha256 are known")]
     ListType {
         /// The database.
         database: &'static str,
@@ -76,16 +76,16 @@ pub enum Error {
         found: String,
     },
     /// A list without an entry.
-    #[error("has a list in {database} without a value")]
+    #[error("a list in {database} has no value")]
     NoValue {
         /// The database.
         database: &'static str,
     },
     /// A value is an expression of a template.
-    #[error("has the template expression {0:?}: expand the template first")]
+    #[error("the template expression {0:?} is no value: expand the template first")]
     Expression(String),
     /// A value is no base64.
-    #[error("has a value in {database} that is no base64: {problem}")]
+    #[error("a value in {database} is no base64: {problem}")]
     Base64 {
         /// The database.
         database: &'static str,
@@ -93,7 +93,7 @@ pub enum Error {
         problem: base64::DecodeError,
     },
     /// A certificate cannot be read.
-    #[error("has a value in {database} that {problem}")]
+    #[error("a value in {database} is {problem}")]
     Certificate {
         /// The database.
         database: &'static str,
@@ -101,7 +101,7 @@ pub enum Error {
         problem: authority::NoCertificate,
     },
     /// A digest has another length.
-    #[error("has a digest in {database} of {len_bytes} bytes; SHA-256 has 32")]
+    #[error("a digest in {database} has {len_bytes} bytes; SHA-256 has 32")]
     Digest {
         /// The database.
         database: &'static str,
@@ -109,7 +109,7 @@ pub enum Error {
         len_bytes: usize,
     },
     /// Entries that do not form a list.
-    #[error("has a list in {database} that cannot be made: {problem}")]
+    #[error("a list in {database} cannot be made: {problem}")]
     List {
         /// The database.
         database: &'static str,
@@ -117,10 +117,10 @@ pub enum Error {
         problem: signature_list::Error,
     },
     /// No PK beside `NoSignatureTemplate`.
-    #[error("has no PK, and {NO_TEMPLATE} gives the guest none: Secure Boot would be off")]
+    #[error("no PK, and {NO_TEMPLATE} gives the guest none: Secure Boot would be off")]
     NoPk,
     /// More than 1 MiB.
-    #[error("has a {database} of {len_bytes} bytes, which is more than 1 MiB")]
+    #[error("{database} has {len_bytes} bytes, which is more than 1 MiB")]
     VariableTooLong {
         /// The database.
         database: &'static str,
@@ -469,7 +469,7 @@ mod tests {
         );
         assert!(
             message(&disk(r#""db":[{"type":"x509","value":["AAEC"]}]"#))
-                .starts_with("has a value in db that is not exactly one certificate in DER: ")
+                .starts_with("a value in db is not exactly one certificate in DER: ")
         );
     }
 
@@ -479,47 +479,47 @@ mod tests {
         for (text, expected) in [
             (
                 disk(&format!(r#""PK":[{{"type":"x509","value":["{a}"]}}]"#)),
-                "has a member PK that is no object",
+                "the member PK is no object",
             ),
             (
                 disk(&format!(r#""db":{{"type":"x509","value":["{a}"]}}"#)),
-                "has a member db that is no array of objects",
+                "the member db is no array of objects",
             ),
             (
                 disk(&format!(r#""db":[{{"type":"x509","value":"{a}"}}]"#)),
-                "has a member value that is no array of texts",
+                "the member value is no array of texts",
             ),
             (
                 disk(&format!(r#""db":[{{"type":"X509","value":["{a}"]}}]"#)),
-                "has a list in db of the type \"X509\"; x509 and sha256 are known",
+                "a list in db has the type \"X509\"; x509 and sha256 are known",
             ),
             (
                 disk(r#""db":[{"type":"x509","value":["-_8="]}]"#),
-                "has a value in db that is no base64: Invalid symbol 45, offset 0.",
+                "a value in db is no base64: Invalid symbol 45, offset 0.",
             ),
             (
                 disk("").replace("disks", "Disks"),
-                "describes a resource of the type \"Microsoft.Compute/Disks\"; Microsoft.Compute/disks and Microsoft.Compute/galleries/images/versions are known",
+                "a resource of the type \"Microsoft.Compute/Disks\"; Microsoft.Compute/disks and Microsoft.Compute/galleries/images/versions are known",
             ),
             (
                 disk("").replace("Replace", "replace"),
-                "has the signatureMode \"replace\"; only Replace can be computed",
+                "the signatureMode \"replace\" is not known; only Replace can be computed",
             ),
             (
                 disk("").replace("\"signatureMode\":\"Replace\",", ""),
-                "has the signatureMode \"\"; only Replace can be computed",
+                "the signatureMode \"\" is not known; only Replace can be computed",
             ),
             (
                 disk("").replace("Replace", "Append"),
-                "builds upon signatures of the service (signatureMode Append), whose bytes are not known here",
+                "the settings build upon signatures of the service (signatureMode Append), whose bytes are not known here",
             ),
             (
                 disk("").replace("Replace", "Default"),
-                "builds upon signatures of the service (signatureMode Default), whose bytes are not known here",
+                "the settings build upon signatures of the service (signatureMode Default), whose bytes are not known here",
             ),
             (
                 "[]".to_owned(),
-                "is no description of an Azure disk in JSON: invalid type: sequence, expected an object at line 1 column 0",
+                "no description of an Azure disk in JSON: invalid type: sequence, expected an object at line 1 column 0",
             ),
         ] {
             assert_eq!(message(&text), expected, "{text}");
@@ -533,33 +533,33 @@ mod tests {
         for (text, expected) in [
             (
                 r#"{"type":"Microsoft.Compute/disks"}"#.to_owned(),
-                "has no properties.uefiSettings: it describes no guest with UEFI settings of its own",
+                "no properties.uefiSettings: this describes no guest with UEFI settings of its own",
             ),
             (
                 disk("").replace("uefiSettings", "other"),
-                "has no properties.uefiSettings: it describes no guest with UEFI settings of its own",
+                "no properties.uefiSettings: this describes no guest with UEFI settings of its own",
             ),
             (
                 disk("").replace("signatures", "other"),
-                "has no properties.uefiSettings.signatures: it describes no guest with UEFI settings of its own",
+                "no properties.uefiSettings.signatures: this describes no guest with UEFI settings of its own",
             ),
             (
                 disk(r#""dbx":[{"type":"sha256","value":[]}]"#),
-                "has a list in dbx without a value",
+                "a list in dbx has no value",
             ),
             (
                 disk(r#""db":[{"type":"x509","value":[]}]"#),
-                "has a list in db without a value",
+                "a list in db has no value",
             ),
             (
                 disk(&format!(
                     r#""dbx":[{{"type":"sha256","value":["{short}"]}}]"#
                 )),
-                "has a digest in dbx of 31 bytes; SHA-256 has 32",
+                "a digest in dbx has 31 bytes; SHA-256 has 32",
             ),
             (
                 disk(r#""db":[],"DB":[]"#),
-                "has the member db twice in one object, perhaps in different letter case",
+                "the member db stands twice in one object, perhaps in different letter case",
             ),
         ] {
             assert_eq!(message(&text), expected, "{text}");
@@ -570,7 +570,7 @@ mod tests {
         ));
         assert_eq!(
             reference(&mixed).unwrap_err().to_string(),
-            "has a list in dbx that cannot be made: the entries of one signature list have one size, but there are 32 bytes and 31 bytes"
+            "a list in dbx cannot be made: the entries of one signature list have one size, but there are 32 bytes and 31 bytes"
         );
         let empty = reference(&disk(r#""dbx":[{"type":"sha256","value":[]}]"#)).unwrap();
         assert_eq!(empty.config.content(Database::Dbx).len(), 28);
@@ -603,19 +603,19 @@ mod tests {
         assert_eq!(read(&template), same);
         assert_eq!(
             message(&additional("\"MicrosoftUefiCertificateAuthorityTemplate\"")),
-            "builds upon signatures of the service (signatureTemplateNames: MicrosoftUefiCertificateAuthorityTemplate), whose bytes are not known here"
+            "the settings build upon signatures of the service (signatureTemplateNames: MicrosoftUefiCertificateAuthorityTemplate), whose bytes are not known here"
         );
         assert_eq!(
             message(&additional("")),
-            "builds upon signatures of the service (signatureTemplateNames: no template named, hence the default), whose bytes are not known here"
+            "the settings build upon signatures of the service (signatureTemplateNames: no template named, hence the default), whose bytes are not known here"
         );
         assert_eq!(
             message(&whole.replace("\"pk\"", "\"x\"")),
-            "has no PK, and NoSignatureTemplate gives the guest none: Secure Boot would be off"
+            "no PK, and NoSignatureTemplate gives the guest none: Secure Boot would be off"
         );
         assert_eq!(
             message(&whole.replace("additionalSignatures", "x")),
-            "has no properties.securityProfile.uefiSettings.additionalSignatures: it describes no guest with UEFI settings of its own"
+            "no properties.securityProfile.uefiSettings.additionalSignatures: this describes no guest with UEFI settings of its own"
         );
     }
 
@@ -623,19 +623,19 @@ mod tests {
     fn one_resource_of_a_template_has_settings() {
         assert_eq!(
             message(r#"{"resources":[]}"#),
-            "holds 0 resources with UEFI settings; one is needed"
+            "0 resources with UEFI settings; one is needed"
         );
         let two = format!(r#"{{"resources":[{0},{0}]}}"#, disk(""));
         assert_eq!(
             message(&two),
-            "holds 2 resources with UEFI settings; one is needed"
+            "2 resources with UEFI settings; one is needed"
         );
     }
 
     #[test]
     fn expressions_of_a_template_are_to_be_expanded_first() {
         let expected =
-            "has the template expression \"[parameters('x')]\": expand the template first";
+            "the template expression \"[parameters('x')]\" is no value: expand the template first";
         for text in [
             disk(r#""db":[{"type":"x509","value":["[parameters('x')]"]}]"#),
             disk(r#""db":[{"type":"[parameters('x')]","value":[]}]"#),
@@ -657,11 +657,11 @@ mod tests {
         assert_eq!(read(&digests(257)).digests, 257);
         assert_eq!(
             message(&digests(21846)),
-            "has a dbx of 1048636 bytes, which is more than 1 MiB"
+            "dbx has 1048636 bytes, which is more than 1 MiB"
         );
         assert_eq!(
             message(&" ".repeat(MAX_FILE_BYTES + 1)),
-            "is no description of an Azure disk: it has 4194305 bytes, which is more than 4 MiB"
+            "no description of an Azure disk: 4194305 bytes, which is more than 4 MiB"
         );
     }
 

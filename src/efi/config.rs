@@ -89,25 +89,25 @@ pub struct UefiConfig {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// More than [`MAX_FILE_BYTES`].
-    #[error("is no UEFI configuration: it has {len_bytes} bytes, which is more than 4 MiB")]
+    #[error("no UEFI configuration: {len_bytes} bytes, which is more than 4 MiB")]
     FileTooLong {
         /// Length of the text.
         len_bytes: usize,
     },
     /// No JSON, no object, or something behind it.
-    #[error("is no UEFI configuration in JSON: {0}")]
+    #[error("no UEFI configuration in JSON: {0}")]
     Json(String),
     /// A member stands twice.
-    #[error("has the member {0} twice, perhaps in different letter case")]
+    #[error("the member {0} stands twice, perhaps in different letter case")]
     Twice(String),
     /// An array of numbers, which the reference takes.
-    #[error("gives {0} as an array of numbers; base64 text is expected")]
+    #[error("the member {0} is an array of numbers; base64 text is expected")]
     Numbers(&'static str),
     /// A member has another type.
-    #[error("has a member {0} that is no {1}")]
+    #[error("the member {0} is no {1}")]
     Not(String, &'static str),
     /// A text is no base64.
-    #[error("has a member {name} that is no base64: {problem}")]
+    #[error("the member {name} is no base64: {problem}")]
     Base64 {
         /// The member.
         name: &'static str,
@@ -115,7 +115,7 @@ pub enum Error {
         problem: base64::DecodeError,
     },
     /// More than [`MAX_VARIABLE_BYTES`].
-    #[error("has a variable {name} of {len_bytes} bytes, which is more than 1 MiB")]
+    #[error("the variable {name} has {len_bytes} bytes, which is more than 1 MiB")]
     VariableTooLong {
         /// The member.
         name: &'static str,
@@ -304,49 +304,49 @@ mod tests {
         for (text, expected) in [
             (
                 "",
-                "is no UEFI configuration in JSON: EOF while parsing a value at line 1 column 0",
+                "no UEFI configuration in JSON: EOF while parsing a value at line 1 column 0",
             ),
             (
                 "\u{feff}{}",
-                "is no UEFI configuration in JSON: expected value at line 1 column 1",
+                "no UEFI configuration in JSON: expected value at line 1 column 1",
             ),
             (
                 "[]",
-                "is no UEFI configuration in JSON: invalid type: sequence, expected an object at line 1 column 0",
+                "no UEFI configuration in JSON: invalid type: sequence, expected an object at line 1 column 0",
             ),
             (
                 "7",
-                "is no UEFI configuration in JSON: invalid type: integer `7`, expected an object at line 1 column 1",
+                "no UEFI configuration in JSON: invalid type: integer `7`, expected an object at line 1 column 1",
             ),
             (
                 "{} {}",
-                "is no UEFI configuration in JSON: trailing characters at line 1 column 4",
+                "no UEFI configuration in JSON: trailing characters at line 1 column 4",
             ),
             (
                 "{\"db\":\"\",\"DB\":null}",
-                "has the member db twice, perhaps in different letter case",
+                "the member db stands twice, perhaps in different letter case",
             ),
             (
                 "{\"db\":[1,2]}",
-                "gives db as an array of numbers; base64 text is expected",
+                "the member db is an array of numbers; base64 text is expected",
             ),
-            ("{\"db\":[1,256]}", "has a member db that is no base64 text"),
-            ("{\"db\":7}", "has a member db that is no base64 text"),
+            ("{\"db\":[1,256]}", "the member db is no base64 text"),
+            ("{\"db\":7}", "the member db is no base64 text"),
             (
                 "{\"db\":\"A A=\"}",
-                "has a member db that is no base64: Invalid symbol 32, offset 1.",
+                "the member db is no base64: Invalid symbol 32, offset 1.",
             ),
             (
                 "{\"db\":\"-_8=\"}",
-                "has a member db that is no base64: Invalid symbol 45, offset 0.",
+                "the member db is no base64: Invalid symbol 45, offset 0.",
             ),
             (
                 "{\"db\":\"AA\"}",
-                "has a member db that is no base64: Invalid padding",
+                "the member db is no base64: Invalid padding",
             ),
             (
                 "{\"omitsReadyToBootEvent\":\"true\"}",
-                "has a member omitsReadyToBootEvent that is no boolean",
+                "the member omitsReadyToBootEvent is no boolean",
             ),
         ] {
             assert_eq!(message(text), expected, "{text}");
@@ -396,13 +396,13 @@ mod tests {
         );
         assert_eq!(
             message(&content(MAX_VARIABLE_BYTES + 1)),
-            "has a variable db of 1048577 bytes, which is more than 1 MiB"
+            "the variable db has 1048577 bytes, which is more than 1 MiB"
         );
         let spaces = |len| format!("{{}}{}", " ".repeat(len - 2));
         assert!(read(&spaces(MAX_FILE_BYTES)).is_empty());
         assert_eq!(
             message(&spaces(MAX_FILE_BYTES + 1)),
-            "is no UEFI configuration: it has 4194305 bytes, which is more than 4 MiB"
+            "no UEFI configuration: 4194305 bytes, which is more than 4 MiB"
         );
     }
 

@@ -49,7 +49,7 @@ pub enum Content {
 
 /// The file has 1 to 3 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("has {0} bytes, and a file of efivarfs begins with 4 bytes of attributes")]
+#[error("only {0} bytes, and a file of efivarfs begins with 4 bytes of attributes")]
 pub struct AttributesCut(usize);
 
 /// Takes the content of a file apart.
@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(content(&bare).unwrap(), Content::BareList(bare));
         assert_eq!(
             content(&[7; 3]).unwrap_err().to_string(),
-            "has 3 bytes, and a file of efivarfs begins with 4 bytes of attributes"
+            "only 3 bytes, and a file of efivarfs begins with 4 bytes of attributes"
         );
     }
 }

@@ -78,8 +78,8 @@ const VERSION_2_BYTES: usize = 72;
 /// Why a qcow2 image is not read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file cannot be read, or a table reaches behind its end.
-    #[error("the qcow2 image is damaged or cannot be read")]
+    /// A table reaches behind the end of the file, or the file cannot be read.
+    #[error("the qcow2 image is damaged: {0}")]
     Storage(#[from] storage::Error),
     /// Another version.
     #[error("the qcow2 image has version {0}; 2 and 3 are known")]
@@ -411,7 +411,7 @@ mod tests {
         );
         assert_eq!(
             message(40, &u64::MAX.to_be_bytes()),
-            "the qcow2 image is damaged or cannot be read"
+            "the qcow2 image is damaged: 8 bytes at offset 18446744073709551615 reach beyond the end at 2048"
         );
     }
 

@@ -219,12 +219,12 @@ struct Fields {
 pub enum Error {
     /// A `.auth` file, which has an authentication header before the lists.
     #[error(
-        "begins with an authentication header, as a .auth file does, and not with a signature list"
+        "an authentication header stands at the start, as in a .auth file, and no signature list"
     )]
     AuthenticationHeader,
     /// A file of efivarfs.
     #[error(
-        "begins with the 4 attribute bytes of a file in efivarfs, and not with a signature list"
+        "4 bytes of attributes stand at the start, as in a file of efivarfs, and no signature list"
     )]
     Attributes,
     /// Fewer than 28 bytes are left.
@@ -538,7 +538,7 @@ mod tests {
         let good = list([28 + 48, 0, 48], &[1; 48]);
         assert_eq!(
             message(&[&[0x27, 0, 0, 0], &good[..]].concat()),
-            "begins with the 4 attribute bytes of a file in efivarfs, and not with a signature list"
+            "4 bytes of attributes stand at the start, as in a file of efivarfs, and no signature list"
         );
         let mut auth = vec![
             0xe8, 0x07, 1, 2, 3, 4, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 24, 0, 0, 0,
@@ -546,7 +546,7 @@ mod tests {
         auth.extend([0, 2, 0xf1, 0x0e]);
         assert_eq!(
             message(&auth),
-            "begins with an authentication header, as a .auth file does, and not with a signature list"
+            "an authentication header stands at the start, as in a .auth file, and no signature list"
         );
     }
 

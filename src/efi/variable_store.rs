@@ -88,16 +88,16 @@ pub enum Error {
     #[error(transparent)]
     Storage(#[from] storage::Error),
     /// The file is longer than [`MAX_FILE_BYTES`].
-    #[error("is no variable store: it has {len_bytes} bytes, a store's file has 256 MiB at most")]
+    #[error("no variable store: {len_bytes} bytes, where a store's file has 256 MiB at most")]
     FileTooLong {
         /// Length of the file.
         len_bytes: u64,
     },
     /// The file has erased or zero bytes only.
-    #[error("is an empty variable store: firmware has not formatted it yet, so it holds no keys")]
+    #[error("an empty variable store: it holds no variables, hence no keys")]
     Blank,
     /// There is no volume of variables in the file.
-    #[error("is no variable store: no firmware volume in it has the GUID {NV_DATA}")]
+    #[error("no variable store: no firmware volume has the GUID {NV_DATA}")]
     NoVolume,
     /// The volume's header is damaged.
     #[error(
@@ -523,9 +523,8 @@ mod tests {
 
     #[test]
     fn a_file_without_a_store_is_named() {
-        let none = "is no variable store: no firmware volume in it has the GUID fff12b8d-7696-4c8b-a985-2747075b4f50";
-        let empty =
-            "is an empty variable store: firmware has not formatted it yet, so it holds no keys";
+        let none = "no variable store: no firmware volume has the GUID fff12b8d-7696-4c8b-a985-2747075b4f50";
+        let empty = "an empty variable store: it holds no variables, hence no keys";
         assert_eq!(message(vec![7; 4096]), none);
         for blank in [vec![0; 4096], vec![0xff; 3 << 20], vec![]] {
             assert_eq!(message(blank), empty);
@@ -534,7 +533,7 @@ mod tests {
             VariableStore::read(&crate::storage::Slice::new(Large, 0, MAX_FILE_BYTES + 1).unwrap());
         assert_eq!(
             large.unwrap_err().to_string(),
-            "is no variable store: it has 268435457 bytes, a store's file has 256 MiB at most"
+            "no variable store: 268435457 bytes, where a store's file has 256 MiB at most"
         );
     }
 

@@ -9,6 +9,7 @@ mod layout;
 mod observer;
 mod partitions;
 pub mod recovery_key;
+pub mod uefi_config;
 
 pub use encrypt::{DatasourceNameError, Datasources, Edit, Job, Plan, Ready};
 pub use error::{About, Error, RootContent};

@@ -189,8 +189,4 @@ fn what_is_not_built_yet_says_so() {
         let message = format!("error: {what} is not built yet in this version\n");
         assert_eq!((stdout(&output), stderr(&output)), (String::new(), message));
     }
-    let mut command = Command::new(env!("CARGO_BIN_EXE_create-uefi-config"));
-    let output = exits(command.args(["-o", "config.json"]), 1);
-    let message = "error: create-uefi-config is not built yet in this version\n".to_owned();
-    assert_eq!((stdout(&output), stderr(&output)), (String::new(), message));
 }

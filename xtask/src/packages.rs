@@ -32,6 +32,7 @@ pub const BUILD: &[Package] = &[
 pub const TEST: &[Package] = &[
     package("attr", &["getfattr", "setfattr"]),
     package("cryptsetup-bin", &["cryptsetup"]),
+    package("diffutils", &["cmp"]),
     package("dosfstools", &["fsck.vfat", "mkfs.vfat"]),
     package(
         "e2fsprogs",
@@ -57,6 +58,7 @@ pub const TEST: &[Package] = &[
         ],
     ),
     package("openssl", &["openssl"]),
+    package("ovmf", &["/usr/share/OVMF/OVMF_VARS_4M.ms.fd"]),
     package("python3", &["python3"]),
     package(
         "python3-cryptography",

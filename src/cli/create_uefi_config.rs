@@ -1,0 +1,165 @@
+//! `create-uefi-config`.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory as _;
+use clap::error::ErrorKind;
+
+use super::args::{Compat, CreateUefiConfig, SecureBoot};
+use super::message::{Failure, answer, say};
+use crate::provision::uefi_config::{
+    self, Database, Found, FoundLists, Loaded, Options, Output, Rules, Source,
+};
+
+/// Writes a guest's configuration and prints what it holds.
+pub fn run(arguments: &CreateUefiConfig) -> Result<(), Failure> {
+    let (source, out) = source_and_output(arguments);
+    let options = Options {
+        rules: match arguments.compat {
+            Some(Compat::Reference) => Rules::Reference,
+            None => Rules::Ours,
+        },
+        secure_boot_is_off: arguments.secure_boot == SecureBoot::Off,
+        certificate_owner: arguments.certificate_owner,
+        omits_ready_to_boot_event: arguments.omits_ready_to_boot_signal,
+    };
+    let output = Output {
+        json: out,
+        databases: arguments.save_databases.clone(),
+    };
+    let loaded = uefi_config::create(&source, &options, &output).map_err(|error| {
+        let hint = error.hint();
+        Failure::new(error.into(), hint)
+    })?;
+    for warning in &loaded.warnings {
+        say(&format!("warning: {warning}\n"));
+    }
+    let report = report(&loaded);
+    // A configuration that is written to a pipe or terminal is the answer by itself.
+    if output.json.metadata().is_ok_and(|file| file.is_file()) {
+        answer(&report)
+    } else {
+        say(&report);
+        Ok(())
+    }
+}
+
+/// The one source and the output, or the end of the program with what is wrong about them.
+fn source_and_output(arguments: &CreateUefiConfig) -> (Source, PathBuf) {
+    let follows_reference = arguments.compat == Some(Compat::Reference);
+    if let (Some(surplus), false) = (arguments.surplus.first(), follows_reference) {
+        let message = format!("unexpected argument '{}' found", surplus.display());
+        wrong_usage(ErrorKind::UnknownArgument, &message);
+    }
+    let mut input = arguments.source.input.clone();
+    let mut out = arguments.out.clone();
+    if out.is_none()
+        && let Some((file, folder)) = output_among_inputs(&input)
+    {
+        say(&format!(
+            "hint: -i {0} is understood as -o {0}; write -o for the output\n",
+            file.display()
+        ));
+        (out, input) = (Some(file), vec![folder]);
+    }
+    if follows_reference {
+        input = input.pop().into_iter().collect(); // the last one wins
+    }
+    if input.len() > 1 {
+        wrong_usage(
+            ErrorKind::ArgumentConflict,
+            "the argument '--in <DIR>' cannot be used multiple times",
+        );
+    }
+    let other = &arguments.source;
+    let sources: Vec<_> = [
+        input.pop().map(Source::Directory),
+        other.ovmf_vars.clone().map(Source::OvmfVars),
+        other.efivars.clone().map(Source::Efivars),
+        other.az_disk_profile.clone().map(Source::AzDiskProfile),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let [source] = &sources[..] else {
+        let message = "give one source: --in DIR, --ovmf-vars FILE, --efivars [DIR] or --az-disk-profile FILE";
+        let kind = if sources.is_empty() {
+            ErrorKind::MissingRequiredArgument
+        } else {
+            ErrorKind::ArgumentConflict
+        };
+        wrong_usage(kind, message);
+    };
+    let Some(out) = out else {
+        wrong_usage(
+            ErrorKind::MissingRequiredArgument,
+            "the argument '--out <FILE>' is missing",
+        );
+    };
+    (source.clone(), out)
+}
+
+/// `-i uefi-config.json -i certs`, as the reference's guide has it: the file that is meant as the output, and
+/// the directory.
+fn output_among_inputs(input: &[PathBuf]) -> Option<(PathBuf, PathBuf)> {
+    let [first, second] = input else { return None };
+    let is_file = |path: &Path| !path.is_dir() && path.extension().is_some_and(|end| end == "json");
+    match (is_file(first), is_file(second)) {
+        (true, false) if second.is_dir() => Some((first.clone(), second.clone())),
+        (false, true) if first.is_dir() => Some((second.clone(), first.clone())),
+        _ => None,
+    }
+}
+
+fn wrong_usage(kind: ErrorKind, message: &str) -> ! {
+    CreateUefiConfig::command().error(kind, message).exit()
+}
+
+fn report(loaded: &Loaded) -> String {
+    let mut report = String::new();
+    for found in &loaded.found {
+        database(
+            &mut report,
+            found,
+            loaded.config.get(found.database).is_some(),
+        );
+    }
+    let omits = loaded.config.omits_ready_to_boot_event;
+    let _ = writeln!(report, "omitsReadyToBootEvent: {omits}");
+    for note in &loaded.notes {
+        let _ = writeln!(report, "note: {note}");
+    }
+    report
+}
+
+fn database(report: &mut String, found: &Found, is_there: bool) {
+    let name = Database::name(found.database);
+    let _ = match (is_there, found.len_bytes) {
+        (false, _) => writeln!(report, "{name}: absent"),
+        (true, 0) => writeln!(report, "{name}: empty"),
+        (true, len_bytes) => writeln!(report, "{name}: {len_bytes} bytes"),
+    };
+    let entries = match &found.lists {
+        FoundLists::Lists(entries) => entries,
+        FoundLists::Unreadable(problem) => {
+            let _ = writeln!(report, "  no signature lists: {problem}");
+            return;
+        }
+    };
+    for entry in entries {
+        let owner_name = entry.owner_name.map(|name| format!(" ({name})"));
+        let what = match (&entry.certificate, entry.count) {
+            (Some((subject, valid_to)), _) => format!("{subject}, valid to {valid_to}"),
+            (None, 1) => "1 entry".to_owned(),
+            (None, count) => format!("{count} entries"),
+        };
+        let _ = writeln!(
+            report,
+            "  {:<8} {what}; owner {}{}",
+            entry.kind,
+            entry.owner,
+            owner_name.unwrap_or_default()
+        );
+    }
+}

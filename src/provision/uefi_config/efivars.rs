@@ -1,0 +1,165 @@
+//! The configuration in efivarfs, or in a copy of it.
+//!
+//! The kernel makes a file's content anew for each read, so a file is read by one call.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::{Error, Note, Options, Reading, Warning};
+use crate::efi::config::{Database, MAX_VARIABLE_BYTES, UefiConfig};
+use crate::efi::efivarfs::{self, ATTRIBUTES_BYTES, Content};
+use crate::efi::guid;
+use crate::efi::variable_store::SecureBoot;
+use uuid::Uuid;
+
+/// Shim's variables that an operator should know of.
+const SHIM_VARIABLES: [&str; 4] = ["MokListRT", "MokListXRT", "MokListTrustedRT", "SbatLevelRT"];
+
+/// Reads a directory of files `NAME-GUID`.
+pub(super) fn read(folder: &Path, options: &Options) -> Result<Reading, Error> {
+    let names = names(folder)?;
+    let mut read = Reading::default();
+    let mut is_there = false;
+    for database in Database::ALL {
+        let Some(path) = find(folder, &names, database.name(), database.vendor())? else {
+            continue;
+        };
+        is_there = true;
+        let content =
+            match efivarfs::content(&read_at_once(&path)?).map_err(|problem| Error::Attributes {
+                path: path.clone(),
+                problem,
+            })? {
+                Content::Absent => continue,
+                Content::Variable { data, .. } => data,
+                Content::BareList(data) => {
+                    read.notes.push(Note::BareList(path.display().to_string()));
+                    data
+                }
+            };
+        read.config.set(database, Some(content));
+    }
+    if !is_there && !options.secure_boot_is_off {
+        return Err(Error::NoVariables {
+            path: folder.to_owned(),
+        });
+    }
+    match secure_boot(folder, &names, &read.config)? {
+        Some(SecureBoot::On) if options.secure_boot_is_off => {
+            read.warnings.push(Warning::SecureBootIsOn);
+        }
+        None | Some(SecureBoot::On) => {}
+        Some(_) if options.secure_boot_is_off => {}
+        Some(state) => {
+            return Err(Error::SecureBootOff {
+                path: folder.to_owned(),
+                state,
+            });
+        }
+    }
+    let of_shim: Vec<_> = SHIM_VARIABLES
+        .into_iter()
+        .filter(|name| matches!(find(folder, &names, name, guid::SHIM_LOCK), Ok(Some(_))))
+        .map(str::to_owned)
+        .collect();
+    if !of_shim.is_empty() {
+        read.notes.push(Note::ShimVariables(of_shim));
+    }
+    Ok(read)
+}
+
+fn names(folder: &Path) -> Result<Vec<OsString>, Error> {
+    let failed = |source| Error::Read {
+        path: folder.to_owned(),
+        source,
+    };
+    if folder.is_file() {
+        return Err(Error::NoDirectory {
+            path: folder.to_owned(),
+        });
+    }
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        names.push(entry.map_err(failed)?.file_name());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// The one file of a variable.
+fn find(
+    folder: &Path,
+    names: &[OsString],
+    name: &str,
+    vendor: Uuid,
+) -> Result<Option<PathBuf>, Error> {
+    let mut found = names
+        .iter()
+        .filter(|file| file.to_str().and_then(efivarfs::split_file_name) == Some((name, vendor)));
+    match (found.next(), found.next()) {
+        (Some(first), Some(second)) => Err(Error::TwoFiles {
+            path: folder.join(first),
+            other: second.display().to_string(),
+        }),
+        (first, _) => Ok(first.map(|first| folder.join(first))),
+    }
+}
+
+/// Whether Secure Boot is on, as far as the files tell.
+fn secure_boot(
+    folder: &Path,
+    names: &[OsString],
+    config: &UefiConfig,
+) -> Result<Option<SecureBoot>, Error> {
+    let Some(path) = find(folder, names, "SecureBoot", guid::GLOBAL_VARIABLE)? else {
+        return Ok(None);
+    };
+    let off = match config.content(Database::Pk) {
+        [] => SecureBoot::SetupMode,
+        _ => SecureBoot::SwitchedOff,
+    };
+    Ok(match efivarfs::content(&read_at_once(&path)?) {
+        Ok(Content::Variable { data, .. }) => Some(if data == [1] { SecureBoot::On } else { off }),
+        _ => None,
+    })
+}
+
+/// The whole of a file by one call; a file that is not there is one without content.
+fn read_at_once(path: &Path) -> Result<Vec<u8>, Error> {
+    let failed = |source| Error::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(failed)?,
+    };
+    let mut buffer = vec![0; MAX_VARIABLE_BYTES + ATTRIBUTES_BYTES + 1];
+    let mut filled = 0;
+    // A second call follows only where a file system other than efivarfs returned less than there is.
+    loop {
+        match file.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => {
+                filled += count;
+                if file
+                    .metadata()
+                    .is_ok_and(|file| file.len() <= filled as u64)
+                {
+                    break;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    if filled == buffer.len() {
+        return Err(Error::FileTooLong {
+            path: path.to_owned(),
+        });
+    }
+    buffer.truncate(filled);
+    Ok(buffer)
+}

@@ -1,0 +1,208 @@
+//! A guest's UEFI configuration, from whatever an operator has: `create-uefi-config`, and what `deploy` and
+//! `predict` are given.
+//!
+//! A [`Source`] is a directory of signature lists, certificates and signed updates, a variable store of edk2,
+//! efivarfs or a copy of it, Azure's description of a disk, or `uefi-config.json`. [`load`] reads it, refuses
+//! what no guest has (UEFI 2.10, section 32: content that is no signature list, no variable at all, Secure
+//! Boot switched off) and tells what was found and what will bite. [`create`] writes the result. The host's
+//! own variables are read only where the source says so. AWS's `uefi-data` is not read.
+
+mod certificate_file;
+mod check;
+mod directory;
+mod efivars;
+mod error;
+mod findings;
+mod output;
+mod remark;
+mod store;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+pub use error::Error;
+pub use findings::{Found, FoundEntries, FoundLists};
+pub use output::Output;
+pub use remark::{Note, Warning};
+
+pub use crate::efi::config::{Database, Rules, UefiConfig};
+pub use crate::efi::efivarfs::MOUNT_POINT as EFIVARFS;
+
+use crate::efi::azure;
+use crate::efi::config::MAX_FILE_BYTES;
+
+/// What describes a guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A directory of files `PK.esl`, `KEK-*.esl`, `db-*.esl`, `dbx-*.esl`, certificates and updates.
+    Directory(PathBuf),
+    /// A variable store of edk2, raw or qcow2.
+    OvmfVars(PathBuf),
+    /// Linux's efivarfs, or a copy of it.
+    Efivars(PathBuf),
+    /// Azure's description of a disk or an image version.
+    AzDiskProfile(PathBuf),
+    /// `uefi-config.json`.
+    Json(PathBuf),
+}
+
+impl Source {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Directory(path)
+            | Self::OvmfVars(path)
+            | Self::Efivars(path)
+            | Self::AzDiskProfile(path)
+            | Self::Json(path) => path,
+        }
+    }
+}
+
+/// How a source is read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Whose rules count where ours and the reference's differ.
+    pub rules: Rules,
+    /// The guest's Secure Boot is off, and that is meant.
+    pub secure_boot_is_off: bool,
+    /// Owner of certificates in files that tell none.
+    pub certificate_owner: Option<Uuid>,
+    /// The guest's firmware does not measure that it calls the boot option's program; for sources that do
+    /// not tell.
+    pub omits_ready_to_boot_event: bool,
+}
+
+/// A configuration, and what there is to say about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: UefiConfig,
+    /// What the databases hold, in the order of [`Database::ALL`].
+    pub found: Vec<Found>,
+    /// How the source was read, where that is not plain.
+    pub notes: Vec<Note>,
+    /// What will bite.
+    pub warnings: Vec<Warning>,
+}
+
+/// What a source holds, before it is looked at as a whole.
+#[derive(Debug, Default)]
+struct Reading {
+    config: UefiConfig,
+    notes: Vec<Note>,
+    warnings: Vec<Warning>,
+}
+
+/// Reads the configuration that a source describes.
+pub fn load(source: &Source, options: &Options) -> Result<Loaded, Error> {
+    let path = source.path();
+    let Reading {
+        mut config,
+        notes,
+        mut warnings,
+    } = match source {
+        Source::Directory(_) => directory::read(path, options)?,
+        Source::OvmfVars(_) => store::read(path, options)?,
+        Source::Efivars(_) => efivars::read(path, options)?,
+        Source::AzDiskProfile(_) => az_disk_profile(path, options)?,
+        Source::Json(_) => json(path, options)?,
+    };
+    config.omits_ready_to_boot_event |= options.omits_ready_to_boot_event;
+    let found = findings::found(&config);
+    if options.rules == Rules::Ours {
+        for found in &found {
+            if let FoundLists::Unreadable(problem) = found.lists {
+                let (path, database) = (path.to_owned(), found.database);
+                return Err(Error::Variable {
+                    path,
+                    database,
+                    problem,
+                });
+            }
+        }
+        if config.is_empty() && !options.secure_boot_is_off {
+            return Err(Error::Empty {
+                path: path.to_owned(),
+            });
+        }
+    }
+    warnings.extend(check::warnings(&config, options));
+    Ok(Loaded {
+        config,
+        found,
+        notes,
+        warnings,
+    })
+}
+
+/// Reads the configuration that a source describes and writes it: `create-uefi-config`.
+pub fn create(source: &Source, options: &Options, output: &Output) -> Result<Loaded, Error> {
+    if options.rules == Rules::Ours {
+        output.check()?;
+    }
+    let loaded = load(source, options)?;
+    output.write(&loaded.config, options.rules)?;
+    Ok(loaded)
+}
+
+fn json(path: &Path, options: &Options) -> Result<Reading, Error> {
+    let text = read_file(path)?;
+    let read = UefiConfig::from_json(&text, options.rules).map_err(|problem| Error::Json {
+        path: path.to_owned(),
+        problem,
+    })?;
+    let mut warnings = Vec::new();
+    if !read.unknown_members.is_empty() {
+        warnings.push(Warning::UnknownMembers(read.unknown_members));
+    }
+    Ok(Reading {
+        config: read.config,
+        notes: Vec::new(),
+        warnings,
+    })
+}
+
+fn az_disk_profile(path: &Path, options: &Options) -> Result<Reading, Error> {
+    let text = read_file(path)?;
+    let read = azure::from_json(&text, options.rules).map_err(|problem| Error::Azure {
+        path: path.to_owned(),
+        problem,
+    })?;
+    let mut warnings = Vec::new();
+    if read.digests > azure::MAX_DIGESTS {
+        warnings.push(Warning::TooManyDigests {
+            count: read.digests,
+        });
+    }
+    let notes = match &read.other_variables[..] {
+        [] => Vec::new(),
+        _ => vec![Note::OtherVariables(read.other_variables)],
+    };
+    Ok(Reading {
+        config: read.config,
+        notes,
+        warnings,
+    })
+}
+
+/// The whole of a file of at most 4 MiB.
+fn read_file(path: &Path) -> Result<Vec<u8>, Error> {
+    let failed = |source| Error::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if bytes.len() > MAX_FILE_BYTES {
+        return Err(Error::FileTooLong {
+            path: path.to_owned(),
+        });
+    }
+    Ok(bytes)
+}

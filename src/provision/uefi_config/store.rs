@@ -1,0 +1,95 @@
+//! The configuration in a variable store of edk2.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use super::{Error, Options, Reading, Warning};
+use crate::efi::config::{Database, MAX_VARIABLE_BYTES, UefiConfig};
+use crate::efi::qcow2::{self, Qcow2};
+use crate::efi::variable_store::{self, SecureBoot, VariableStore};
+use crate::efi::{Record, State};
+use crate::storage::FileStorage;
+
+/// Reads a store, raw or in a qcow2 image.
+pub(super) fn read(path: &Path, options: &Options) -> Result<Reading, Error> {
+    let store = open(path)?;
+    let mut warnings = Vec::new();
+    match (store.secure_boot(), options.secure_boot_is_off) {
+        (SecureBoot::On, false) | (SecureBoot::SetupMode | SecureBoot::SwitchedOff, true) => {}
+        (SecureBoot::On, true) => warnings.push(Warning::SecureBootIsOn),
+        (SecureBoot::SetupMode, false) if !store.records().iter().any(Record::is_live) => {
+            return Err(store_error(path, variable_store::Error::Blank));
+        }
+        (state, false) => {
+            return Err(Error::SecureBootOff {
+                path: path.to_owned(),
+                state,
+            });
+        }
+    }
+
+    let mut config = UefiConfig::default();
+    for database in Database::ALL {
+        let Some(record) = store.variable(database.name(), database.vendor()) else {
+            continue;
+        };
+        if record.state == State::InDeleteTransition {
+            warnings.push(Warning::InTransition(database));
+        }
+        let len_bytes = record.data.len();
+        if len_bytes > MAX_VARIABLE_BYTES {
+            return Err(Error::VariableTooLong {
+                path: path.to_owned(),
+                database,
+                len_bytes,
+            });
+        }
+        config.set(database, Some(record.data.clone()));
+    }
+    Ok(Reading {
+        config,
+        notes: Vec::new(),
+        warnings,
+    })
+}
+
+/// The records of a store, raw or in a qcow2 image.
+fn open(path: &Path) -> Result<VariableStore, Error> {
+    let unreadable = |source| Error::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    if file.metadata().map_err(unreadable)?.is_dir() {
+        return Err(unreadable(io::ErrorKind::IsADirectory.into()));
+    }
+    let file = FileStorage::new(file).map_err(|error| store_error(path, error.into()))?;
+    let store = if qcow2::is_qcow2(&file) {
+        let disk = Qcow2::open(file).map_err(|problem| match problem {
+            qcow2::Error::Storage(error) if error.io().is_some() => {
+                unreadable(io::Error::other(error))
+            }
+            problem => Error::Qcow2 {
+                path: path.to_owned(),
+                problem,
+            },
+        })?;
+        VariableStore::read(&disk)
+    } else {
+        VariableStore::read(&file)
+    };
+    store.map_err(|problem| store_error(path, problem))
+}
+
+/// What the operating system said keeps its own line below the message.
+fn store_error(path: &Path, problem: variable_store::Error) -> Error {
+    let path = path.to_owned();
+    match problem {
+        variable_store::Error::Storage(error) => Error::Read {
+            path,
+            source: io::Error::other(error),
+        },
+        problem => Error::Store { path, problem },
+    }
+}
