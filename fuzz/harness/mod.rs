@@ -6,6 +6,7 @@
 pub mod authenticated_variable;
 pub mod azure;
 pub mod ext4;
+pub mod fat;
 pub mod gpt;
 pub mod luks2_header;
 pub mod luks2_metadata;
@@ -21,10 +22,11 @@ pub mod vhd;
 pub type Target = fn(&[u8]) -> bool;
 
 /// All targets by name: that of their file, their seeds and what they found.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("authenticated_variable", authenticated_variable::run),
     ("azure", azure::run),
     ("ext4", ext4::run),
+    ("fat", fat::run),
     ("gpt", gpt::run),
     ("luks2_header", luks2_header::run),
     ("luks2_metadata", luks2_metadata::run),

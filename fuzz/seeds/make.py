@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Makes the seeds and the bases of ext4 anew, by the programs that make such files in life.
+"""Makes the seeds and the bases of ext4 and FAT anew, by the programs that make such files in life.
 
-Needs cryptsetup, sgdisk, sfdisk, mke2fs, debugfs, qemu-img, sbsiglist and sbvarsign (sbsigntool), openssl and the
-package ovmf. What is here was made on Debian 12; another version makes other bytes, which serve as well.
+Needs cryptsetup, sgdisk, sfdisk, mke2fs, debugfs, mkfs.vfat, mtools, qemu-img, sbsiglist and sbvarsign (sbsigntool),
+openssl and the package ovmf. What is here was made on Debian 12; another version makes other bytes, which serve as well.
 """
 
 import base64
@@ -202,6 +202,39 @@ def ext4(folder):
     save("ext4", "bad-checksum", struct.pack("<BQ", 4, 0) + change((1024 + 0x78, b"label")))
 
 
+def fat(folder):
+    environment = dict(os.environ, SOURCE_DATE_EPOCH="1600000000", TZ="UTC", MTOOLS_SKIP_CHECK="1")
+    file = folder / "file"
+    for number, (name, options, length) in enumerate([
+        ("fat12", ["-F", "12"], 256 << 10),
+        ("fat16", ["-F", "16", "-s", "1"], 2200 << 10),
+        ("fat32", ["-F", "32", "-s", "1"], 34 << 20),
+        ("fat12-large-sectors", ["-F", "12", "-S", "4096"], 512 << 10),
+    ]):
+        path = disk(folder, length)
+        run("mkfs.vfat", "--invariant", "-n", "UEFI", "-i", "01234567", *options, path)
+        run("mmd", "-i", path, "::/EFI", "::/EFI/ubuntu", "::/EFI/BOOT", env=environment)
+        for place, content in [
+            ("EFI/BOOT/BOOTX64.EFI", b"shim" * 300),
+            ("EFI/ubuntu/grubx64.efi", b"grub" * 1200),
+            ("EFI/ubuntu/a file with a long name.cfg", b"configfile\n"),
+        ]:
+            file.write_bytes(content)
+            run("mcopy", "-i", path, file, f"::/{place}", env=environment)
+        data = path.read_bytes()
+        (HERE.parent / "bases" / name).write_bytes(sparse(data))
+        # Where things lie, so that the fuzzer need not find them.
+        sector, reserved = struct.unpack_from("<H", data, 11)[0], struct.unpack_from("<H", data, 14)[0]
+        pieces = [("label", 0x2B, b"label"), ("table", reserved * sector, data[reserved * sector:][:64])]
+        pieces += [(entry, data.index(short), data[data.index(short):][:32]) for entry, short in [
+            ("directory", b"EFI        "), ("file", b"GRUBX64 EFI"), ("long", b"AFILEW~1CFG"), ("dot", b".          "),
+        ]]
+        for step, (what, at, value) in enumerate(pieces):
+            save("fat", f"{name}-{what}", struct.pack("<BQIH", number | step << 3, 0, at, len(value)) + value)
+    save("fat", "fat32-read-only", struct.pack("<BQ", 6, 0))
+    save("fat", "fat12-cut", struct.pack("<BQ", 0, 100_000))
+
+
 def efi(folder):
     owner = "77fa9abd-0359-4d32-bd60-28f4e78f784b"
     hashes = folder / "hash"
@@ -269,6 +302,7 @@ def main():
         luks2(folder)
         luks2_metadata()
         ext4(folder)
+        fat(folder)
         efi(folder)
 
 
