@@ -1,4 +1,4 @@
-//! What a contributor runs: `cargo xtask test`, `demo`, `docs`, `bench`.
+//! What a contributor runs: `cargo xtask test`, `demo`, `docs`, `bench`, `fuzz`.
 //!
 //! They start on a Debian or Ubuntu machine that has Rust and git alone, install the Debian packages
 //! that they need and say so. This program never depends on the library: that one builds only after its
@@ -7,6 +7,7 @@
 mod bench;
 mod demo;
 mod docs;
+mod fuzz;
 mod guest;
 mod packages;
 mod process;
@@ -37,6 +38,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Write reference pages, manual pages and completions from the programs' own definitions
     Docs(docs::Arguments),
+    /// Run the fuzz targets, one after the other
+    Fuzz(fuzz::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Docs(arguments) => docs::run(&arguments),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -79,6 +79,9 @@ pub const DEMO: &[Package] = &[
     package("gdisk", &["sgdisk"]),
 ];
 
+/// What building libFuzzer takes beside [`BUILD`].
+pub const FUZZ: &[Package] = &[package("g++", &["c++"])];
+
 /// What builds the demo's guest.
 pub const GUEST: &[Package] = &[
     package("dosfstools", &["mkfs.vfat"]),
