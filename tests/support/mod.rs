@@ -15,6 +15,7 @@ pub mod files;
 pub mod image;
 pub mod judge;
 pub mod root;
+pub mod tpm;
 pub mod trace;
 pub mod workshop;
 pub mod xts;
