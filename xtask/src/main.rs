@@ -11,6 +11,7 @@ mod fuzz;
 mod guest;
 mod packages;
 mod process;
+mod python;
 mod sources;
 mod test;
 

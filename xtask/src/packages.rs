@@ -47,6 +47,7 @@ pub const TEST: &[Package] = &[
             "tune2fs",
         ],
     ),
+    package("efitools", &["cert-to-efi-sig-list"]),
     package("fdisk", &["fdisk", "sfdisk"]),
     package("gdisk", &["sgdisk"]),
     package("gzip", &["gzip"]),
@@ -74,6 +75,7 @@ pub const TEST: &[Package] = &[
             "tpm2_createprimary",
             "tpm2_evictcontrol",
             "tpm2_flushcontext",
+            "tpm2_getrandom",
             "tpm2_pcrextend",
             "tpm2_readpublic",
             "tpm2_shutdown",
@@ -84,6 +86,12 @@ pub const TEST: &[Package] = &[
     package("xz-utils", &["xz"]),
     package("zstd", &["zstd"]),
 ];
+
+/// What installs programs from Python's index.
+pub const PIP: &[Package] = &[package(
+    "python3-pip",
+    &["/usr/lib/python3/dist-packages/pip"],
+)];
 
 /// What shows the result of the demo.
 pub const DEMO: &[Package] = &[
@@ -237,6 +245,7 @@ mod tests {
             .iter()
             .chain(TEST)
             .flat_map(|package| package.signs)
+            .chain([&crate::python::PROGRAM])
             .collect();
         names.sort();
         names.dedup();

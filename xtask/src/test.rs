@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{packages, process};
+use crate::{packages, process, python};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -28,6 +28,7 @@ pub struct Arguments {
 /// Runs every step; the first that fails ends it.
 pub fn run(arguments: &Arguments) -> Result<()> {
     packages::install(packages::BUILD.iter().chain(packages::TEST))?;
+    python::install_virt_fw_vars()?;
     if !arguments.no_lint {
         install_components()?;
     }
