@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::process;
 
@@ -177,10 +177,12 @@ pub fn install<'a>(packages: impl IntoIterator<Item = &'a Package>) -> Result<()
     if sudo && process::find("sudo").is_none() {
         bail!("there is no sudo: run `{line}` as root, then start again");
     }
-    apt_get(sudo, &["update"])?;
     let mut install = vec!["install", "--yes", "--no-install-recommends"];
     install.extend(&names);
-    apt_get(sudo, &install)?;
+    for arguments in [&["update"][..], &install] {
+        apt_get(sudo, arguments)
+            .with_context(|| format!("cannot install: run `{line}` as root, then start again"))?;
+    }
 
     for one in missing {
         if let [first, ..] = *one.missing_signs() {

@@ -3,9 +3,13 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
+use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -61,6 +65,44 @@ pub fn quiet_output(command: &mut Command) -> Result<String> {
         );
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Tries a command unseen, together with what it starts: an error where it fails, or has not ended after `limit`.
+///
+/// What then still runs of its process group is killed. A helper that is left behind keeps the pipes open, so
+/// reading them to their end, as [`quiet_output`] does, could wait for ever.
+pub fn attempt(command: &mut Command, limit: Duration) -> Result<()> {
+    let mut child = command
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| cannot_start(command))?;
+    let start = Instant::now();
+    let ended = loop {
+        let status = child.try_wait()?;
+        if status.is_some() || start.elapsed() > limit {
+            break status;
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    let group = format!("kill -s KILL -- -{} 2>/dev/null", child.id());
+    // Fails where nothing is left, as it should be.
+    let _ = Command::new("sh").args(["-c", &group]).status();
+    let status = child.wait()?;
+    let mut talk = Vec::new();
+    if let Some(mut errors) = child.stderr.take() {
+        errors.read_to_end(&mut talk)?;
+    }
+    if ended.is_none() {
+        bail!("`{}` has not ended after {limit:?}", shown(command));
+    }
+    if !status.success() {
+        let talk = String::from_utf8_lossy(&talk);
+        bail!("`{}` failed ({status}): {}", shown(command), talk.trim());
+    }
+    Ok(())
 }
 
 /// True where the command runs and exits with 0; what it writes is not shown.
@@ -134,5 +176,31 @@ mod tests {
             error.to_string(),
             "`sh -c 'exit 3'` failed (exit status: 3)"
         );
+    }
+
+    /// As `unshare --map-auto` of util-linux 2.38 does in a chroot: it fails, and its helper waits for ever.
+    #[test]
+    fn a_helper_that_is_left_behind_is_not_waited_for() {
+        let mut leaves_one = Command::new("sh");
+        leaves_one.args(["-c", "sleep 1000 & echo no >&2; exit 1"]);
+        let start = Instant::now();
+        let error = attempt(&mut leaves_one, Duration::from_secs(100)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`sh -c 'sleep 1000 & echo no >&2; exit 1'` failed (exit status: 1): no"
+        );
+        assert!(start.elapsed() < Duration::from_secs(50));
+    }
+
+    #[test]
+    fn what_does_not_end_is_killed_and_named() {
+        let mut waits = Command::new("sh");
+        waits.args(["-c", "sleep 1000; true"]);
+        let error = attempt(&mut waits, Duration::from_millis(50)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`sh -c 'sleep 1000; true'` has not ended after 50ms"
+        );
+        attempt(&mut Command::new("true"), Duration::from_secs(100)).unwrap();
     }
 }

@@ -12,7 +12,7 @@ mod disk;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -180,11 +180,8 @@ impl Namespace {
         if process::is_root()? {
             return Ok(Self::Root);
         }
-        // First without ranges: where namespaces are forbidden, `unshare --map-auto` of util-linux 2.38
-        // leaves a helper behind that waits for ever and holds our pipe open.
-        let plain =
-            process::quiet_output(process::program("unshare").args(["--map-root-user", "true"]));
-        let mapped = plain.and_then(|_| process::quiet_output(Self::User.command().arg("true")));
+        // Where namespaces are forbidden, util-linux 2.38 leaves a helper behind that waits for ever.
+        let mapped = process::attempt(Self::User.command().arg("true"), Duration::from_secs(60));
         mapped.context(
             "this user cannot make a user namespace, in which the guest's files get their owners.\n\
              Mend what applies, or run as root, or name an image (cargo xtask demo IMAGE):\n\
