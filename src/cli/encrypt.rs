@@ -33,8 +33,13 @@ pub fn run(command: &args::Encrypt) -> Result<(), Failure> {
     let plan = ready.plan();
     if command.dry_run {
         warn(&plan.warnings);
+        // Nothing is written, so there is nothing to refuse.
+        if let Err(error) = ready.check_room() {
+            warn(&[format!("{error}: a run is refused")]);
+        }
         return answer(&plan::table(plan));
     }
+    ready.check_room().map_err(failure)?;
     say(&plan::choices(plan));
     warn(&plan.warnings);
     let progress = Progress::new();

@@ -135,11 +135,8 @@ fn of_planning_a_filesystem_of_thirty_gibibytes() {
         let workshop = Workshop::new();
         large_image(&workshop, 30 * GIB, fragmented);
         let arguments = ["encrypt", "--dry-run", "-o", "output.img", "source.img"];
-        let (peak, output) = measured(&workshop, &workshop.program(), &arguments);
-        // Room for the output is the last thing that is looked for; few machines have 30 GiB to spare.
-        let has_room = !stderr(&output).contains("error: the output takes 32212254720 bytes");
-        let code = i32::from(!has_room);
-        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+        // Few machines have 30 GiB to spare; then the plan comes with a warning.
+        let peak = peak_kib(&workshop, &workshop.program(), &arguments);
         assert!(peak < LIMIT_KIB, "{peak} KiB, fragmented: {fragmented}");
         if crate::all() {
             let arguments = ["encrypt", "-o", "output.img", "source.img"];

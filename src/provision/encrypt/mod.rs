@@ -109,7 +109,8 @@ pub struct Ready {
 impl Job {
     /// Opens the source and decides everything. `now` is the time of all changes, in seconds since 1970.
     ///
-    /// Nothing is written. Whatever can be found wrong with source, flags and output's place is found here.
+    /// Nothing is written. Whatever can be found wrong with source, flags and output's place is found here, but for the
+    /// room that the output takes ([`Ready::check_room`]).
     pub fn prepare(self, entropy: &mut dyn Entropy, now: i64) -> Result<Ready, Error> {
         let lock = if self.output.is_some() {
             Lock::Shared
@@ -155,7 +156,6 @@ impl Job {
                 "--make-room shrink: the plain filesystem is written to the output's disk, into an unnamed temporary".to_owned(),
             );
         }
-        check_room(&output, &prepared.layout, output_format)?;
         let footer = match output_format {
             DiskFormat::Raw => None,
             DiskFormat::FixedVhd => Some(footer(prepared.layout.disk_bytes, now, entropy)?),
@@ -219,6 +219,28 @@ impl Ready {
         &self.plan
     }
 
+    /// Refuses what the output's file system has no room for. [`Ready::run`] begins with it; a plan alone is no reason
+    /// to refuse.
+    pub fn check_room(&self) -> Result<(), Error> {
+        let layout = &self.plan.layout;
+        let copy_bytes = match layout.room {
+            Room::Shrunk { .. } => layout.filesystem_bytes,
+            _ => 0,
+        };
+        // Only the root is sure to be written whole; the rest may be holes.
+        let needed_bytes = layout.segment_bytes + copy_bytes;
+        let folder = Output::directory(&self.plan.output);
+        let free_bytes = image::free_bytes(&folder).map_err(Error::OutputFile)?;
+        if free_bytes < needed_bytes {
+            return Err(Error::NoSpace {
+                needed_bytes,
+                free_bytes,
+                folder,
+            });
+        }
+        Ok(())
+    }
+
     /// Does it. An error, a stop and a kill leave nothing but what the file system cannot do without
     /// (docs/differences.md, "An output is never replaced by accident").
     pub fn run(&self, observer: &dyn Observer, stop: &StopFlag) -> Result<(), Error> {
@@ -228,6 +250,7 @@ impl Ready {
             layout,
             ..
         } = &self.plan;
+        self.check_room()?;
         let too_long = Error::TooLong {
             disk_bytes: layout.disk_bytes,
         };
@@ -318,27 +341,6 @@ fn in_place(source: &Source, warnings: &mut Vec<String>) -> u32 {
         ));
     }
     mode
-}
-
-/// Refuses to begin what the output's file system has no room for.
-fn check_room(output: &Path, layout: &Layout, format: DiskFormat) -> Result<(), Error> {
-    let copy_bytes = match layout.room {
-        Room::Shrunk { .. } => layout.filesystem_bytes,
-        _ => 0,
-    };
-    // Only the root is sure to be written whole; the rest may be holes.
-    let needed_bytes = layout.segment_bytes + copy_bytes;
-    let folder = Output::directory(output);
-    let free_bytes = image::free_bytes(&folder).map_err(Error::OutputFile)?;
-    let _ = format;
-    if free_bytes < needed_bytes {
-        return Err(Error::NoSpace {
-            needed_bytes,
-            free_bytes,
-            folder,
-        });
-    }
-    Ok(())
 }
 
 /// A footer for a disk of this length, with an id of its own.
