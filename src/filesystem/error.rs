@@ -151,6 +151,14 @@ pub enum Error {
         /// The path in the image.
         path: String,
     },
+    /// A symbolic link stands where a directory is needed, and leads to nothing.
+    #[error("{path} is a symbolic link to {target}, which leads to nothing in the image")]
+    DanglingLink {
+        /// The link's path in the image.
+        path: String,
+        /// What the link says, escaped.
+        target: String,
+    },
     /// A file to be read is not a regular one.
     #[error("{path} is not a regular file")]
     NotAFile {

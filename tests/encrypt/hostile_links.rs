@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use crate::conversion::{decrypted_tree, edit_root};
+use crate::refusal::refuses;
 use crate::support::exits;
 use crate::support::ext4::Content;
 use crate::support::image::{Shape, image};
@@ -76,7 +77,10 @@ fn a_link_to_what_only_the_host_has_leads_nowhere() {
     let message = refused(workshop.encrypt().args(["-o", "output.img", "source.img"]));
     assert_eq!(
         message,
-        "error: source.img: the root filesystem: /etc/systemd/system is there already\n"
+        format!(
+            "error: source.img: the root filesystem: /etc/systemd/system is a symbolic link to {}, which leads to nothing in the image\n",
+            host.0.path("folder").display()
+        )
     );
     host.is_untouched();
     assert_eq!(workshop.names(), ["source.img"]);
@@ -112,6 +116,45 @@ fn a_link_to_what_the_image_has_is_followed_within_it() {
     assert!(datasources.contains("[ NoCloud ]"));
     // The link is gone, a file has its name.
     judge::growpart_key(&tree);
+}
+
+#[test]
+fn a_link_that_leads_to_nothing_is_named_with_its_target() {
+    for (script, options, link, target) in [
+        // The last folder, and one on the way to it.
+        (
+            "rm /etc/systemd/system/some.service\nrmdir /etc/systemd/system\n\
+             cd /etc/systemd\nsymlink system ../units\n",
+            &[][..],
+            "/etc/systemd/system",
+            "../units",
+        ),
+        (
+            "rm /etc/systemd/system/some.service\nrmdir /etc/systemd/system\nrmdir /etc/systemd\n\
+             cd /etc\nsymlink systemd /etc/systemd.other\n",
+            &[],
+            "/etc/systemd",
+            "/etc/systemd.other",
+        ),
+        // Without cloud-init there is nothing to configure; this image seems to have one.
+        (
+            "rm /etc/cloud/cloud.cfg.d/90_dpkg.cfg\nrmdir /etc/cloud/cloud.cfg.d\n\
+             cd /etc/cloud\nsymlink cloud.cfg.d /writable/cloud\n",
+            &["--override-datasources", "NoCloud"],
+            "/etc/cloud/cloud.cfg.d",
+            "/writable/cloud",
+        ),
+    ] {
+        if !crate::can_judge() {
+            return;
+        }
+        for options in [options, &["--grow-root"]] {
+            let message = format!(
+                "error: source.img: the root filesystem: {link} is a symbolic link to {target}, which leads to nothing in the image\n"
+            );
+            refuses(options, |source| edit_root(source, script), &message);
+        }
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@
 use std::ffi::CString;
 
 use super::binding::{Failure, c_string};
-use super::handle::Kind;
+use super::handle::{Kind, Metadata};
 use super::path::{Follow, shown, split_last};
 use super::{Filesystem, Warning};
 use crate::filesystem::{Error, Result};
@@ -96,7 +96,8 @@ impl Filesystem<'_> {
         })
     }
 
-    /// Makes every directory on `path` that is missing. Parts that exist may be links to directories.
+    /// Makes every directory on `path` that is missing. Parts that exist may be links to directories; one that leads to
+    /// nothing is refused, since what it leads to is not known to be meant.
     pub fn create_dir_all(&self, path: impl AsRef<[u8]>) -> Result<()> {
         let path = path.as_ref();
         let ends = path
@@ -112,8 +113,24 @@ impl Filesystem<'_> {
             match self.metadata(part)? {
                 Some(metadata) if metadata.kind == Kind::Directory => {}
                 Some(_) => return Err(Error::NotADirectory { path: shown(part) }),
-                None => self.mkdir(part)?,
+                None => {
+                    self.refuse_dangling(part)?;
+                    self.mkdir(part)?;
+                }
             }
+        }
+        Ok(())
+    }
+
+    /// Refuses a path that leads to nothing although its last part is there, as a symbolic link.
+    pub fn refuse_dangling(&self, path: impl AsRef<[u8]>) -> Result<()> {
+        let path = path.as_ref();
+        let is_link = |found: Metadata| found.kind == Kind::Symlink;
+        if self.metadata(path)?.is_none() && self.symlink_metadata(path)?.is_some_and(is_link) {
+            return Err(Error::DanglingLink {
+                path: shown(path),
+                target: self.read_link(path)?.escape_ascii().to_string(),
+            });
         }
         Ok(())
     }

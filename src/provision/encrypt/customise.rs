@@ -145,13 +145,15 @@ impl Customisation<'_> {
         mask_secureboot_db(filesystem, &mut done)?;
         if is_directory(filesystem, CLOUD_CONFIG_FOLDER)? {
             self.configure_cloud_init(filesystem, &mut done)?;
-        } else if self.datasources.is_some() {
-            return Err(Error::NoCloudInit);
-        } else {
-            done.warnings.push(format!(
-                "the image has no {CLOUD_CONFIG_FOLDER}, hence no cloud-init: nothing will grow its root at the first boot"
-            ));
+            return Ok(done);
         }
+        filesystem.refuse_dangling(CLOUD_CONFIG_FOLDER)?;
+        if self.datasources.is_some() {
+            return Err(Error::NoCloudInit);
+        }
+        done.warnings.push(format!(
+            "the image has no {CLOUD_CONFIG_FOLDER}, hence no cloud-init: nothing will grow its root at the first boot"
+        ));
         Ok(done)
     }
 
