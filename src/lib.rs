@@ -10,8 +10,10 @@
 //! | [`image`] | a disk in a file: raw and fixed VHD, and how an output file appears whole or not at all |
 //! | [`gpt`] | the partition table |
 //! | [`filesystem`] | ext4 through libext2fs, FAT |
-//! | [`efi`] | what firmware keeps and reads: Secure Boot's databases in every form |
+//! | [`efi`] | what firmware keeps and reads: Secure Boot's databases, and signed programs |
 //! | [`luks2`] | the LUKS2 container |
+//! | [`tpm`] | PCR banks, selections and event logs, computed without a device |
+//! | [`measure`] | the prediction: what a guest measures when it boots |
 //! | [`keyobject`] | what carries a sealed key; today the recovery key's text |
 //! | [`provision`] | the use cases |
 //! | [`cli`] | arguments, progress and messages |
@@ -35,6 +37,8 @@ pub mod gpt;
 pub mod image;
 pub mod keyobject;
 pub mod luks2;
+pub mod measure;
 pub mod provision;
 pub mod secret;
 pub mod storage;
+pub mod tpm;

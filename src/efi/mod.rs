@@ -1,27 +1,59 @@
-//! What firmware keeps and reads: the databases of Secure Boot in every form an operator has them in.
+//! What firmware keeps and reads: the databases of Secure Boot in every form an operator has them in, and the
+//! signed programs that are judged by them.
 //!
 //! A *signature list* is what a database (PK, KEK, db, dbx) is made of. A database reaches us in a file of
 //! its own, signed ([`authenticated_variable`]) or not, in a firmware's [`variable_store`] (raw or in a
 //! [`qcow2`] image), through [`efivarfs`], in [`azure`]'s description of a disk or in our own [`config`],
 //! which is the value that all of them lead to. Its bytes are never encoded anew: PCR 7 measures them.
 //!
+//! A *program* is a PE file ([`pe`]) that firmware or shim loads. Its digest leaves out its *signatures*
+//! ([`pkcs7`]), which stand in its certificate table. A signature is *anchored* where a chain of
+//! certificates leads from its signer to an entry of a database. [`Program`] is all that a prediction asks
+//! of a boot file.
+//!
 //! Everything here is a parser of bytes that nobody vouches for: it returns a value of its own or a typed
 //! error with the place, has a bound for what it reads, and starts no process. Each format has its own
-//! enum of errors, since a caller meets one format at a time. [`pe`] tells a program for firmware from other files.
+//! enum of errors, since a caller meets one format at a time; [`Error`] is that of programs.
+
+#![cfg_attr(
+    not(test),
+    warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
 
 pub mod authenticated_variable;
+mod authenticode;
 pub mod authority;
 pub mod azure;
+pub mod certificate;
 pub mod config;
+mod der;
 pub mod efivarfs;
+mod error;
+mod grub;
 pub mod guid;
 mod json;
 pub mod pe;
+pub mod pkcs7;
+mod program;
 pub mod qcow2;
+pub mod sbat;
+pub mod shim;
 pub mod signature_list;
 mod variable_record;
 pub mod variable_store;
 
+pub use authenticode::signatures;
+pub use certificate::{Certificate, Hash};
 pub use config::{Database, UefiConfig};
+pub use error::Error;
+pub use pe::Pe;
+pub use pkcs7::Signature;
+pub use program::Program;
 pub use signature_list::{Entry, SignatureList};
 pub use variable_record::{Record, RecordError, State};
+
+/// A result of reading a program.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Length of a SHA-256 digest.
+pub const SHA256_BYTES: usize = 32;

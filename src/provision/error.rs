@@ -95,6 +95,16 @@ pub enum Error {
     BootFileNotPe {
         /// The file.
         path: PathBuf,
+        /// What is wrong with it.
+        source: crate::efi::Error,
+    },
+    /// The file for `--kernel-efi` is longer than any kernel.
+    #[error("--kernel-efi: {} is longer than {max_bytes} bytes", path.display())]
+    BootFileTooLong {
+        /// The file.
+        path: PathBuf,
+        /// How long it may be.
+        max_bytes: u64,
     },
     /// The container could not be built.
     #[error(transparent)]

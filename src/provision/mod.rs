@@ -8,6 +8,7 @@ mod error;
 mod layout;
 mod observer;
 mod partitions;
+pub mod predict;
 pub mod recovery_key;
 pub mod uefi_config;
 

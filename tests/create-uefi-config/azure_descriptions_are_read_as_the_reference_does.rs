@@ -27,7 +27,7 @@ fn event_digest(config: &UefiConfig, database: Database) -> String {
 
 #[test]
 fn two_descriptions_lead_to_the_events_that_the_reference_predicts() {
-    let folder = support::data("azure");
+    let folder = support::data("vectors/uefi");
     let out = support::scratch();
     let config = |name: &str| {
         let profile = folder.join(name);
@@ -75,7 +75,11 @@ fn what_the_reference_refuses_is_refused() {
             "a list in db has the type \"sha384\"; x509 and sha256 are known",
         ),
     ] {
-        fs::copy(support::data("azure").join(name), scratch.path().join(name)).unwrap();
+        fs::copy(
+            support::data("vectors/uefi").join(name),
+            scratch.path().join(name),
+        )
+        .unwrap();
         for more in [&[][..], &["--compat", "reference"]] {
             let said = refused(
                 scratch.path(),
@@ -93,7 +97,7 @@ fn what_the_reference_refuses_is_refused() {
 fn a_description_without_settings_is_an_empty_configuration_for_the_reference_alone() {
     let scratch = support::scratch();
     fs::copy(
-        support::data("azure/az-nosig.json"),
+        support::data("vectors/uefi/az-nosig.json"),
         scratch.path().join("p.json"),
     )
     .unwrap();

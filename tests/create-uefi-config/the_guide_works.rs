@@ -23,7 +23,11 @@ fn commands_do_what_the_page_shows() {
     fs::copy(OVMF, path("OVMF_VARS_4M.ms.fd")).unwrap();
     let store = gunzipped(&support::data("firmware/shim-boot-entry/vars-before.fd.gz"));
     fs::write(path("guest_VARS.fd"), store).unwrap();
-    fs::copy(support::data("azure/az-replace.json"), path("disk.json")).unwrap();
+    fs::copy(
+        support::data("vectors/uefi/az-replace.json"),
+        path("disk.json"),
+    )
+    .unwrap();
     fs::create_dir(path("certs")).unwrap();
     fs::create_dir(path("efivars")).unwrap();
     let program = Path::new(env!("CARGO_BIN_EXE_create-uefi-config"));

@@ -69,7 +69,15 @@ fn a_file_that_is_no_pe_file_is_refused() {
     }
     let workshop = Workshop::new();
     workshop.source(image(Shape::Demo));
-    for content in [&b""[..], b"MZ", b"#!/bin/sh\n", &pe("x", 0x400)[2..]] {
+    let short = |file_bytes| {
+        format!("{file_bytes} bytes are too few for a PE program, whose headers take 96")
+    };
+    for (content, reason) in [
+        (&b""[..], short(0)),
+        (b"MZ", short(2)),
+        (b"#!/bin/sh\n", short(10)),
+        (&pe("x", 0x400)[2..], "not a PE program: the optional header at 0x14 starts with 0x0, which is neither PE32 (0x10b) nor PE32+ (0x20b)".to_owned()),
+    ] {
         workshop.write("kernel.efi", content);
         let mut encrypt = workshop.encrypt();
         encrypt.args([
@@ -81,7 +89,9 @@ fn a_file_that_is_no_pe_file_is_refused() {
         ]);
         assert_eq!(
             refused(&mut encrypt),
-            "error: --kernel-efi: kernel.efi is no PE file, which firmware could load\n"
+            format!(
+                "error: --kernel-efi: kernel.efi is no PE file, which firmware could load\n  because: {reason}\n"
+            )
         );
     }
     let mut encrypt = workshop.encrypt();

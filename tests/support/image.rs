@@ -316,7 +316,8 @@ pub fn pe(content: &str, len_bytes: usize) -> Vec<u8> {
     bytes[0x94] = 0xf0; // size of the optional header
     bytes[0x98..0x9a].copy_from_slice(&0x20b_u16.to_le_bytes());
     bytes[0x98 + 108] = 16; // data directories
-    bytes[0x98 + 144..0x98 + 148].copy_from_slice(&0x400_u32.to_le_bytes());
+    bytes[0x98 + 60..0x98 + 64].copy_from_slice(&0x200_u32.to_le_bytes()); // size of the headers
+    bytes[0x98 + 144..0x98 + 148].copy_from_slice(&0x200_u32.to_le_bytes());
     bytes[0x98 + 148..0x98 + 152].copy_from_slice(&8_u32.to_le_bytes());
     while bytes.len() < len_bytes {
         bytes.extend_from_slice(format!("{content} {:08}\n", bytes.len()).as_bytes());

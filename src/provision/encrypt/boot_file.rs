@@ -9,6 +9,15 @@ use crate::filesystem::{self, fat::Fat};
 const PATH: &str = "EFI/ubuntu/grubx64.efi";
 const FOLDER: &str = "EFI/ubuntu";
 
+/// A program that firmware or shim could load.
+#[derive(Debug, Clone)]
+pub struct BootFile {
+    /// The whole file.
+    pub bytes: Vec<u8>,
+    /// It has a signature, whosever.
+    pub is_signed: bool,
+}
+
 /// Replaces the boot file, or makes it with its folders.
 pub fn replace(esp: &Fat<'_>, bytes: &[u8]) -> filesystem::Result<Edit> {
     let was = match esp.find(PATH)? {

@@ -20,17 +20,18 @@ use uuid::Builder;
 
 pub use customise::{DatasourceNameError, Datasources, Edit};
 
+use self::boot_file::BootFile;
 use super::error::Error;
 use super::layout::{Layout, MakeRoom, Room, SectorSizeChoice};
 use super::observer::{Observer, Phase, StopFlag};
 use super::partitions::Named;
-use crate::efi::pe;
+use crate::efi::Pe;
 use crate::gpt::{self, Partition};
 use crate::image::{
     self, DiskFormat, Footer, Lock, Output, PublishStep, Replace, Source, Temporary,
 };
 use crate::secret::Entropy;
-use crate::storage::{ReadAt, Slice, WriteAt};
+use crate::storage::{MemoryStorage, ReadAt, Slice, WriteAt};
 use prepared::{LABEL, Options, Prepared};
 use shrink::Shrunk;
 
@@ -353,7 +354,7 @@ fn footer(disk_bytes: u64, now: i64, entropy: &mut dyn Entropy) -> Result<Footer
 }
 
 /// Reads the file for `--kernel-efi` and checks that it is one that firmware could load.
-fn read_boot_file(path: &Path) -> Result<Vec<u8>, Error> {
+fn read_boot_file(path: &Path) -> Result<BootFile, Error> {
     let mut bytes = Vec::new();
     let read = File::open(path)
         .and_then(|file| file.take(MAX_BOOT_FILE_BYTES + 1).read_to_end(&mut bytes));
@@ -361,10 +362,19 @@ fn read_boot_file(path: &Path) -> Result<Vec<u8>, Error> {
         path: path.to_owned(),
         source,
     })?;
-    if bytes.len() as u64 > MAX_BOOT_FILE_BYTES || pe::check(&bytes).is_none() {
-        return Err(Error::BootFileNotPe {
+    if bytes.len() as u64 > MAX_BOOT_FILE_BYTES {
+        return Err(Error::BootFileTooLong {
             path: path.to_owned(),
+            max_bytes: MAX_BOOT_FILE_BYTES,
         });
     }
-    Ok(bytes)
+    let file = MemoryStorage::new(bytes);
+    let pe = Pe::read(&file).map_err(|source| Error::BootFileNotPe {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(BootFile {
+        is_signed: pe.is_signed(),
+        bytes: file.into_bytes(),
+    })
 }

@@ -8,10 +8,9 @@ use std::ops::Range;
 
 use uuid::Builder;
 
-use super::boot_file;
+use super::boot_file::{self, BootFile};
 use super::customise::{self, Customisation, Customised, Datasources, Edit, GROWPART_KEYSLOT};
 use super::data_pass::{self, Encryption, Part};
-use crate::efi::pe;
 use crate::filesystem::ext4::{BlockBitmap, Filesystem, Superblock};
 use crate::filesystem::fat::Fat;
 use crate::filesystem::{self, Content};
@@ -36,7 +35,7 @@ const GROWPART_KEY_BYTES: usize = 32;
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// The content of `EFI/ubuntu/grubx64.efi`, a PE file.
-    pub boot_file: Option<Vec<u8>>,
+    pub boot_file: Option<BootFile>,
     /// The datasources that cloud-init may use.
     pub datasources: Option<Datasources>,
     /// The partition is grown now, not at the first boot.
@@ -112,10 +111,10 @@ impl<S: ReadAt> Prepared<S> {
                 &edited,
                 &chosen.esp,
                 sector_bytes,
-                file,
+                &file.bytes,
                 now,
             )?);
-            if pe::check(file) == Some(pe::Image::Unsigned) {
+            if !file.is_signed {
                 let unsigned =
                     "--kernel-efi: the file is not signed; under Secure Boot it is refused";
                 warnings.push(unsigned.to_owned());

@@ -1,0 +1,289 @@
+//! The signature inside of a signed program: PKCS#7 `SignedData` over the program's digest.
+//!
+//! RFC 2315 sections 7 and 9, and Microsoft's "Windows Authenticode Portable Executable Signature Format".
+//! One signer, whose certificate must be among those embedded; the content is `SpcIndirectDataContent` with
+//! a SHA-256 digest of the program. What was signed is verified as received: over the signed attributes
+//! with their outer tag replaced by SET OF, or over the content where there are none.
+//!
+//! Reading a signature does not verify it: [`Signature::flaw`] and [`Signature::is_anchored`] do.
+
+use super::certificate::{Algorithm, Certificate, Hash};
+use super::der::{Reader, Value, tag};
+use super::{Error, Result, SHA256_BYTES};
+
+const SIGNED_DATA: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02";
+const MESSAGE_DIGEST: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x04";
+/// 1.3.6.1.4.1.311.2.1.4
+const INDIRECT_DATA: &[u8] = b"\x2b\x06\x01\x04\x01\x82\x37\x02\x01\x04";
+/// 1.3.6.1.4.1.311.2.1.15
+const PE_IMAGE_DATA: &[u8] = b"\x2b\x06\x01\x04\x01\x82\x37\x02\x01\x0f";
+/// 1.3.6.1.4.1.311.2.1.21, which pesign writes in its place.
+const INDIVIDUAL_SIGNING: &[u8] = b"\x2b\x06\x01\x04\x01\x82\x37\x02\x01\x15";
+/// Longest way from a signer to its anchor, in certificates looked at.
+const MAX_STEPS: usize = 100;
+
+/// What is wrong with a signature in itself, whoever made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    /// The digest inside is not that of the program, or the attribute's is not that of the content.
+    Digest,
+    /// The signature does not verify under its signer's key.
+    Signature,
+}
+
+/// The signature of one signer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signature {
+    is_wrapped: bool,
+    names_pe_image_data: bool,
+    image_digest: [u8; SHA256_BYTES],
+    content: Vec<u8>,
+    certificates: Vec<Certificate>,
+    signer: Certificate,
+    digest_algorithm: Option<Hash>,
+    algorithm: Algorithm,
+    /// The signed attributes as they are signed: with the tag of a SET.
+    attributes: Option<Vec<u8>>,
+    message_digest: Option<Vec<u8>>,
+    value: Vec<u8>,
+}
+
+impl Signature {
+    /// Reads a signature; bytes behind its end are ignored.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let mut whole = Reader::new(bytes).sequence("a PKCS#7 structure")?;
+        let mut is_wrapped = false;
+        if let Some(kind) = whole.optional(tag::OBJECT_IDENTIFIER, "a content type")? {
+            if kind.content != SIGNED_DATA {
+                return Err(Error::NotSignedData);
+            }
+            let explicit = whole.value(tag::CONTEXT_0, "signed data")?;
+            whole = explicit.reader().sequence("signed data")?;
+            is_wrapped = true;
+        }
+        version_1(&mut whole, "signed data")?;
+        whole.value(tag::SET, "digest algorithms")?;
+        let content = whole.sequence("the signed content")?;
+        let content = IndirectData::read(content)?;
+
+        let mut certificates = Vec::new();
+        if let Some(set) = whole.optional(tag::CONTEXT_0, "embedded certificates")? {
+            let mut set = set.reader();
+            while !set.is_empty() {
+                let der = set.value(tag::SEQUENCE, "an embedded certificate")?;
+                certificates.push(Certificate::parse(der.raw)?);
+            }
+        }
+        whole.optional(tag::CONTEXT_1, "revocation lists")?;
+        let mut signers = whole.value(tag::SET, "signers")?.reader();
+        let mut signer = signers.sequence("a signer")?;
+        if !signers.is_empty() {
+            return Err(Error::SeveralSigners);
+        }
+        version_1(&mut signer, "a signer")?;
+        let mut who = signer.sequence("a signer's name")?;
+        let issuer = who.value(tag::SEQUENCE, "a signer's issuer")?;
+        let serial = who.value(tag::INTEGER, "a signer's serial number")?;
+        let certificate = certificates
+            .iter()
+            .find(|one| one.issuer().as_der() == issuer.raw && one.is_serial(serial.content))
+            .cloned()
+            .ok_or(Error::SignerMissing)?;
+        let digest_algorithm = hash(&mut signer)?;
+        let attributes = signer.optional(tag::CONTEXT_0, "signed attributes")?;
+        let algorithm = signer.value(tag::SEQUENCE, "a signature algorithm")?;
+        let value = signer.value(tag::OCTET_STRING, "a signature value")?;
+
+        Ok(Self {
+            is_wrapped,
+            names_pe_image_data: content.names_pe_image_data,
+            image_digest: content.image_digest,
+            content: content.bytes,
+            certificates,
+            signer: certificate,
+            digest_algorithm,
+            algorithm: Algorithm::of_signer(digest_algorithm.unwrap_or(Hash::Sha1), algorithm)?,
+            message_digest: attributes.map(message_digest).transpose()?.flatten(),
+            attributes: attributes.map(as_set),
+            value: value.content.to_vec(),
+        })
+    }
+
+    /// False where `SignedData` stands alone, without `ContentInfo` around it; shim refuses that.
+    pub fn is_wrapped(&self) -> bool {
+        self.is_wrapped
+    }
+
+    /// False where the content is announced as 1.3.6.1.4.1.311.2.1.21, as pesign does. Firmware and shim
+    /// do not look.
+    pub fn names_pe_image_data(&self) -> bool {
+        self.names_pe_image_data
+    }
+
+    /// The program's digest that was signed.
+    pub fn image_digest(&self) -> &[u8; SHA256_BYTES] {
+        &self.image_digest
+    }
+
+    /// The certificate of who signed.
+    pub fn signer(&self) -> &Certificate {
+        &self.signer
+    }
+
+    /// What is wrong with this signature, as one of a program with this digest.
+    pub fn flaw(&self, image_digest: &[u8; SHA256_BYTES]) -> Option<Flaw> {
+        if self.image_digest != *image_digest {
+            return Some(Flaw::Digest);
+        }
+        let Some(hash) = self.digest_algorithm else {
+            return Some(Flaw::Signature);
+        };
+        let message = match (&self.attributes, &self.message_digest) {
+            (Some(attributes), Some(digest)) => {
+                if hash.digest(&self.content).as_ref() != digest.as_slice() {
+                    return Some(Flaw::Digest);
+                }
+                attributes
+            }
+            (Some(_), None) => return Some(Flaw::Digest),
+            (None, _) => &self.content,
+        };
+        let verifies = self.signer.verifies(self.algorithm, message, &self.value);
+        (!verifies).then_some(Flaw::Signature)
+    }
+
+    /// True where the signer is `anchor`, or was issued below it, as far as names tell.
+    pub fn is_anchored_by_name(&self, anchor: &Certificate) -> bool {
+        self.any_in_chain(&Certificate::is_issued_by_name, &|one| {
+            one.is_issued_by_name(anchor)
+        }) || self.any_in_chain(&Certificate::is_issued_by_name, &|one| {
+            one.is_by_name(anchor)
+        })
+    }
+
+    /// True where the signer is `anchor`, or was issued below it with signatures that verify. Says
+    /// nothing of the signature itself, see [`Signature::flaw`].
+    pub fn is_anchored(&self, anchor: &Certificate) -> bool {
+        self.any_in_chain(&Certificate::is_issued_by, &|one| {
+            one == anchor || one.is_issued_by(anchor)
+        })
+    }
+
+    /// True where some certificate of the signer's chain, by names alone, was issued by an authority of
+    /// which only these are known.
+    pub fn is_below_known(&self, subject: &[u8], subject_key_id: &[u8]) -> bool {
+        self.any_in_chain(&Certificate::is_issued_by_name, &|one| {
+            one.is_issued_by_known(subject, subject_key_id)
+        })
+    }
+
+    /// True where some certificate of the signer's chain has this property.
+    pub fn any_in_verified_chain(&self, is_it: &dyn Fn(&Certificate) -> bool) -> bool {
+        self.any_in_chain(&Certificate::is_issued_by, is_it)
+    }
+
+    /// Walks from the signer along embedded certificates, `link` telling who issued whom, until one has
+    /// the property. Each certificate is looked at once; one that issued itself is not walked further.
+    fn any_in_chain(
+        &self,
+        link: &dyn Fn(&Certificate, &Certificate) -> bool,
+        is_it: &dyn Fn(&Certificate) -> bool,
+    ) -> bool {
+        let mut found: Vec<&Certificate> = vec![&self.signer];
+        let mut next = 0;
+        while let Some(&current) = found.get(next) {
+            if is_it(current) {
+                return true;
+            }
+            next = next.saturating_add(1);
+            if current.is_issued_by_name(current) {
+                continue;
+            }
+            for issuer in &self.certificates {
+                if found.len() < MAX_STEPS && !found.contains(&issuer) && link(current, issuer) {
+                    found.push(issuer);
+                }
+            }
+        }
+        false
+    }
+}
+
+/// `SpcIndirectDataContent`, in the content of `SignedData`.
+struct IndirectData {
+    names_pe_image_data: bool,
+    image_digest: [u8; SHA256_BYTES],
+    /// The octets that the attribute's digest is of: those inside of the outer SEQUENCE.
+    bytes: Vec<u8>,
+}
+
+impl IndirectData {
+    fn read(mut content: Reader<'_>) -> Result<Self> {
+        if content.oid("the content's type")? != INDIRECT_DATA {
+            return Err(Error::NotAuthenticode);
+        }
+        let explicit = content.value(tag::CONTEXT_0, "the signed content")?;
+        let data = explicit.reader().value(tag::SEQUENCE, "indirect data")?;
+        let mut parts = data.reader();
+        let mut kind = parts.sequence("the kind of indirect data")?;
+        let names_pe_image_data = match kind.oid("the kind of indirect data")? {
+            PE_IMAGE_DATA => true,
+            INDIVIDUAL_SIGNING => false,
+            _ => return Err(Error::NotAuthenticode),
+        };
+        let mut info = parts.sequence("the program's digest")?;
+        let hash = hash(&mut info)?;
+        let digest = info.value(tag::OCTET_STRING, "the program's digest")?;
+        match (hash, digest.content.try_into()) {
+            (Some(Hash::Sha256), Ok(image_digest)) => Ok(Self {
+                names_pe_image_data,
+                image_digest,
+                bytes: data.content.to_vec(),
+            }),
+            _ => Err(Error::NotSha256 {
+                digest_bytes: digest.content.len(),
+            }),
+        }
+    }
+}
+
+/// Takes a version, which must be 1.
+fn version_1(reader: &mut Reader<'_>, what: &'static str) -> Result<()> {
+    let version = reader.value(tag::INTEGER, what)?;
+    if version.content == [1] {
+        Ok(())
+    } else {
+        Err(Error::Pkcs7Version { what })
+    }
+}
+
+/// Takes the `AlgorithmIdentifier` of a hash function; `None` for one that is not known.
+fn hash(reader: &mut Reader<'_>) -> Result<Option<Hash>> {
+    let mut algorithm = reader.sequence("a digest algorithm")?;
+    Ok(Hash::from_oid(algorithm.oid("a digest algorithm")?))
+}
+
+/// The value of the attribute messageDigest, if it is there.
+fn message_digest(attributes: Value<'_>) -> Result<Option<Vec<u8>>> {
+    let mut attributes = attributes.reader();
+    while !attributes.is_empty() {
+        let mut attribute = attributes.sequence("a signed attribute")?;
+        let name = attribute.oid("a signed attribute's type")?;
+        let values = attribute.value(tag::SET, "a signed attribute's values")?;
+        if name == MESSAGE_DIGEST {
+            let mut values = values.reader();
+            let digest = values.value(tag::OCTET_STRING, "the attribute messageDigest")?;
+            return Ok(Some(digest.content.to_vec()));
+        }
+    }
+    Ok(None)
+}
+
+/// The bytes of implicitly tagged attributes as they were signed.
+fn as_set(attributes: Value<'_>) -> Vec<u8> {
+    let mut bytes = attributes.raw.to_vec();
+    if let Some(first) = bytes.first_mut() {
+        *first = tag::SET;
+    }
+    bytes
+}

@@ -1,0 +1,156 @@
+//! What is known of a boot file: all that a prediction asks for, and nothing of its bytes.
+//!
+//! [`Program::read`] takes it from a PE file in one pass; a test, or a machine that has no more of the
+//! file than a record of it, fills in [`Program::new`] instead.
+
+use super::authenticode;
+use super::pe::{Digests, Pe};
+use super::pkcs7::Signature;
+use super::{Error, Hash, Result, SHA256_BYTES, grub};
+use crate::storage::{ReadAt, Slice};
+
+/// The longest of the small sections that are kept.
+const MAX_SECTION_BYTES: u64 = 1 << 20;
+/// The longest section of GRUB modules that is looked through.
+const MAX_MODULES_BYTES: u64 = 32 << 20;
+/// The sections whose content identifies a program.
+const KEPT: [&str; 5] = [
+    ".sbat",
+    ".sbatlevel",
+    ".vendor_cert",
+    ".data.ident",
+    ".sdmagic",
+];
+
+/// A boot file, as a prediction sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    digests: Vec<Digests>,
+    image_digest: [u8; SHA256_BYTES],
+    /// In the order of the certificate table.
+    pub signatures: Vec<Signature>,
+    /// How many bytes follow the certificate table; 0 in a good file.
+    pub bytes_behind_table: u64,
+    sections: Vec<(String, Vec<u8>)>,
+    names: Vec<String>,
+    grub_prefix: Option<std::result::Result<Option<String>, String>>,
+    inner_kernel: Option<Vec<Digests>>,
+}
+
+impl Program {
+    /// A program of which these facts are known. `digests` must hold a SHA-256 one.
+    pub fn new(
+        digests: Vec<Digests>,
+        signatures: Vec<Signature>,
+        sections: Vec<(String, Vec<u8>)>,
+    ) -> Result<Self> {
+        let sha256 = digests.iter().find(|digests| digests.hash == Hash::Sha256);
+        let image_digest = sha256.and_then(|digests| digests.measured.as_slice().try_into().ok());
+        Ok(Self {
+            image_digest: image_digest.ok_or(Error::NotSha256 { digest_bytes: 0 })?,
+            digests,
+            signatures,
+            bytes_behind_table: 0,
+            names: sections.iter().map(|(name, _)| name.clone()).collect(),
+            sections,
+            grub_prefix: None,
+            inner_kernel: None,
+        })
+    }
+
+    /// The same, with a kernel inside that has these digests.
+    #[must_use]
+    pub fn with_inner_kernel(mut self, digests: Vec<Digests>) -> Self {
+        self.names.push(".linux".to_owned());
+        self.inner_kernel = Some(digests);
+        self
+    }
+
+    /// Reads a PE file. `hashes` are the hash functions besides SHA-256; `inner_kernel` asks for the
+    /// digests of the kernel in the section `.linux`, too, where there is one.
+    pub fn read(file: &dyn ReadAt, hashes: &[Hash], inner_kernel: bool) -> Result<Self> {
+        let hashes: Vec<Hash> = std::iter::once(Hash::Sha256)
+            .chain(hashes.iter().copied().filter(|hash| *hash != Hash::Sha256))
+            .collect();
+        let pe = Pe::read(file)?;
+        let digests = pe.digests(file, &hashes)?;
+        let table = pe.certificate_table(file)?;
+        let signatures = authenticode::signatures(&table.unwrap_or_default())?;
+        let mut sections = Vec::new();
+        for name in KEPT {
+            if let Some(bytes) = pe.section_bytes(file, name, MAX_SECTION_BYTES)? {
+                sections.push((name.to_owned(), bytes));
+            }
+        }
+        let mut program = Self::new(digests, signatures, sections)?;
+        program.bytes_behind_table = pe.bytes_behind_table();
+        program.names = pe
+            .sections()
+            .iter()
+            .map(|section| section.name.clone())
+            .collect();
+        program.grub_prefix = pe
+            .section_bytes(file, "mods", MAX_MODULES_BYTES)
+            .map(|modules| modules.map(|modules| grub::prefix(&modules, pe.is_64_bit())))?
+            .map(|prefix| prefix.map_err(|error| error.to_string()));
+        if let (true, Some(linux)) = (inner_kernel, pe.section(".linux")) {
+            let available = linux.raw.end.saturating_sub(linux.raw.start);
+            let len_bytes = u64::from(linux.virtual_bytes).min(available);
+            let kernel = Slice::new(file, linux.raw.start, len_bytes)?;
+            program.inner_kernel = Some(Pe::read(&kernel)?.digests(&kernel, &hashes)?);
+        }
+        Ok(program)
+    }
+
+    /// The Authenticode digest that is measured, by one of the hash functions it was read with.
+    pub fn digest(&self, hash: Hash) -> Option<&[u8]> {
+        digest(&self.digests, hash)
+    }
+
+    /// The SHA-256 Authenticode digest: what signatures are over.
+    pub fn image_digest(&self) -> &[u8; SHA256_BYTES] {
+        &self.image_digest
+    }
+
+    /// What shim takes for the SHA-256 digest where the program has no signature.
+    pub fn digest_without_tail(&self) -> &[u8] {
+        let sha256 = self
+            .digests
+            .iter()
+            .find(|digests| digests.hash == Hash::Sha256);
+        sha256.map_or(&[], |digests| digests.without_tail.as_slice())
+    }
+
+    /// The Authenticode digest of the kernel in `.linux`, where it was asked for and there is one.
+    pub fn inner_kernel_digest(&self, hash: Hash) -> Option<&[u8]> {
+        digest(self.inner_kernel.as_ref()?, hash)
+    }
+
+    /// True where the program has a section of this name.
+    pub fn has_section(&self, name: &str) -> bool {
+        self.names.iter().any(|own| own == name)
+    }
+
+    /// The content of a section that identifies programs.
+    pub fn section(&self, name: &str) -> Option<&[u8]> {
+        let found = self.sections.iter().find(|(own, _)| own == name)?;
+        Some(&found.1)
+    }
+
+    /// The prefix of a GRUB's built-in modules: `None` where the program has none, an error's text
+    /// where they cannot be read.
+    pub fn grub_prefix(&self) -> Option<std::result::Result<Option<&str>, &str>> {
+        let prefix = self.grub_prefix.as_ref()?;
+        Some(
+            prefix
+                .as_ref()
+                .map(Option::as_deref)
+                .map_err(String::as_str),
+        )
+    }
+}
+
+fn digest(digests: &[Digests], hash: Hash) -> Option<&[u8]> {
+    let found = digests.iter().find(|digests| digests.hash == hash)?;
+    Some(&found.measured)
+}

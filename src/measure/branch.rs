@@ -1,0 +1,622 @@
+//! The walk over all ways to boot: chains times the states that shim's variable may be in.
+//!
+//! The one thing that a boot leaves behind and the next one measures is shim's SBAT level. So all chains
+//! are walked with the variable absent; where a shim leaves another level than it found, all are walked once
+//! more with that level, until no new one appears. For an ordinary image that is two rounds with equal
+//! values; it matters where a second stage is a newer shim. States are the outer loop and chains the inner
+//! one: the order of the branches is the order of the leaves of the policy.
+
+use std::collections::BTreeMap;
+
+use super::authority::{self, Authority, Database as Entries};
+use super::error::{Error, Problem, Warning};
+use super::event::{Event, Source};
+use super::identity::{self, Namespace, ORIGINAL_LEVEL, Shim};
+use super::rules::{Profile, Rules};
+use crate::efi::config::{Database, UefiConfig};
+use crate::efi::shim::Version;
+use crate::efi::{Hash, Program, guid, sbat};
+use crate::tpm::{Bank, Selection, composite, event_log};
+
+/// A program with the name that messages and logs show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootFile {
+    /// Its name, without directories.
+    pub name: String,
+    /// What is known of it.
+    pub program: Program,
+}
+
+/// Which program loads which, as places in [`Boot::files`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chain {
+    /// Firmware loads this program, which loads no other that is measured.
+    Direct(usize),
+    /// Firmware loads a shim, which loads a kernel; none where there is no kernel.
+    Shim {
+        /// The shim.
+        shim: usize,
+        /// What it loads.
+        kernel: Option<usize>,
+    },
+}
+
+impl Chain {
+    /// The program that is booted in the end.
+    fn last(self) -> usize {
+        match self {
+            Self::Direct(file) => file,
+            Self::Shim { shim, kernel } => kernel.unwrap_or(shim),
+        }
+    }
+}
+
+/// The boot files and the ways to boot them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Boot {
+    /// The programs.
+    pub files: Vec<BootFile>,
+    /// The chains, in the order of their branches.
+    pub chains: Vec<Chain>,
+    /// Names of all files in the directory of the shim: it loads some of them by their names.
+    pub beside_shim: Vec<String>,
+}
+
+/// What a prediction is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// The guest's variables.
+    pub configuration: &'a UefiConfig,
+    /// What it boots.
+    pub boot: &'a Boot,
+    /// The PCRs that are asked for.
+    pub profile: Profile,
+    /// Whose rules count.
+    pub rules: Rules,
+    /// The bank.
+    pub bank: Bank,
+}
+
+/// One way to boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Branch {
+    /// The boot file that it ends in.
+    pub kernel: String,
+    /// What is extended into the PCRs that are asked for, in the order of a log.
+    pub events: Vec<Event>,
+    /// The values of these PCRs.
+    pub pcrs: BTreeMap<u8, Vec<u8>>,
+    /// The digest over the values that a policy holds.
+    pub composite: Vec<u8>,
+}
+
+/// All ways to boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prediction {
+    /// In the order of the reference, equal ones kept.
+    pub branches: Vec<Branch>,
+    /// The PCRs that are asked for.
+    pub selection: Selection,
+    /// What is worth saying, each once.
+    pub warnings: Vec<Warning>,
+}
+
+impl Prediction {
+    /// The composite digests in the order of their first branch, each once: the leaves of the policy.
+    pub fn composites(&self) -> Vec<&[u8]> {
+        let mut found: Vec<&[u8]> = Vec::new();
+        for branch in &self.branches {
+            if !found.contains(&branch.composite.as_slice()) {
+                found.push(&branch.composite);
+            }
+        }
+        found
+    }
+}
+
+/// Predicts what a guest measures.
+pub fn predict(input: &Input<'_>) -> Result<Prediction, Error> {
+    let Input {
+        configuration,
+        boot,
+        profile,
+        rules,
+        bank,
+    } = *input;
+    if profile == Profile::default() || rules.follow_reference && !has_efi_profile(profile) {
+        return Err(Error::NoProfile);
+    }
+    if configuration.is_empty() && rules.secure_boot && !rules.follow_reference {
+        return Err(Error::EmptyConfiguration);
+    }
+    let mut walk = Walk::new(input)?;
+    if !rules.allow_no_kernel && has_no_kernel(boot) {
+        return Err(Error::NoKernel);
+    }
+    if boot.chains.is_empty() {
+        return Err(Error::NoChain);
+    }
+    let mut states = vec![String::new()];
+    let mut branches = Vec::new();
+    let mut next = 0;
+    while let Some(state) = states.get(next).cloned() {
+        next = next.saturating_add(1);
+        for chain in &boot.chains {
+            let (events, left) = walk.branch(*chain, &state)?;
+            if profile.secure_boot && rules.secure_boot {
+                for level in left {
+                    if !states.contains(&level) {
+                        states.push(level);
+                    }
+                }
+            }
+            let kernel = boot.files.get(chain.last()).map(|file| file.name.clone());
+            branches.push(branch(kernel.unwrap_or_default(), events, profile, bank));
+        }
+    }
+    Ok(Prediction {
+        branches,
+        selection: Selection {
+            bank,
+            pcrs: profile.pcrs(),
+        },
+        warnings: walk.warnings,
+    })
+}
+
+fn has_efi_profile(profile: Profile) -> bool {
+    profile.boot_manager || profile.secure_boot
+}
+
+fn has_no_kernel(boot: &Boot) -> bool {
+    boot.chains
+        .iter()
+        .any(|chain| matches!(chain, Chain::Shim { kernel: None, .. }))
+}
+
+fn branch(kernel: String, mut events: Vec<Event>, profile: Profile, bank: Bank) -> Branch {
+    let wanted = profile.pcrs();
+    events.retain(|event| wanted.contains(&event.pcr));
+    let digests = events
+        .iter()
+        .map(|event| (u32::from(event.pcr), event.digest.as_slice()));
+    let replayed = event_log::replay(digests, bank);
+    let value = |pcr: u8| {
+        replayed
+            .get(&u32::from(pcr))
+            .cloned()
+            .unwrap_or_else(|| bank.zero())
+    };
+    let pcrs: BTreeMap<u8, Vec<u8>> = wanted.into_iter().map(|pcr| (pcr, value(pcr))).collect();
+    Branch {
+        kernel,
+        composite: composite(pcrs.values().map(Vec::as_slice)),
+        events,
+        pcrs,
+    }
+}
+
+/// What stays the same over all branches, and the warnings that they raise.
+struct Walk<'a> {
+    input: Input<'a>,
+    db: Entries,
+    dbx: Entries,
+    hash: Hash,
+    warnings: Vec<Warning>,
+}
+
+/// The levels that shims left, other than those they found.
+type Levels = Vec<String>;
+
+impl<'a> Walk<'a> {
+    fn new(input: &Input<'a>) -> Result<Self, Error> {
+        let Input {
+            configuration,
+            profile,
+            rules,
+            bank,
+            ..
+        } = *input;
+        let lists = |database: Database| {
+            configuration
+                .lists(database)
+                .map_err(|problem| Error::Database {
+                    variable: database.name(),
+                    problem,
+                })
+        };
+        let (mut db, mut dbx) = (Entries::default(), Entries::default());
+        if rules.follow_reference {
+            // The reference reads db alone, and only for PCR 7; the others it hashes.
+            if profile.secure_boot {
+                db = Entries::new(&lists(Database::Db)?);
+            }
+        } else {
+            lists(Database::Pk)?;
+            lists(Database::Kek)?;
+            db = Entries::new(&lists(Database::Db)?);
+            dbx = Entries::new(&lists(Database::Dbx)?);
+        }
+        let skipped = |entries: &Entries, database| -> Vec<Warning> {
+            let numbers = entries.skipped.iter();
+            numbers
+                .map(|entry| Warning::NotACertificate {
+                    database,
+                    entry: *entry,
+                })
+                .collect()
+        };
+        let mut warnings = [skipped(&db, "db"), skipped(&dbx, "dbx")].concat();
+        if !has_efi_profile(profile) {
+            warnings.push(Warning::OnlyKernelProfile);
+        }
+        Ok(Self {
+            input: *input,
+            db,
+            dbx,
+            hash: match bank {
+                Bank::Sha256 => Hash::Sha256,
+                Bank::Sha384 => Hash::Sha384,
+            },
+            warnings,
+        })
+    }
+
+    fn warn(&mut self, warning: Warning) {
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
+    }
+
+    /// The events of one chain where shim finds this level, and the levels that shims leave.
+    fn branch(&mut self, chain: Chain, state: &str) -> Result<(Vec<Event>, Levels), Error> {
+        let bank = self.input.bank;
+        let mut events = self.before_boot();
+        let mut left = Levels::new();
+        match chain {
+            Chain::Direct(file) => {
+                let file = self.file(file)?;
+                self.load_by_firmware(file, &mut events)?;
+                self.inner_kernel(file, &mut events)?;
+            }
+            Chain::Shim { shim, kernel } => {
+                self.shim_chain(shim, kernel, state, &mut events, &mut left)?;
+            }
+        }
+        if self.input.profile.kernel {
+            events.push(Event::epoch(bank));
+        }
+        Ok((events, left))
+    }
+
+    /// What firmware measures before it loads a program, in the order of its log.
+    fn before_boot(&self) -> Vec<Event> {
+        let Input {
+            configuration,
+            bank,
+            rules,
+            ..
+        } = self.input;
+        let state = [u8::from(rules.secure_boot)];
+        let mut events = vec![Event::variable(
+            bank,
+            guid::GLOBAL_VARIABLE,
+            "SecureBoot",
+            &state,
+        )];
+        for database in Database::ALL {
+            let content = configuration.content(database);
+            events.push(Event::variable(
+                bank,
+                database.vendor(),
+                database.name(),
+                content,
+            ));
+        }
+        events.push(Event::separator(bank, 7));
+        if !configuration.omits_ready_to_boot_event {
+            events.push(Event::action(bank));
+        }
+        events.push(Event::separator(bank, 4));
+        events
+    }
+
+    fn shim_chain(
+        &mut self,
+        shim: usize,
+        kernel: Option<usize>,
+        state: &str,
+        events: &mut Vec<Event>,
+        left: &mut Levels,
+    ) -> Result<(), Error> {
+        let rules = self.input.rules;
+        let mut namespace = Namespace::new();
+        let shim_file = self.file(shim)?;
+        self.load_by_firmware(shim_file, events)?;
+        let identified = identity::identify(&shim_file.program, rules, &mut namespace)
+            .map_err(problem_of(shim_file))?;
+        let Some(shim) = identified else {
+            return match kernel {
+                None => Ok(()),
+                Some(kernel) => Err(problem_of(self.file(kernel)?)(Problem::UnknownLoader {
+                    loader: shim_file.name.clone(),
+                })),
+            };
+        };
+        self.refuse_companions(&shim)?;
+        let mut level = state.to_owned();
+        self.level(shim_file, &shim, &mut level, events, left)?;
+        let Some(kernel) = kernel else {
+            return Ok(());
+        };
+        let kernel = self.file(kernel)?;
+        self.load_by_shim(kernel, &shim, events)?;
+        let second = identity::identify(&kernel.program, rules, &mut namespace)
+            .map_err(problem_of(kernel))?;
+        if rules.asks_for_sbat() {
+            refused_for_sbat(&kernel.program, shim.version, &level).map_err(problem_of(kernel))?;
+        }
+        if let Some(second) = second {
+            self.level(kernel, &second, &mut level, events, left)?;
+        }
+        self.inner_kernel(kernel, events)
+    }
+
+    fn file(&self, index: usize) -> Result<&'a BootFile, Error> {
+        self.input.boot.files.get(index).ok_or(Error::NoChain)
+    }
+
+    /// Authority and digest of the first program.
+    fn load_by_firmware(&mut self, file: &BootFile, events: &mut Vec<Event>) -> Result<(), Error> {
+        self.check_form(file, true)?;
+        if self.asks_for_authority() {
+            let Self { db, dbx, input, .. } = self;
+            let authorities = authority::by_firmware(&file.program, db, dbx, input.rules);
+            let authorities = authorities.map_err(problem_of(file))?;
+            self.compare_with_reference(file, &authorities, |program, db, dbx| {
+                authority::by_firmware(program, db, dbx, Rules::reference())
+            });
+            self.push_authorities(file, authorities, events);
+        }
+        self.push_program(file, events)
+    }
+
+    /// Authorities and digest of what shim loads.
+    fn load_by_shim(
+        &mut self,
+        file: &BootFile,
+        shim: &Shim,
+        events: &mut Vec<Event>,
+    ) -> Result<(), Error> {
+        self.check_form(file, false)?;
+        if self.asks_for_authority() {
+            let Self { db, dbx, input, .. } = self;
+            let authorities = authority::by_shim(&file.program, shim, db, dbx, input.rules);
+            let authorities = authorities.map_err(problem_of(file))?;
+            self.compare_with_reference(file, &authorities, |program, db, dbx| {
+                authority::by_shim(program, shim, db, dbx, Rules::reference())
+            });
+            self.push_authorities(file, authorities, events);
+        }
+        self.push_program(file, events)
+    }
+
+    /// Without PCR 7, and where signatures are not verified, nobody asks who signed.
+    fn asks_for_authority(&self) -> bool {
+        let Input { rules, profile, .. } = self.input;
+        rules.secure_boot && (profile.secure_boot || rules.verify_signatures)
+    }
+
+    fn push_authorities(
+        &self,
+        file: &BootFile,
+        authorities: Vec<Authority>,
+        events: &mut Vec<Event>,
+    ) {
+        for authority in authorities {
+            let description = format!("authority for {}: {}", file.name, authority.description);
+            events.push(Event::authority(
+                self.input.bank,
+                authority.guid,
+                authority.database,
+                &authority.data,
+                &file.name,
+                description,
+            ));
+        }
+    }
+
+    fn push_program(&self, file: &BootFile, events: &mut Vec<Event>) -> Result<(), Error> {
+        let digest = file.program.digest(self.hash).ok_or(Problem::DigestMissing);
+        let source = Source::Program {
+            file: file.name.clone(),
+        };
+        let description = format!("program {}", file.name);
+        let path = format!("\\EFI\\ubuntu\\{}", file.name);
+        let digest = digest.map_err(problem_of(file))?;
+        events.push(Event::program(digest, &path, source, description));
+        Ok(())
+    }
+
+    /// Forms of a signed file that firmware takes and shim does not, or the other way round.
+    fn check_form(&mut self, file: &BootFile, is_first: bool) -> Result<(), Error> {
+        let rules = self.input.rules;
+        let form = |problem| problem_of(file)(Problem::SignatureForm { problem });
+        for signature in &file.program.signatures {
+            if !signature.names_pe_image_data() {
+                if rules.follow_reference {
+                    return Err(form("announces its content as 1.3.6.1.4.1.311.2.1.21"));
+                }
+                self.warn(Warning::IndirectDataOid {
+                    file: file.name.clone(),
+                });
+            }
+            if !signature.is_wrapped() && !is_first && rules.secure_boot && !rules.follow_reference
+            {
+                return Err(form("has no ContentInfo around it: shim refuses it"));
+            }
+        }
+        let count = file.program.bytes_behind_table;
+        if count > 0 && rules.secure_boot && rules.verify_signatures {
+            return Err(problem_of(file)(Problem::BytesBehindTable { count }));
+        }
+        Ok(())
+    }
+
+    /// Warns where the reference has other authorities for a program that both let boot.
+    fn compare_with_reference(
+        &mut self,
+        file: &BootFile,
+        ours: &[Authority],
+        reference: impl Fn(&Program, &Entries, &Entries) -> Result<Vec<Authority>, Problem>,
+    ) {
+        if self.input.rules.follow_reference || !self.input.profile.secure_boot {
+            return;
+        }
+        let reference = reference(&file.program, &self.db, &self.dbx).unwrap_or_default();
+        if reference != ours {
+            let names = |authorities: &[Authority]| {
+                let names: Vec<_> = authorities
+                    .iter()
+                    .map(|authority| authority.description.as_str())
+                    .collect();
+                if names.is_empty() {
+                    "nothing".to_owned()
+                } else {
+                    names.join("; then ")
+                }
+            };
+            self.warn(Warning::ReferenceDiffers {
+                file: file.name.clone(),
+                ours: names(ours),
+                reference: names(&reference),
+            });
+        }
+    }
+
+    /// Files beside shim that it would load and measure before the kernel.
+    fn refuse_companions(&self, shim: &Shim) -> Result<(), Error> {
+        let Input { rules, boot, .. } = self.input;
+        if rules.follow_reference || !rules.secure_boot || shim.version < Version(15, 8) {
+            return Ok(());
+        }
+        let is_loaded = |name: &&String| {
+            let name = name.to_ascii_lowercase();
+            let revocations = [
+                "revocations.efi",
+                "revocations_sbat.efi",
+                "revocations_sku.efi",
+            ];
+            revocations.contains(&name.as_str())
+                || name.starts_with("shim_certificate") && name.strip_suffix(".efi").is_some()
+        };
+        match boot.beside_shim.iter().find(is_loaded) {
+            None => Ok(()),
+            Some(name) => Err(Error::Program {
+                file: name.clone(),
+                problem: Problem::LoadedByShim { shim: shim.version },
+            }),
+        }
+    }
+
+    /// The SBAT level that a shim measures: its own where that is newer than the one it finds.
+    fn level(
+        &mut self,
+        file: &BootFile,
+        shim: &Shim,
+        variable: &mut String,
+        events: &mut Vec<Event>,
+        left: &mut Levels,
+    ) -> Result<(), Error> {
+        let Some(own) = &shim.level else {
+            return Ok(());
+        };
+        let Input { rules, bank, .. } = self.input;
+        if !rules.secure_boot {
+            if shim.version < Version(15, 8) {
+                return Err(problem_of(file)(Problem::ShimSecureBootOff(shim.version)));
+            }
+            events.push(Event::level(bank, &file.name, ORIGINAL_LEVEL));
+            return Ok(());
+        }
+        if shim.level_is_built_in && !rules.follow_reference {
+            self.warn(Warning::BuiltInLevel {
+                file: file.name.clone(),
+                shim: shim.version,
+            });
+        }
+        let is_newer = variable.is_empty()
+            || sbat::is_newer(own, variable)
+                .map_err(|error| problem_of(file)(Problem::Level(error)))?;
+        if is_newer {
+            if own != variable && !own.is_empty() {
+                left.push(own.clone());
+            }
+            variable.clone_from(own);
+        }
+        events.push(Event::level(bank, &file.name, variable));
+        Ok(())
+    }
+
+    /// The kernel inside of a unified kernel image, which systemd's stub loads through firmware: with
+    /// Secure Boot on under a hook that leaves firmware's measurement out.
+    fn inner_kernel(&self, file: &BootFile, events: &mut Vec<Event>) -> Result<(), Error> {
+        if self.input.rules.secure_boot || !file.program.has_section(".linux") {
+            return Ok(());
+        }
+        let version = stub_version(file.program.section(".sdmagic").unwrap_or_default());
+        let version = version
+            .ok_or(Problem::UnknownStub)
+            .map_err(problem_of(file))?;
+        if !(252..=257).contains(&version) {
+            return Ok(()); // these load it without firmware's help, or by its own file handle
+        }
+        let digest = file
+            .program
+            .inner_kernel_digest(self.hash)
+            .ok_or(Problem::DigestMissing);
+        let source = Source::InnerKernel {
+            file: file.name.clone(),
+        };
+        let description = format!("kernel inside of {}", file.name);
+        let digest = digest.map_err(problem_of(file))?;
+        events.push(Event::program(digest, "", source, description));
+        Ok(())
+    }
+}
+
+fn problem_of(file: &BootFile) -> impl Fn(Problem) -> Error {
+    let file = file.name.clone();
+    move |problem| Error::Program {
+        file: file.clone(),
+        problem,
+    }
+}
+
+/// shim from 15.3 on refuses what has no `.sbat`, or a component below the level in force.
+fn refused_for_sbat(program: &Program, shim: Version, level: &str) -> Result<(), Problem> {
+    if shim < Version(15, 3) {
+        return Ok(());
+    }
+    let section = program.section(".sbat").unwrap_or_default();
+    let components = sbat::components(section).map_err(Problem::Sbat)?;
+    if components.is_empty() {
+        return Err(Problem::NoSbat { shim });
+    }
+    match sbat::forbidden(&components, level) {
+        None => Ok(()),
+        Some((component, needed)) => Err(Problem::SbatTooOld {
+            component: component.name.clone(),
+            generation: component.generation,
+            needed,
+        }),
+    }
+}
+
+/// The number behind `LoaderInfo: systemd-stub ` in `.sdmagic`.
+fn stub_version(section: &[u8]) -> Option<u32> {
+    let text = String::from_utf8_lossy(section);
+    let (_, version) = text.split_once("LoaderInfo: systemd-stub ")?;
+    let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok()
+}

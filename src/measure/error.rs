@@ -1,0 +1,229 @@
+//! Why a boot cannot be predicted, and what is worth saying where it can.
+
+use crate::efi::shim::Version;
+use crate::efi::{self, signature_list};
+
+/// Why a prediction fails.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No PCR was asked for.
+    #[error("no PCR is asked for: choose PCR 4, PCR 7 or both")]
+    NoProfile,
+    /// The four variables are empty.
+    #[error(
+        "the UEFI configuration is empty: PK, KEK, db and dbx have no content, so Secure Boot cannot be on"
+    )]
+    EmptyConfiguration,
+    /// A variable is no sequence of signature lists.
+    #[error("the variable {variable} {problem}")]
+    Database {
+        /// Which one.
+        variable: &'static str,
+        /// What is wrong with it.
+        problem: signature_list::Error,
+    },
+    /// There is no kernel to boot.
+    #[error("there is no kernel beside shim: EFI/ubuntu has neither kernel.efi-* nor grubx64.efi")]
+    NoKernel,
+    /// There is nothing to boot at all.
+    #[error("there is no boot chain to predict")]
+    NoChain,
+    /// A boot file cannot boot, or nobody could say what it measures.
+    #[error("{file}: {problem}")]
+    Program {
+        /// Its name.
+        file: String,
+        /// Why.
+        problem: Problem,
+    },
+}
+
+/// What is wrong with a boot file.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// No signature, and no digest in db.
+    #[error(
+        "has no signature and its digest is not in {checked}: it cannot boot under Secure Boot"
+    )]
+    Unsigned {
+        /// The databases that were asked.
+        checked: &'static str,
+    },
+    /// No signature is anchored.
+    #[error(
+        "is signed by {signers}, and nothing in {checked} leads there: it cannot boot under Secure Boot"
+    )]
+    Untrusted {
+        /// Who signed.
+        signers: String,
+        /// The databases that were asked.
+        checked: &'static str,
+    },
+    /// The digest inside of a signature is another one.
+    #[error(
+        "its content is not what {signers} signed (the digest differs): it cannot boot under Secure Boot"
+    )]
+    DigestMismatch {
+        /// Who signed.
+        signers: String,
+    },
+    /// Bytes follow the certificate table.
+    #[error("{count} bytes follow its certificate table: shim refuses such a file")]
+    BytesBehindTable {
+        /// How many.
+        count: u64,
+    },
+    /// A signature, or one in its chain, does not verify.
+    #[error(
+        "the signature of {signers}, or one in the chain of its certificates, does not verify: it cannot boot under Secure Boot"
+    )]
+    SignatureInvalid {
+        /// Who signed.
+        signers: String,
+    },
+    /// dbx forbids it.
+    #[error("is forbidden by {list}: {entry}")]
+    Forbidden {
+        /// `dbx`, or the list of a shim.
+        list: &'static str,
+        /// What forbids it.
+        entry: String,
+    },
+    /// Its signature is of a form that it must not have here.
+    #[error("its signature {problem}")]
+    SignatureForm {
+        /// What the form is.
+        problem: &'static str,
+    },
+    /// shim needs a `.sbat`.
+    #[error("has no section .sbat: shim {shim} refuses it")]
+    NoSbat {
+        /// The version of the shim that would load it.
+        shim: Version,
+    },
+    /// Its `.sbat` cannot be read.
+    #[error(transparent)]
+    Sbat(efi::Error),
+    /// shim's level forbids it.
+    #[error(
+        "its component {component} has the generation {generation}, and shim's SBAT level asks for {needed}: shim refuses it"
+    )]
+    SbatTooOld {
+        /// The component.
+        component: String,
+        /// What the program has.
+        generation: u64,
+        /// What it needs.
+        needed: u64,
+    },
+    /// The shim's version cannot be read.
+    #[error(transparent)]
+    ShimVersion(efi::Error),
+    /// `.data.ident` is missing.
+    #[error("is a shim without the section .data.ident, so its version is unknown")]
+    ShimWithoutIdent,
+    /// The shim is too old.
+    #[error("is shim {0}; what a shim below 15.2 measures is not known")]
+    ShimTooOld(Version),
+    /// What is built into the shim cannot be read.
+    #[error(transparent)]
+    Vendor(efi::Error),
+    /// The shim has no `.vendor_cert`.
+    #[error("is a shim without the section .vendor_cert")]
+    NoVendor,
+    /// Its SBAT levels cannot be read, or not be compared.
+    #[error(transparent)]
+    Level(efi::Error),
+    /// A GRUB's modules cannot be read.
+    #[error("{0}")]
+    GrubModules(String),
+    /// It is loaded by something that is no shim.
+    #[error(
+        "would be loaded by {loader}, which is not a shim that is known: what it measures cannot be said"
+    )]
+    UnknownLoader {
+        /// The program before it.
+        loader: String,
+    },
+    /// A file lies beside shim that shim would load.
+    #[error(
+        "lies beside shim {shim}, which loads and measures it before the kernel: that is not predicted"
+    )]
+    LoadedByShim {
+        /// The version of the shim.
+        shim: Version,
+    },
+    /// What this shim measures with Secure Boot off is not known.
+    #[error("is shim {0}; what it measures with Secure Boot off is known from 15.8 on")]
+    ShimSecureBootOff(Version),
+    /// The stub's version is not known.
+    #[error(
+        "holds a kernel, but its .sdmagic names no version of systemd-stub: whether that kernel is measured with Secure Boot off is not known"
+    )]
+    UnknownStub,
+    /// The program was read without the digest that is needed.
+    #[error("was read without the digest that this prediction needs")]
+    DigestMissing,
+}
+
+impl Problem {
+    /// The flag that lifts this check, where there is one besides `--compat reference`.
+    pub fn flag(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Unsigned { .. }
+            | Self::Untrusted { .. }
+            | Self::DigestMismatch { .. }
+            | Self::BytesBehindTable { .. }
+            | Self::SignatureInvalid { .. } => "--no-verify-signatures",
+            Self::Forbidden { .. } => "--ignore-dbx",
+            Self::NoSbat { .. } | Self::Sbat(_) | Self::SbatTooOld { .. } => "--ignore-sbat",
+            _ => return None,
+        })
+    }
+}
+
+/// What is worth saying of a prediction that succeeded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Warning {
+    /// An entry of db is passed over.
+    #[error("{database}: entry {entry} is not exactly one certificate and is passed over")]
+    NotACertificate {
+        /// The database.
+        database: &'static str,
+        /// Counted from 1 over all lists.
+        entry: usize,
+    },
+    /// A signature announces its content in another way.
+    #[error(
+        "{file}: its signature announces its content as 1.3.6.1.4.1.311.2.1.21; firmware and shim take it, the reference refuses it"
+    )]
+    IndirectDataOid {
+        /// The boot file.
+        file: String,
+    },
+    /// The reference has another value for this one.
+    #[error(
+        "{file}: firmware and shim measure {ours} for it, the reference predicts {reference}; --compat reference gives that value"
+    )]
+    ReferenceDiffers {
+        /// The boot file.
+        file: String,
+        /// Names of the databases here.
+        ours: String,
+        /// Names of the databases there.
+        reference: String,
+    },
+    /// Only PCR 12 is asked for.
+    #[error(
+        "PCR 12 alone says nothing about what was booted: any program can extend it in the same way"
+    )]
+    OnlyKernelProfile,
+    /// A shim has an SBAT level that the reference does not know.
+    #[error("{file}: shim {shim} has its SBAT level built in; the reference predicts an empty one")]
+    BuiltInLevel {
+        /// The boot file.
+        file: String,
+        /// Its version.
+        shim: Version,
+    },
+}

@@ -1,0 +1,30 @@
+//! The prediction: what a guest of this configuration measures when it boots these files.
+//!
+//! A pure function, [`predict`], from a UEFI configuration, the *boot chains* (which program loads which)
+//! and [`Rules`] to *branches*: each branch is one way in which the guest may boot, as a list of events,
+//! and the PCR values that they lead to. TCG PC Client Platform Firmware Profile 1.05 says what firmware
+//! measures; shim and systemd's stub have their own rules.
+//!
+//! PCR 7, in order: `SecureBoot`, `PK`, `KEK`, `db`, `dbx`, a separator; the authority for shim; shim's
+//! `SbatLevel`; the authorities for the kernel. PCR 4: an action, a separator, shim's digest, the
+//! kernel's digest. PCR 12: the epoch of snap-bootstrap, where it is asked for.
+//!
+//! By default the answer is the one that real firmware and shim give; [`Rules::reference`] gives that of
+//! canonical/encrypt-cloud-image.
+
+#![cfg_attr(
+    not(test),
+    warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
+
+mod authority;
+mod branch;
+mod error;
+mod event;
+mod identity;
+mod rules;
+
+pub use branch::{Boot, BootFile, Branch, Chain, Input, Prediction, predict};
+pub use error::{Error, Problem, Warning};
+pub use event::{Event, EventKind, Source, parse_variable_data};
+pub use rules::{Profile, Rules};

@@ -1,0 +1,200 @@
+//! The boot files of a guest: found on an EFI system partition, or named one by one.
+//!
+//! On the partition, firmware is taken to start `EFI/ubuntu/shimx64.efi`, and shim to start each file
+//! `EFI/ubuntu/kernel.efi-*` (in the order of the bytes of their names), then `EFI/ubuntu/grubx64.efi`.
+//! Directories and the two fixed names are found without regard to case, as on a FAT; the prefix
+//! `kernel.efi-` counts with case, since such a name is always a long one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::PredictError;
+use crate::efi::{Hash, Program};
+use crate::measure::{Boot, BootFile, Chain};
+use crate::storage::{self, FileStorage, ReadAt};
+
+const FOLDER: [&str; 2] = ["EFI", "ubuntu"];
+const SHIM: &str = "shimx64.efi";
+const LAST_KERNEL: &str = "grubx64.efi";
+const KERNEL_PREFIX: &str = "kernel.efi-";
+
+/// What of a boot file is read besides its SHA-256 digest and its signatures.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wanted {
+    /// The digest of another hash function, too.
+    pub hash: Option<Hash>,
+    /// The digest of the kernel inside.
+    pub inner_kernel: bool,
+}
+
+/// One name in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name {
+    /// As it is written there.
+    pub name: String,
+    /// It is a directory itself.
+    pub is_directory: bool,
+}
+
+/// The files of an EFI system partition, wherever they are. A path is a list of names that were listed.
+pub trait EspFiles {
+    /// The names in a directory; the empty path is the top.
+    fn list(&self, directory: &[String]) -> Result<Vec<Name>, PredictError>;
+    /// A file's content.
+    fn open(&self, file: &[String]) -> Result<Box<dyn ReadAt>, PredictError>;
+}
+
+/// A directory with the files of an EFI system partition.
+#[derive(Debug, Clone)]
+pub struct EspDirectory(pub PathBuf);
+
+impl EspDirectory {
+    fn path(&self, names: &[String]) -> PathBuf {
+        names
+            .iter()
+            .fold(self.0.clone(), |path, name| path.join(name))
+    }
+}
+
+impl EspFiles for EspDirectory {
+    fn list(&self, directory: &[String]) -> Result<Vec<Name>, PredictError> {
+        let path = self.path(directory);
+        let failed = |source| PredictError::Directory {
+            path: path.clone(),
+            source,
+        };
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&path).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            // A name that is no UTF-8 is none that a FAT could have.
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
+            let is_directory = entry.path().is_dir();
+            names.push(Name { name, is_directory });
+        }
+        Ok(names)
+    }
+
+    fn open(&self, file: &[String]) -> Result<Box<dyn ReadAt>, PredictError> {
+        let name = file.last().cloned().unwrap_or_default();
+        open(&self.path(file), &name)
+    }
+}
+
+fn open(path: &Path, name: &str) -> Result<Box<dyn ReadAt>, PredictError> {
+    let failed = |source| PredictError::Unreadable {
+        file: name.to_owned(),
+        source,
+    };
+    let file = fs::File::open(path).map_err(|source| {
+        failed(storage::Error::Read {
+            offset_bytes: 0,
+            source,
+        })
+    })?;
+    let file = FileStorage::new(file).map_err(failed)?;
+    Ok(Box::new(file))
+}
+
+fn program(file: &dyn ReadAt, name: &str, wanted: Wanted) -> Result<BootFile, PredictError> {
+    let hashes: Vec<Hash> = wanted.hash.into_iter().collect();
+    let program = Program::read(file, &hashes, wanted.inner_kernel);
+    Ok(BootFile {
+        name: name.to_owned(),
+        program: program.map_err(|problem| PredictError::Program {
+            file: name.to_owned(),
+            problem,
+        })?,
+    })
+}
+
+/// The boot files of an EFI system partition and the chains that they make.
+pub fn on_esp(esp: &dyn EspFiles, wanted: Wanted) -> Result<Boot, PredictError> {
+    let mut folder = Vec::new();
+    for name in FOLDER {
+        let found = find(&esp.list(&folder)?, name).filter(|found| found.is_directory);
+        folder.push(found.ok_or(PredictError::NoShim)?.name);
+    }
+    let names = esp.list(&folder)?;
+    let shim = find(&names, SHIM).ok_or(PredictError::NoShim)?;
+    let mut kernels: Vec<Name> = names
+        .iter()
+        .filter(|entry| entry.name.starts_with(KERNEL_PREFIX))
+        .cloned()
+        .collect();
+    kernels.sort_by(|a, b| a.name.cmp(&b.name));
+    kernels.extend(find(&names, LAST_KERNEL));
+
+    let mut files = Vec::new();
+    for entry in std::iter::once(&shim).chain(&kernels) {
+        if entry.is_directory {
+            return Err(PredictError::IsDirectory {
+                file: entry.name.clone(),
+            });
+        }
+        let path = [folder.as_slice(), std::slice::from_ref(&entry.name)].concat();
+        files.push(program(esp.open(&path)?.as_ref(), &entry.name, wanted)?);
+    }
+    let chain = |kernel| Chain::Shim { shim: 0, kernel };
+    let chains = if kernels.is_empty() {
+        vec![chain(None)]
+    } else {
+        (1..files.len()).map(|kernel| chain(Some(kernel))).collect()
+    };
+    Ok(Boot {
+        files,
+        chains,
+        beside_shim: names.into_iter().map(|entry| entry.name).collect(),
+    })
+}
+
+/// A name of a directory, found without regard to the case of ASCII letters.
+fn find(names: &[Name], wanted: &str) -> Option<Name> {
+    let exact = names.iter().find(|entry| entry.name == wanted);
+    exact
+        .or_else(|| {
+            names
+                .iter()
+                .find(|entry| entry.name.eq_ignore_ascii_case(wanted))
+        })
+        .cloned()
+}
+
+/// Boot chains whose programs are given as files: one alone is started by firmware, two are shim and
+/// what it loads.
+pub fn of_chains(chains: &[Vec<PathBuf>], wanted: Wanted) -> Result<Boot, PredictError> {
+    let mut boot = Boot::default();
+    for paths in chains {
+        let mut places = Vec::new();
+        for path in paths {
+            let name = path
+                .file_name()
+                .unwrap_or(path.as_os_str())
+                .to_string_lossy();
+            let file = program(open(path, &name)?.as_ref(), &name, wanted)?;
+            places.push(
+                boot.files
+                    .iter()
+                    .position(|known| *known == file)
+                    .unwrap_or_else(|| {
+                        boot.files.push(file);
+                        boot.files.len() - 1
+                    }),
+            );
+        }
+        boot.chains.push(match places.as_slice() {
+            [program] => Chain::Direct(*program),
+            [shim, kernel] => Chain::Shim {
+                shim: *shim,
+                kernel: Some(*kernel),
+            },
+            _ => {
+                return Err(PredictError::ChainLength {
+                    count: places.len(),
+                });
+            }
+        });
+    }
+    Ok(boot)
+}
