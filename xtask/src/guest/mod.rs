@@ -190,7 +190,8 @@ impl Namespace {
              - forbidden by AppArmor (Ubuntu 24.04 and newer):\n  \
                sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0\n\
              - forbidden by the kernel's settings:\n  \
-               sudo sysctl kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000",
+               sudo sysctl kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000\n\
+             - forbidden within a chroot: leave it",
         )?;
         Ok(Self::User)
     }
