@@ -90,6 +90,9 @@ impl Conversion {
         names.retain(|name| name != "output");
         assert_eq!((state(&source), names), before, "source and folder");
         std::fs::remove_file(source).unwrap();
+        if expected.vhd {
+            crate::vhd::is_accepted_by_qemu(&image);
+        }
         let judged = judge_with(self.source, &image, &expected, self.decrypt);
         Converted {
             workshop: self.workshop,

@@ -255,15 +255,27 @@ fn the_demo_image_behind_the_environment_variable() {
     };
     let demo: &Image = Box::leak(Box::new(Image::of(&file)));
     Conversion::of(demo, auto()).decrypted_by_cryptsetup().run();
-    Conversion::of(
-        demo,
-        Choice {
-            to_vhd: true,
-            ..large_sectors()
-        },
-    )
-    .run();
-    if expect(demo, make_room("shrink")).is_ok_and(|expected| expected.shrunk_bytes.is_some()) {
-        Conversion::of(demo, make_room("shrink")).run();
+    // Each way to make room that this image allows, each format, the root grown or not, both sizes of LUKS sectors.
+    let mut allowed = Vec::new();
+    for (number, name) in ["auto", "extend", "grow", "shrink"].into_iter().enumerate() {
+        let plain = Choice {
+            to_vhd: number % 2 == 1,
+            ..make_room(name)
+        };
+        let large = Choice {
+            sector_size: "4096",
+            grow_root: true,
+            from_vhd: number % 2 == 1,
+            to_vhd: number % 2 == 0,
+            ..plain
+        };
+        for choice in [plain, large] {
+            if expect(demo, choice).is_ok() {
+                eprintln!("{choice:?}");
+                Conversion::of(demo, choice).run();
+                allowed.push(name);
+            }
+        }
     }
+    assert!(allowed.contains(&"auto"), "{allowed:?}");
 }

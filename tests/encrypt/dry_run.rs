@@ -91,6 +91,31 @@ fn the_table_is_the_only_thing_on_standard_output() {
 }
 
 #[test]
+fn on_a_terminal_a_bar_tells_the_progress() {
+    if !crate::can_judge() || !programs(&["script"]) {
+        return;
+    }
+    let workshop = Workshop::new();
+    workshop.source(image(Shape::Stock));
+    // `script` runs it on a terminal of its own and gives us what that shows.
+    let mut script = workshop.command("script");
+    script.env("TERM", "xterm").args(["-qec"]);
+    script.arg(format!(
+        "stty cols 100; {} encrypt -o output.img source.img",
+        workshop.program().display()
+    ));
+    let shown = stdout(&exits(script.arg("/dev/null"), 0));
+    assert!(shown.contains("encrypting ["), "{shown:?}");
+    assert!(shown.contains('\r') && shown.contains('\x1b'), "{shown:?}");
+    assert!(
+        shown.lines().all(|line| line.trim() != "encrypting: 10%"),
+        "{shown:?}"
+    );
+    let last = shown.lines().last().unwrap();
+    assert!(last.contains("output.img: encrypted in "), "{shown:?}");
+}
+
+#[test]
 fn nothing_is_opened_for_writing() {
     if !crate::can_judge() || !programs(&["strace"]) {
         return;

@@ -8,8 +8,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::image::{Shape, image};
+use crate::support::trace::Trace;
 use crate::support::workshop::{Workshop, state};
-use crate::support::{exits, files};
+use crate::support::{exits, files, programs};
 
 /// Starts a run that tells its progress on a pipe.
 fn start(command: &mut Command) -> Child {
@@ -97,6 +98,58 @@ fn sigkill_at_every_line_of_progress() {
     );
 }
 
+/// At random calls, by strace: they are spread over the whole run, whatever the machine's speed.
+#[test]
+fn sigkill_at_random_calls() {
+    if !crate::can_judge() || !programs(&["strace"]) {
+        return;
+    }
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let seed = u64::from(now.unwrap().subsec_nanos());
+    eprintln!("seed {seed}"); // shown where the test fails
+    let mut random = seed;
+    let workshop = Workshop::new();
+    let source = workshop.source(image(Shape::Tiny));
+    let before = state(&source);
+    let arguments = ["encrypt", "--threads=1", "-o", "output.img", "source.img"];
+    let (trace, output) = Trace::of(&workshop, &["-s", "0"], &workshop.program(), &arguments);
+    assert_eq!(output.status.code(), Some(0));
+    std::fs::remove_file(workshop.path("output.img")).unwrap();
+    let calls = trace.calls().count();
+    assert!(calls > 100, "{calls}");
+    // strace counts each thread's calls by themselves: a number that none reaches makes the range smaller.
+    let mut range = calls;
+    let mut left_nothing = 0;
+    for _ in 0..20 {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let number = 2 + (random >> 33) as usize % (range - 2); // the first starts the program
+        let mut strace = workshop.command("strace");
+        strace
+            .args(["-f", "-qq", "-o", "/dev/null", "-e"])
+            .arg(format!("inject=all:signal=KILL:when={number}"))
+            .arg(workshop.program())
+            .args(arguments);
+        let killed = strace.output().unwrap();
+        let what = format!("call {number} of {calls}, {:?}", killed.status);
+        assert_eq!(state(&source), before, "{what}");
+        let output = workshop.path("output.img");
+        if output.exists() {
+            assert!(is_whole(&output), "{what}");
+            std::fs::remove_file(&output).unwrap();
+            range = number.max(3);
+        } else {
+            left_nothing += 1;
+        }
+        assert_eq!(workshop.names(), ["source.img"], "{what}");
+    }
+    assert!(
+        left_nothing >= 10,
+        "{left_nothing} of 20 runs were killed in time"
+    );
+}
+
 #[test]
 fn sigkill_in_place_leaves_the_source_or_the_whole_output() {
     if !crate::can_judge() {
@@ -169,7 +222,7 @@ fn an_interruption_ends_the_run_by_its_signal_and_leaves_nothing() {
 
 #[test]
 fn shrinking_that_is_killed_or_interrupted_leaves_nothing_either() {
-    if !crate::can_judge() || !crate::support::programs(&["resize2fs"]) {
+    if !crate::can_judge() || !programs(&["resize2fs"]) {
         return;
     }
     let workshop = Workshop::new();

@@ -9,7 +9,7 @@ use crate::support::trace::Trace;
 use crate::support::workshop::{Workshop, stderr};
 
 /// Runs `encrypt` under strace; the output's folder is not the source's.
-fn traced(source: &Image, options: &[&str]) -> (Workshop, Trace, PathBuf) {
+fn traced(source: &Image, options: &[&str]) -> (Workshop, Trace, PathBuf, String) {
     let workshop = Workshop::new();
     workshop.put(&source.raw, "source.img");
     let folder = workshop.path("made");
@@ -20,7 +20,7 @@ fn traced(source: &Image, options: &[&str]) -> (Workshop, Trace, PathBuf) {
     arguments.extend(["-o", "made/output.img", "source.img"]);
     let (trace, output) = Trace::of(&workshop, &["-s", "4096"], &workshop.program(), &arguments);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    (workshop, trace, folder)
+    (workshop, trace, folder, stderr(&output))
 }
 
 fn outside(paths: impl IntoIterator<Item = PathBuf>, folder: &Path) -> Vec<String> {
@@ -36,7 +36,7 @@ fn no_process_is_started_and_nothing_written_elsewhere() {
     if !crate::can_judge() || !programs(&["strace"]) {
         return;
     }
-    let (workshop, trace, folder) = traced(image(Shape::Demo), &["-v", "--threads", "3"]);
+    let (workshop, trace, folder, _) = traced(image(Shape::Demo), &["-v", "--threads", "3"]);
     assert_eq!(trace.programs(), [workshop.program().to_str().unwrap()]);
     assert_eq!(trace.forks(), [""; 0]);
     assert_eq!(trace.sockets(), 0);
@@ -55,7 +55,10 @@ fn shrinking_starts_resize2fs_alone_and_writes_nothing_elsewhere() {
     if !crate::can_judge() || !programs(&["strace", "resize2fs"]) {
         return;
     }
-    let (workshop, trace, folder) = traced(image(Shape::Followed), &["--make-room", "shrink"]);
+    let (workshop, trace, folder, talk) =
+        traced(image(Shape::Followed), &["--make-room", "shrink"]);
+    let warning = "warning: --make-room shrink: the plain filesystem is written to the output's disk, into an unnamed temporary\n";
+    assert!(talk.contains(warning), "{talk}");
     let started = trace.programs();
     assert_eq!(started[0], workshop.program().to_str().unwrap());
     assert!(

@@ -31,6 +31,7 @@ pub const BUILD: &[Package] = &[
 /// The programs that judge our output in tests, and those that make its input.
 pub const TEST: &[Package] = &[
     package("attr", &["getfattr", "setfattr"]),
+    package("bsdutils", &["script"]),
     package("cryptsetup-bin", &["cryptsetup"]),
     package("diffutils", &["cmp"]),
     package("dosfstools", &["fsck.vfat", "mkfs.vfat"]),
