@@ -23,6 +23,8 @@ const STYLES: Styles = Styles::styled();
 #[command(propagate_version = true, max_term_width = 100)]
 pub struct EncryptCloudImage {
     /// Tell more about what is done
+    ///
+    /// The whole plan as `--dry-run` shows it, and what the steps took, on standard error.
     #[arg(short, long, global = true)]
     pub verbose: bool,
     #[command(subcommand)]

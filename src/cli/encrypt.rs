@@ -8,8 +8,8 @@ use super::progress::Progress;
 use super::{plan, signals};
 use crate::provision::{About, Error, Job, Named, SystemEntropy};
 
-/// Encrypts an image, or shows what that would do.
-pub fn run(command: &args::Encrypt) -> Result<(), Failure> {
+/// Encrypts an image, or shows what that would do. `verbose`: a run tells its whole plan.
+pub fn run(command: &args::Encrypt, verbose: bool) -> Result<(), Failure> {
     let stop = signals::install().map_err(|error| {
         Failure::new(
             anyhow::Error::new(error).context("cannot handle signals"),
@@ -40,12 +40,21 @@ pub fn run(command: &args::Encrypt) -> Result<(), Failure> {
         return answer(&plan::table(plan));
     }
     ready.check_room().map_err(failure)?;
-    say(&plan::choices(plan));
+    say(&if verbose {
+        plan::table(plan)
+    } else {
+        plan::choices(plan)
+    });
     warn(&plan.warnings);
     let progress = Progress::new();
     let written = ready.run(&progress, &stop);
     progress.clear();
     written.map_err(failure)?;
+    if verbose {
+        for (phase, took) in progress.times() {
+            say(&format!("{phase} took {:.1} s\n", took.as_secs_f64()));
+        }
+    }
     say(&format!(
         "{}: encrypted in {:.1} s\n",
         plan.output.display(),

@@ -1,7 +1,7 @@
 //! Messages on standard error: `error:` with its causes, then a `hint:` where there is a way out.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -92,7 +92,10 @@ pub fn start_diagnostics(verbose: bool) {
     } else {
         "off"
     };
+    let colours = std::io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let _ = tracing_subscriber::fmt()
+        .with_ansi(colours)
         .with_env_filter(EnvFilter::new(level))
         .with_writer(std::io::stderr)
         .without_time()

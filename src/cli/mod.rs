@@ -37,7 +37,7 @@ pub fn run_encrypt_cloud_image() -> ExitCode {
     program(|arguments: EncryptCloudImage| {
         message::start_diagnostics(arguments.verbose);
         match arguments.command {
-            Subcommand::Encrypt(command) => encrypt::run(&command),
+            Subcommand::Encrypt(command) => encrypt::run(&command, arguments.verbose),
             Subcommand::Deploy(_) => Err(Failure::unbuilt("encrypt-cloud-image deploy")),
             Subcommand::Predict(_) => Err(Failure::unbuilt("encrypt-cloud-image predict")),
         }

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -14,6 +15,7 @@ pub struct Progress {
     on_terminal: bool,
     bar: Mutex<Option<ProgressBar>>,
     phase: Mutex<Option<Phase>>,
+    begun: Mutex<Vec<(Phase, Instant)>>,
     total_bytes: AtomicU64,
     done_bytes: AtomicU64,
     told_tenths: AtomicU64,
@@ -26,6 +28,7 @@ impl Progress {
             on_terminal: std::io::stderr().is_terminal(),
             bar: Mutex::new(None),
             phase: Mutex::new(None),
+            begun: Mutex::new(Vec::new()),
             total_bytes: AtomicU64::new(0),
             done_bytes: AtomicU64::new(0),
             told_tenths: AtomicU64::new(0),
@@ -37,6 +40,19 @@ impl Progress {
         if let Some(bar) = self.bar.lock().ok().and_then(|mut bar| bar.take()) {
             bar.finish_and_clear();
         }
+    }
+
+    /// The phases in order, and what each took until the next one or now.
+    pub fn times(&self) -> Vec<(Phase, Duration)> {
+        let begun = self.begun.lock();
+        let begun = begun.map(|begun| begun.clone()).unwrap_or_default();
+        let ends = begun.iter().skip(1).map(|(_, next)| *next);
+        let ends = ends.chain([Instant::now()]);
+        begun
+            .iter()
+            .zip(ends)
+            .map(|((phase, start), end)| (*phase, end.duration_since(*start)))
+            .collect()
     }
 
     fn draw_bar(&self, phase: Phase, total_bytes: u64) {
@@ -64,6 +80,9 @@ impl Observer for Progress {
         self.told_tenths.store(0, Ordering::Relaxed);
         if let Ok(mut current) = self.phase.lock() {
             *current = Some(phase);
+        }
+        if let Ok(mut begun) = self.begun.lock() {
+            begun.push((phase, Instant::now()));
         }
         if self.on_terminal {
             self.draw_bar(phase, total_bytes);

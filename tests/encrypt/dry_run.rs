@@ -91,6 +91,34 @@ fn the_table_is_the_only_thing_on_standard_output() {
 }
 
 #[test]
+fn v_tells_the_whole_plan_and_what_the_work_took() {
+    if !crate::can_judge() {
+        return;
+    }
+    let workshop = Workshop::new();
+    workshop.source(image(Shape::Stock));
+    let arguments = ["--threads", "2", "-o", "output.img", "source.img"];
+    let plan = exits(workshop.encrypt().arg("--dry-run").args(arguments), 0);
+    let run = exits(workshop.encrypt().arg("-v").args(arguments), 0);
+    assert_eq!(stdout(&run), "");
+    let talk = stderr(&run);
+    assert!(talk.contains(&stdout(&plan)), "{talk}");
+    for detail in [
+        "DEBUG the root filesystem uses ",
+        "DEBUG 2 threads encrypt\n",
+        "\nencrypting took ",
+        "\nflushing took ",
+    ] {
+        assert!(talk.contains(detail), "{detail}: {talk}");
+    }
+    std::fs::remove_file(workshop.path("output.img")).unwrap();
+    let talk = stderr(&exits(workshop.encrypt().args(arguments), 0));
+    for detail in ["LUKS2 header  ", "DEBUG", "took"] {
+        assert!(!talk.contains(detail), "{detail}: {talk}");
+    }
+}
+
+#[test]
 fn on_a_terminal_a_bar_tells_the_progress() {
     if !crate::can_judge() || !programs(&["script"]) {
         return;

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
+use tracing::debug;
 use uuid::Builder;
 
 pub use customise::{DatasourceNameError, Datasources, Edit};
@@ -252,6 +253,7 @@ impl Ready {
             ..
         } = &self.plan;
         self.check_room()?;
+        debug!("{} threads encrypt", self.threads);
         let too_long = Error::TooLong {
             disk_bytes: layout.disk_bytes,
         };

@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use tracing::debug;
 use uuid::Builder;
 
 use super::boot_file::{self, BootFile};
@@ -261,6 +262,11 @@ fn customise<S: ReadAt>(
         .warnings
         .extend(filesystem.warnings().iter().map(ToString::to_string));
     let used = filesystem.used_blocks().map_err(problem)?;
+    debug!(
+        "the root filesystem uses {} of {} bytes",
+        used.used_bytes(),
+        used.len_bytes()
+    );
     filesystem.close().map_err(problem)?;
     Ok((customised, used))
 }
