@@ -36,8 +36,7 @@ pub enum Subcommand {
     Encrypt(Encrypt),
     /// Bind an encrypted image to one guest's vTPM (not built yet)
     Deploy(Unbuilt),
-    /// Predict the PCR values of a guest (not built yet)
-    Predict(Unbuilt),
+    Predict(Predict),
 }
 
 /// A command that is still to come: takes any arguments, so that it can say so.
@@ -157,6 +156,212 @@ pub struct Partitions {
         requires = "root_partition_uuid"
     )]
     pub efi_partition_uuid: Option<Uuid>,
+}
+
+/// Predict the PCR values of a guest before its first boot
+///
+/// Prints the events that a guest measures when it boots, and the values of its PCR 4, 7 and 12 that they
+/// lead to: one branch for each kernel. Give what the guest boots (IMAGE, --esp or --chain) and what its
+/// firmware holds. `deploy` seals to the same values.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("boot files").required(true).args(["image", "esp", "chain"]))]
+pub struct Predict {
+    /// Image whose EFI system partition has the boot files, plain or encrypted
+    pub image: Option<PathBuf>,
+
+    /// Directory with the files of an EFI system partition, in place of an image
+    #[arg(long, value_name = "DIR", help_heading = "Boot files")]
+    pub esp: Option<PathBuf>,
+
+    /// Programs that are loaded one after the other, in place of those found
+    ///
+    /// One program alone is what firmware starts by itself, a unified kernel image for instance; two are
+    /// shim and what it loads. Can be given several times, for several ways to boot.
+    #[arg(long, value_name = "FILE[,FILE...]", action = clap::ArgAction::Append, help_heading = "Boot files")]
+    pub chain: Vec<Chain>,
+
+    /// Unique GUID of the EFI system partition, where it cannot be told by its type
+    #[arg(
+        long,
+        value_name = "GUID",
+        alias = "esp-partition-uuid",
+        requires = "image",
+        help_heading = "Boot files"
+    )]
+    pub efi_partition_uuid: Option<Uuid>,
+
+    #[command(flatten)]
+    pub firmware: Firmware,
+
+    #[command(flatten)]
+    pub profiles: Profiles,
+
+    /// Print one JSON document (docs/schemas/predict-1.json) and nothing else
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+
+    /// Write a branch as a TCG2 event log, as `tpm2_eventlog` reads it
+    ///
+    /// The epoch of PCR 12, which no guest logs, stands in it as `EV_IPL`.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub tcg_log: Option<PathBuf>,
+
+    /// Which branch --tcg-log writes, by its number in the table
+    #[arg(long, value_name = "N", requires = "tcg_log", help_heading = "Output")]
+    pub branch: Option<usize>,
+
+    /// Bank of the values
+    ///
+    /// Keys are sealed to SHA-256; the other bank is for readers of its PCRs.
+    #[arg(
+        long,
+        value_name = "BANK",
+        default_value = "sha256",
+        help_heading = "Advanced"
+    )]
+    pub bank: Bank,
+
+    #[command(flatten)]
+    pub rules: Rules,
+}
+
+/// What describes a guest's firmware.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Firmware")]
+#[command(group = clap::ArgGroup::new("firmware").args(["uefi_config", "ovmf_vars", "az_disk_profile", "efivars"]))]
+pub struct Firmware {
+    /// The guest's variables, as create-uefi-config writes them
+    #[arg(long, value_name = "FILE")]
+    pub uefi_config: Option<PathBuf>,
+
+    /// Variable store of edk2's firmware, raw or qcow2: `OVMF_VARS*.fd`
+    #[arg(long, value_name = "FILE")]
+    pub ovmf_vars: Option<PathBuf>,
+
+    /// Azure's description of a disk or an image version, in JSON
+    #[arg(long, value_name = "FILE")]
+    pub az_disk_profile: Option<PathBuf>,
+
+    /// This machine's variables, or a copy of the directory efivars
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = provision::uefi_config::EFIVARFS)]
+    pub efivars: Option<PathBuf>,
+
+    /// Firmware that does not measure the call of the boot option
+    ///
+    /// For sources that do not tell; --uefi-config does.
+    #[arg(long)]
+    pub omits_ready_to_boot_signal: bool,
+}
+
+/// The PCRs that are asked for.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "PCRs")]
+pub struct Profiles {
+    /// PCR 4: the programs that are booted
+    #[arg(long)]
+    pub add_efi_boot_manager_profile: bool,
+
+    /// PCR 7: the Secure Boot databases, and what authorised the programs
+    #[arg(long)]
+    pub add_efi_secure_boot_profile: bool,
+
+    /// PCR 12: that Ubuntu's initial ramdisk has not finished
+    #[arg(long)]
+    pub add_ubuntu_kernel_profile: bool,
+}
+
+impl Profiles {
+    /// The same as a value; none of the three flags is none of the PCRs.
+    pub fn profile(&self) -> provision::predict::Profile {
+        provision::predict::Profile {
+            boot_manager: self.add_efi_boot_manager_profile,
+            secure_boot: self.add_efi_secure_boot_profile,
+            kernel: self.add_ubuntu_kernel_profile,
+        }
+    }
+}
+
+/// Which rules a prediction follows.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Advanced")]
+#[expect(clippy::struct_excessive_bools, reason = "flags")]
+pub struct Rules {
+    /// Whether Secure Boot is on in the guest
+    #[arg(long, value_name = "STATE", default_value = "on")]
+    pub secure_boot: SecureBoot,
+
+    /// Answer as another program does where this one differs
+    #[arg(long, value_name = "PROGRAM")]
+    pub compat: Option<Compat>,
+
+    /// Predict boot files whose signatures do not verify
+    ///
+    /// A guest under Secure Boot refuses to start them. Names of certificates then decide what is measured.
+    #[arg(long)]
+    pub no_verify_signatures: bool,
+
+    /// Predict boot files that dbx or shim's own list forbids
+    #[arg(long)]
+    pub ignore_dbx: bool,
+
+    /// Predict boot files that shim refuses for their section .sbat
+    #[arg(long)]
+    pub ignore_sbat: bool,
+
+    /// Predict a shim without a kernel
+    #[arg(long)]
+    pub allow_no_kernel: bool,
+}
+
+impl Rules {
+    /// The same as a value.
+    pub fn rules(&self) -> provision::predict::Rules {
+        let base = match self.compat {
+            Some(Compat::Reference) => provision::predict::Rules::reference(),
+            None => provision::predict::Rules::firmware(),
+        };
+        provision::predict::Rules {
+            secure_boot: self.secure_boot == SecureBoot::On,
+            verify_signatures: base.verify_signatures && !self.no_verify_signatures,
+            obey_dbx: base.obey_dbx && !self.ignore_dbx,
+            obey_sbat: base.obey_sbat && !self.ignore_sbat,
+            allow_no_kernel: base.allow_no_kernel || self.allow_no_kernel,
+            ..base
+        }
+    }
+}
+
+/// Programs, separated by commas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain(pub Vec<PathBuf>);
+
+impl std::str::FromStr for Chain {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let paths: Vec<_> = text.split(',').map(PathBuf::from).collect();
+        if paths.iter().any(|path| path.as_os_str().is_empty()) {
+            return Err("a file's name is missing");
+        }
+        Ok(Self(paths))
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Bank {
+    /// What keys are sealed to
+    Sha256,
+    /// For readers of the other bank
+    Sha384,
+}
+
+impl From<Bank> for provision::predict::Bank {
+    fn from(bank: Bank) -> Self {
+        match bank {
+            Bank::Sha256 => Self::Sha256,
+            Bank::Sha384 => Self::Sha384,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -3,7 +3,7 @@
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::args;
-use super::message::{Failure, answer, say};
+use super::message::{Failure, answer, say, warn};
 use super::progress::Progress;
 use super::{plan, signals};
 use crate::provision::{About, Error, Job, Named, SystemEntropy};
@@ -61,12 +61,6 @@ pub fn run(command: &args::Encrypt, verbose: bool) -> Result<(), Failure> {
         started.elapsed().as_secs_f64()
     ));
     Ok(())
-}
-
-fn warn(warnings: &[String]) {
-    for warning in warnings {
-        say(&format!("warning: {warning}\n"));
-    }
 }
 
 fn job(command: &args::Encrypt) -> Job {

@@ -70,6 +70,13 @@ pub fn say(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
+/// Writes warnings to standard error.
+pub fn warn(warnings: &[String]) {
+    for warning in warnings {
+        say(&format!("warning: {warning}\n"));
+    }
+}
+
 /// Writes an answer to standard output. A reader that closed its end is no failure of ours.
 pub fn answer(text: &str) -> Result<(), Failure> {
     let mut output = std::io::stdout().lock();

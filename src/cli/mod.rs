@@ -11,6 +11,8 @@ mod encrypt;
 mod message;
 mod parse;
 mod plan;
+mod predict;
+mod prediction;
 mod progress;
 mod recovery_key;
 mod signals;
@@ -39,7 +41,7 @@ pub fn run_encrypt_cloud_image() -> ExitCode {
         match arguments.command {
             Subcommand::Encrypt(command) => encrypt::run(&command, arguments.verbose),
             Subcommand::Deploy(_) => Err(Failure::unbuilt("encrypt-cloud-image deploy")),
-            Subcommand::Predict(_) => Err(Failure::unbuilt("encrypt-cloud-image predict")),
+            Subcommand::Predict(command) => predict::run(&command),
         }
     })
 }

@@ -12,8 +12,6 @@
 //! The reference takes the first signature that is anchored by name, for shim's step first in what is built
 //! into it.
 
-use std::fmt::Write as _;
-
 use uuid::Uuid;
 
 use super::error::Problem;
@@ -173,12 +171,12 @@ pub(super) fn by_firmware(
     if rules.obey_dbx && dbx.digest(digest).is_some() {
         return Err(Problem::Forbidden {
             list: "dbx",
-            entry: format!("the digest {}", hex(digest)),
+            entry: format!("the digest {}", hex::encode(digest)),
         });
     }
     let in_db = db.digest(digest).filter(|_| !rules.follow_reference);
     let by_digest =
-        in_db.map(|entry| from_database("db", entry, &format!("digest {}", hex(digest))));
+        in_db.map(|entry| from_database("db", entry, &format!("digest {}", hex::encode(digest))));
     let mut judge = Judge::new(program, rules);
     let mut found = None;
     for signature in &program.signatures {
@@ -225,7 +223,7 @@ fn firmware_forbids(
         if signature.any_in_verified_chain(&is_it) {
             return forbidden(format!(
                 "the certificate with the TBS digest {}",
-                hex(revoked)
+                hex::encode(revoked)
             ));
         }
     }
@@ -251,7 +249,7 @@ pub(super) fn by_shim(
     } else {
         program.image_digest()
     };
-    let entry = || format!("the digest {}", hex(digest));
+    let entry = || format!("the digest {}", hex::encode(digest));
     if rules.obey_dbx
         && let Some((list, _)) = lists.iter().find(|(_, list)| list.digest(digest).is_some())
     {
@@ -423,11 +421,4 @@ fn as_reference(
         }
     }
     Err(judge.verdict("db and in shim's own certificates"))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}"); // a String takes everything
-        text
-    })
 }

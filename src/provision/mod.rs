@@ -10,6 +10,7 @@ mod observer;
 mod partitions;
 pub mod predict;
 pub mod recovery_key;
+mod staged;
 pub mod uefi_config;
 
 pub use encrypt::{DatasourceNameError, Datasources, Edit, Job, Plan, Ready};

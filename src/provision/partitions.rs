@@ -1,9 +1,12 @@
 //! Which partition is the root, and which the EFI system partition.
 
+use std::ops::Range;
+
 use uuid::Uuid;
 
 use super::Error;
 use crate::gpt::{self, Partition, Table};
+use crate::storage::{ReadAt, Slice};
 
 /// The two partitions that the use cases work on.
 #[derive(Debug, Clone)]
@@ -33,8 +36,26 @@ pub fn choose(table: &Table, named: Option<Named>) -> Result<Chosen, Error> {
     }
     Ok(Chosen {
         root: only(table, "root", is_root_type)?,
-        esp: only(table, "EFI system", |kind| kind == gpt::types::EFI_SYSTEM)?,
+        esp: choose_esp(table, None)?,
     })
+}
+
+/// Finds the EFI system partition: the one that is named, else the only one of its type.
+pub fn choose_esp(table: &Table, named: Option<Uuid>) -> Result<Partition, Error> {
+    match named {
+        Some(guid) => by_guid(table, guid),
+        None => only(table, "EFI system", |kind| kind == gpt::types::EFI_SYSTEM),
+    }
+}
+
+/// Where a partition lies, in bytes.
+pub fn byte_range(partition: &Partition, sector_bytes: u64) -> Range<u64> {
+    partition.first_lba * sector_bytes..(partition.last_lba + 1) * sector_bytes
+}
+
+/// A partition as a storage of its own.
+pub fn window<S: ReadAt>(disk: S, partition: &Range<u64>) -> Result<Slice<S>, Error> {
+    Slice::new(disk, partition.start, partition.end - partition.start).map_err(Error::Source)
 }
 
 /// The types that a root partition has: Ubuntu's, and those of the Discoverable Partitions Specification.

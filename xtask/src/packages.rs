@@ -66,6 +66,7 @@ pub const TEST: &[Package] = &[
         "python3-cryptography",
         &["/usr/lib/python3/dist-packages/cryptography"],
     ),
+    package("python3-jsonschema", &["jsonschema"]),
     package("qemu-utils", &["qemu-img", "qemu-io"]),
     package("strace", &["strace"]),
     package("swtpm", &["swtpm"]),
@@ -74,6 +75,7 @@ pub const TEST: &[Package] = &[
         "tpm2-tools",
         &[
             "tpm2_createprimary",
+            "tpm2_eventlog",
             "tpm2_evictcontrol",
             "tpm2_flushcontext",
             "tpm2_getrandom",

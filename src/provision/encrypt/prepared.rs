@@ -20,7 +20,7 @@ use crate::luks2::{self, ClearKeyToken, NewContainer, VolumeKey};
 use crate::provision::error::{Error, RootContent};
 use crate::provision::layout::{self, Layout, MakeRoom, SectorSizeChoice};
 use crate::provision::observer::{Observer, Phase, StopFlag};
-use crate::provision::partitions::{self, Chosen, Named};
+use crate::provision::partitions::{self, Chosen, Named, byte_range, window};
 use crate::secret::{Entropy, SecretBytes};
 use crate::storage::{Overlay, ReadAt, Slice, WriteAt};
 
@@ -224,16 +224,6 @@ impl<S: ReadAt> Prepared<S> {
             copied(behind.min(end)..end),
         ]
     }
-}
-
-/// Where a partition lies, in bytes.
-fn byte_range(partition: &Partition, sector_bytes: u64) -> Range<u64> {
-    partition.first_lba * sector_bytes..(partition.last_lba + 1) * sector_bytes
-}
-
-/// A partition as a storage of its own.
-fn window<S: ReadAt>(disk: S, partition: &Range<u64>) -> Result<Slice<S>, Error> {
-    Slice::new(disk, partition.start, partition.end - partition.start).map_err(Error::Source)
 }
 
 /// Makes the changes in the root filesystem, and learns what it uses afterwards.

@@ -16,6 +16,10 @@ use crate::storage::{self, FileStorage, ReadAt};
 const FOLDER: [&str; 2] = ["EFI", "ubuntu"];
 const SHIM: &str = "shimx64.efi";
 const LAST_KERNEL: &str = "grubx64.efi";
+/// What firmware starts where no boot entry says otherwise, in `EFI/BOOT`.
+const REMOVABLE: &str = "BOOTX64.EFI";
+/// A section that every shim has.
+const VENDOR: &str = ".vendor_cert";
 const KERNEL_PREFIX: &str = "kernel.efi-";
 
 /// What of a boot file is read besides its SHA-256 digest and its signatures.
@@ -146,6 +150,27 @@ pub fn on_esp(esp: &dyn EspFiles, wanted: Wanted) -> Result<Boot, PredictError> 
         files,
         chains,
         beside_shim: names.into_iter().map(|entry| entry.name).collect(),
+    })
+}
+
+/// What to say where the program that firmware starts from `EFI/BOOT` is another shim than the one of
+/// `EFI/ubuntu`, which the prediction is for.
+pub fn other_first_program(esp: &dyn EspFiles, boot: &Boot) -> Option<String> {
+    let folder = find(&esp.list(&[]).ok()?, "EFI")?.name;
+    let removable = find(&esp.list(std::slice::from_ref(&folder)).ok()?, "BOOT")?.name;
+    let folder = [folder, removable];
+    let name = find(&esp.list(&folder).ok()?, REMOVABLE).filter(|found| !found.is_directory)?;
+    let path = [folder.as_slice(), &[name.name]].concat();
+    let other = program(esp.open(&path).ok()?.as_ref(), REMOVABLE, Wanted::default()).ok()?;
+    let shim = boot.files.first()?;
+    let is_other = other.program.has_section(VENDOR)
+        && other.program.image_digest() != shim.program.image_digest();
+    is_other.then(|| {
+        format!(
+            "{} is another shim than {}/{SHIM}: a guest that starts it measures other values than these",
+            path.join("/"),
+            FOLDER.join("/")
+        )
     })
 }
 

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::{efi, measure, storage};
+use crate::provision::{Error, uefi_config};
+use crate::{efi, filesystem, measure, storage};
 
 /// Why a prediction fails.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +49,72 @@ pub enum PredictError {
         /// How many were given.
         count: usize,
     },
+    /// The image cannot be read as far as its partitions.
+    #[error(transparent)]
+    Image(#[from] Box<Error>),
+    /// The filesystem of the EFI system partition cannot be read.
+    #[error("the EFI system partition: {0}")]
+    Volume(#[from] filesystem::Error),
+    /// The guest's configuration cannot be read.
+    #[error(transparent)]
+    Firmware(#[from] uefi_config::Error),
     /// The prediction itself.
     #[error(transparent)]
     Measure(#[from] measure::Error),
+    /// An event log cannot be written.
+    #[error("cannot write {}", path.display())]
+    WriteLog {
+        /// Where to.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+impl PredictError {
+    /// True where the error is about the image or directory that the boot files were looked for in.
+    pub fn is_about_boot_files(&self) -> bool {
+        match self {
+            Self::NoShim
+            | Self::Unreadable { .. }
+            | Self::IsDirectory { .. }
+            | Self::Program { .. }
+            | Self::Image(_)
+            | Self::Volume(_) => true,
+            Self::Measure(error) => {
+                matches!(
+                    error,
+                    measure::Error::NoKernel | measure::Error::Program { .. }
+                )
+            }
+            Self::Directory { .. }
+            | Self::ChainLength { .. }
+            | Self::Firmware(_)
+            | Self::WriteLog { .. } => false,
+        }
+    }
+
+    /// The way out, where there is one.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Firmware(error) => error.hint(),
+            Self::Image(error) => match error.as_ref() {
+                Error::SeveralPartitions { .. } | Error::NoPartition { .. } => {
+                    Some("name the partition: --efi-partition-uuid GUID".to_owned())
+                }
+                _ => None,
+            },
+            Self::NoShim => Some(
+                "name the programs that the guest loads, in their order: --chain FILE[,FILE...]"
+                    .to_owned(),
+            ),
+            Self::Measure(measure::Error::NoKernel) => {
+                Some("--allow-no-kernel predicts the values all the same".to_owned())
+            }
+            Self::Measure(measure::Error::Program { problem, .. }) => problem
+                .flag()
+                .map(|flag| format!("{flag} predicts the values all the same")),
+            _ => None,
+        }
+    }
 }

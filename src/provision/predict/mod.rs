@@ -1,7 +1,163 @@
 //! The use case behind `predict`: from the files that an operator has to a prediction.
+//!
+//! The boot files lie on the EFI system partition of an image, in a directory with that partition's files, or
+//! are named one by one; [`boot_files`] finds them. [`uefi_config`] reads the guest's configuration, and
+//! [`measure`] predicts. `deploy` seals to the same value: what is printed is what is sealed.
 
 mod boot_files;
 mod error;
+mod esp;
+
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
 
 pub use boot_files::{EspDirectory, EspFiles, Name, Wanted, of_chains, on_esp};
 pub use error::PredictError;
+pub use esp::EspVolume;
+
+pub use crate::measure::{Branch, Event, Input, Prediction, Profile, Rules};
+pub use crate::tpm::Bank;
+
+use super::staged::Staged;
+use super::uefi_config::{self, Warning};
+use crate::efi::Hash;
+use crate::measure::{self, Boot};
+use crate::tpm::event_log::{self, LoggedEvent};
+
+/// Where a guest's boot files are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BootFiles {
+    /// On the EFI system partition of an image.
+    Image {
+        /// The image, plain or encrypted.
+        path: PathBuf,
+        /// Unique GUID of the partition, where it cannot be told by its type.
+        esp: Option<Uuid>,
+    },
+    /// In a directory that has the files of an EFI system partition.
+    Directory(PathBuf),
+    /// Each by its path, in the order of a boot; one chain an element.
+    Chains(Vec<Vec<PathBuf>>),
+}
+
+/// What is to be predicted.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// What the guest boots.
+    pub boot_files: BootFiles,
+    /// What describes its firmware.
+    pub firmware: uefi_config::Source,
+    /// How that is read.
+    pub options: uefi_config::Options,
+    /// The PCRs that are asked for.
+    pub profile: Profile,
+    /// Whose rules count.
+    pub rules: Rules,
+    /// The bank.
+    pub bank: Bank,
+}
+
+/// A prediction, and what there is to say about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Predicted {
+    /// The prediction.
+    pub prediction: Prediction,
+    /// What the operator should know before relying on it.
+    pub warnings: Vec<String>,
+}
+
+impl Request {
+    /// Reads the files and predicts. Nothing is written.
+    pub fn run(&self) -> Result<Predicted, PredictError> {
+        let (boot, mut warnings) = self.boot()?;
+        let loaded = uefi_config::load(&self.firmware, &self.options)?;
+        // Whether the shim at hand starts is what the prediction tells; advice for shims in general adds nothing.
+        let firmware = loaded.warnings.iter().filter(|warning| {
+            !matches!(
+                warning,
+                Warning::NoMicrosoftCa | Warning::Only2011 | Warning::Only2023
+            )
+        });
+        warnings.extend(firmware.map(ToString::to_string));
+        let prediction = measure::predict(&Input {
+            configuration: &loaded.config,
+            boot: &boot,
+            profile: self.profile,
+            rules: self.rules,
+            bank: self.bank,
+        })?;
+        warnings.extend(prediction.warnings.iter().map(ToString::to_string));
+        Ok(Predicted {
+            prediction,
+            warnings,
+        })
+    }
+
+    fn boot(&self) -> Result<(Boot, Vec<String>), PredictError> {
+        let wanted = Wanted {
+            hash: match self.bank {
+                Bank::Sha256 => None,
+                Bank::Sha384 => Some(Hash::Sha384),
+            },
+            inner_kernel: !self.rules.secure_boot,
+        };
+        match &self.boot_files {
+            BootFiles::Image { path, esp } => esp::of_image(path, *esp, wanted),
+            BootFiles::Directory(path) => {
+                let esp = EspDirectory(path.clone());
+                let boot = on_esp(&esp, wanted)?;
+                let warning = boot_files::other_first_program(&esp, &boot);
+                Ok((boot, warning.into_iter().collect()))
+            }
+            BootFiles::Chains(chains) => Ok((of_chains(chains, wanted)?, Vec::new())),
+        }
+    }
+}
+
+/// A branch, with the boot files that lead to its values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Distinct<'a> {
+    /// The first branch with these values.
+    pub branch: &'a Branch,
+    /// Names of the boot files in the order of their branches, each once.
+    pub kernels: Vec<&'a str>,
+}
+
+/// The branches of a prediction, those of equal composites once: what a policy is made of, in its order.
+pub fn distinct(prediction: &Prediction) -> Vec<Distinct<'_>> {
+    let mut found: Vec<Distinct<'_>> = Vec::new();
+    for branch in &prediction.branches {
+        let kernel = branch.kernel.as_str();
+        let same = |known: &&mut Distinct<'_>| known.branch.composite == branch.composite;
+        match found.iter_mut().find(same) {
+            Some(known) if known.kernels.contains(&kernel) => {}
+            Some(known) => known.kernels.push(kernel),
+            None => found.push(Distinct {
+                branch,
+                kernels: vec![kernel],
+            }),
+        }
+    }
+    found
+}
+
+/// Writes the events of a branch as a crypto-agile event log; a file that is there is replaced.
+pub fn write_tcg_log(branch: &Branch, bank: Bank, path: &Path) -> Result<(), PredictError> {
+    let events: Vec<_> = branch
+        .events
+        .iter()
+        .map(|event| LoggedEvent {
+            pcr: u32::from(event.pcr),
+            event_type: event.kind.number(),
+            digest: event.digest.clone(),
+            data: event.data.clone(),
+        })
+        .collect();
+    let log = event_log::write(&events, bank);
+    let written = Staged::new(path, &log).and_then(Staged::publish);
+    written.map_err(|source| PredictError::WriteLog {
+        path: path.to_owned(),
+        source,
+    })
+}

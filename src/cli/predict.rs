@@ -1,0 +1,128 @@
+//! `encrypt-cloud-image predict`.
+
+use clap::CommandFactory as _;
+use clap::error::ErrorKind;
+
+use super::args::{self, EncryptCloudImage};
+use super::message::{Failure, answer, warn};
+use super::prediction;
+use crate::provision::predict::{self, BootFiles, Distinct, PredictError, Profile, Request};
+use crate::provision::uefi_config::{self, Options};
+
+/// Predicts, and prints what comes out.
+pub fn run(command: &args::Predict) -> Result<(), Failure> {
+    let request = request(command);
+    let failure = |error: PredictError| {
+        let hint = error.hint();
+        let about = error.is_about_boot_files();
+        let place = command.image.as_ref().or(command.esp.as_ref());
+        Failure::new(error.into(), hint).about(place.filter(|_| about))
+    };
+    let predicted = request.run().map_err(failure)?;
+    let prediction = &predicted.prediction;
+    let branches = predict::distinct(prediction);
+    if let Some(path) = &command.tcg_log {
+        let branch = chosen(&branches, command.branch)?.branch;
+        predict::write_tcg_log(branch, request.bank, path).map_err(failure)?;
+    }
+    if command.json {
+        answer(&prediction::json(
+            prediction,
+            &branches,
+            &predicted.warnings,
+        ))
+    } else {
+        warn(&predicted.warnings);
+        answer(&prediction::table(prediction, &branches))
+    }
+}
+
+fn request(command: &args::Predict) -> Request {
+    let boot_files = match (&command.image, &command.esp) {
+        (Some(path), _) => BootFiles::Image {
+            path: path.clone(),
+            esp: command.efi_partition_uuid,
+        },
+        (None, Some(path)) => BootFiles::Directory(path.clone()),
+        (None, None) => {
+            BootFiles::Chains(command.chain.iter().map(|chain| chain.0.clone()).collect())
+        }
+    };
+    let rules = command.rules.rules();
+    let asked = command.profiles.profile();
+    let all = Profile {
+        boot_manager: true,
+        secure_boot: true,
+        kernel: true,
+    };
+    Request {
+        boot_files,
+        firmware: firmware(&command.firmware, "predict"),
+        options: options(&command.firmware, &command.rules),
+        profile: if asked == Profile::default() {
+            all
+        } else {
+            asked
+        },
+        rules,
+        bank: command.bank.into(),
+    }
+}
+
+/// What describes the guest's firmware, or the end of the program where nothing does.
+fn firmware(given: &args::Firmware, command: &str) -> uefi_config::Source {
+    use uefi_config::Source;
+    let source = [
+        given.uefi_config.clone().map(Source::Json),
+        given.ovmf_vars.clone().map(Source::OvmfVars),
+        given.az_disk_profile.clone().map(Source::AzDiskProfile),
+        given.efivars.clone().map(Source::Efivars),
+    ]
+    .into_iter()
+    .flatten()
+    .next();
+    source.unwrap_or_else(|| {
+        let mut parser = EncryptCloudImage::command();
+        let message = "say what the guest's firmware holds: --uefi-config FILE, --ovmf-vars FILE, --az-disk-profile FILE or --efivars [DIR]";
+        parser
+            .find_subcommand_mut(command)
+            .map_or_else(EncryptCloudImage::command, |command| command.clone())
+            .error(ErrorKind::MissingRequiredArgument, message)
+            .exit()
+    })
+}
+
+fn options(firmware: &args::Firmware, rules: &args::Rules) -> Options {
+    Options {
+        rules: match rules.compat {
+            Some(args::Compat::Reference) => uefi_config::Rules::Reference,
+            None => uefi_config::Rules::Ours,
+        },
+        secure_boot_is_off: rules.secure_boot == args::SecureBoot::Off,
+        certificate_owner: None,
+        omits_ready_to_boot_event: firmware.omits_ready_to_boot_signal,
+    }
+}
+
+/// The branch that was asked for by its number; the only one where none was.
+fn chosen<'a, 'b>(
+    branches: &'b [Distinct<'a>],
+    number: Option<usize>,
+) -> Result<&'b Distinct<'a>, Failure> {
+    let found = match (number, branches) {
+        (Some(number), _) => number.checked_sub(1).and_then(|at| branches.get(at)),
+        (None, [only]) => Some(only),
+        (None, _) => None,
+    };
+    found.ok_or_else(|| {
+        let count = branches.len();
+        let (what, hint) = match number {
+            Some(number) => (format!("there is no branch {number}"), None),
+            None => (
+                format!("--tcg-log writes one branch, and there are {count}"),
+                Some(format!("choose one of them: --branch N, from 1 to {count}")),
+            ),
+        };
+        Failure::new(anyhow::Error::msg(what), hint)
+    })
+}

@@ -1,0 +1,103 @@
+//! A prediction as a table for people and as JSON for programs.
+//!
+//! The JSON document's form is docs/schemas/predict-1.json; members are only ever added to it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::provision::predict::{Distinct, Prediction};
+
+/// The events of every branch, and the values that they lead to.
+pub fn table(prediction: &Prediction, branches: &[Distinct<'_>]) -> String {
+    let bank = prediction.selection.bank;
+    let mut text = String::new();
+    for (number, Distinct { branch, kernels }) in (1..).zip(branches) {
+        let _ = writeln!(
+            text,
+            "branch {number} of {}: {}",
+            branches.len(),
+            kernels.join(", ")
+        );
+        for event in &branch.events {
+            let _ = writeln!(
+                text,
+                "  {:>2} {} {:<32} {}",
+                event.pcr,
+                hex::encode(&event.digest),
+                event.type_name(),
+                event.description
+            );
+        }
+        for (pcr, value) in &branch.pcrs {
+            let _ = writeln!(text, "{bank} PCR {pcr:<2} {}", hex::encode(value));
+        }
+        let _ = writeln!(text, "composite     {}\n", hex::encode(&branch.composite));
+    }
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+    text
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    version: u32,
+    bank: String,
+    selection: Vec<u8>,
+    branches: Vec<JsonBranch<'a>>,
+    warnings: &'a [String],
+}
+
+#[derive(Serialize)]
+struct JsonBranch<'a> {
+    kernels: &'a [&'a str],
+    pcrs: BTreeMap<u8, String>,
+    composite: String,
+    events: Vec<JsonEvent<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonEvent<'a> {
+    pcr: u8,
+    event_type: &'a str,
+    digest: String,
+    description: &'a str,
+}
+
+/// The same as one JSON document, with a line end behind it.
+pub fn json(prediction: &Prediction, branches: &[Distinct<'_>], warnings: &[String]) -> String {
+    let branches = branches
+        .iter()
+        .map(|Distinct { branch, kernels }| JsonBranch {
+            kernels,
+            pcrs: branch
+                .pcrs
+                .iter()
+                .map(|(pcr, value)| (*pcr, hex::encode(value)))
+                .collect(),
+            composite: hex::encode(&branch.composite),
+            events: branch
+                .events
+                .iter()
+                .map(|event| JsonEvent {
+                    pcr: event.pcr,
+                    event_type: event.type_name(),
+                    digest: hex::encode(&event.digest),
+                    description: &event.description,
+                })
+                .collect(),
+        })
+        .collect();
+    let document = Document {
+        version: 1,
+        bank: prediction.selection.bank.to_string(),
+        selection: prediction.selection.pcrs.iter().copied().collect(),
+        branches,
+        warnings,
+    };
+    // Strings and numbers only: nothing that JSON could not say.
+    let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
+    text.push('\n');
+    text
+}

@@ -1,0 +1,68 @@
+//! The EFI system partition of an image, as a place of boot files.
+
+use std::path::Path;
+
+use uuid::Uuid;
+
+use super::boot_files::{EspFiles, Name, Wanted, on_esp, other_first_program};
+use super::error::PredictError;
+use crate::filesystem::fat::Fat;
+use crate::gpt::{self, Table};
+use crate::image::{self, Lock, Source};
+use crate::measure::Boot;
+use crate::provision::{Error, partitions};
+use crate::storage::{MemoryStorage, ReadAt, Slice};
+
+/// The longest boot file that is read; a kernel with its initial ramdisk has some hundred MiB.
+const MAX_BOOT_FILE_BYTES: u64 = 1 << 30;
+
+/// A FAT filesystem that is open.
+pub struct EspVolume<'a, 's>(pub &'a Fat<'s>);
+
+impl EspFiles for EspVolume<'_, '_> {
+    fn list(&self, directory: &[String]) -> Result<Vec<Name>, PredictError> {
+        let entries = self.0.list_dir(&directory.join("/"))?;
+        Ok(entries
+            .into_iter()
+            .map(|entry| Name {
+                name: entry.name,
+                is_directory: entry.is_directory,
+            })
+            .collect())
+    }
+
+    fn open(&self, file: &[String]) -> Result<Box<dyn ReadAt>, PredictError> {
+        let bytes = self.0.read_file(&file.join("/"), MAX_BOOT_FILE_BYTES)?;
+        Ok(Box::new(MemoryStorage::new(bytes)))
+    }
+}
+
+/// The boot files of an image, and what is worth saying about them.
+pub fn of_image(
+    path: &Path,
+    esp: Option<Uuid>,
+    wanted: Wanted,
+) -> Result<(Boot, Vec<String>), PredictError> {
+    let (window, found) = window(path, esp).map_err(Box::new)?;
+    let fat = Fat::open_read_only(&window)?;
+    let volume = EspVolume(&fat);
+    let boot = on_esp(&volume, wanted)?;
+    let mut warnings: Vec<_> = found.iter().map(ToString::to_string).collect();
+    warnings.extend(other_first_program(&volume, &boot));
+    Ok((boot, warnings))
+}
+
+/// The EFI system partition of an image, and what was found about the image's partition table.
+fn window(
+    path: &Path,
+    esp: Option<Uuid>,
+) -> Result<(Slice<Slice<Source>>, Vec<gpt::Warning>), Error> {
+    let source = Source::open(path, Lock::Shared).map_err(Error::SourceFile)?;
+    let disk_end_bytes = gpt::disk_end_bytes(source.storage())?;
+    let detected = image::detect(source.storage(), disk_end_bytes).map_err(Error::SourceFile)?;
+    let disk = Slice::new(source, 0, detected.disk_bytes).map_err(Error::Source)?;
+    let (table, found) = Table::read(&disk)?;
+    let esp = partitions::choose_esp(&table, esp)?;
+    let range = partitions::byte_range(&esp, table.sector_bytes());
+    Ok((partitions::window(disk, &range)?, found))
+}
