@@ -98,19 +98,20 @@ fn measure(folder: &Path, program: &Path, arguments: &Arguments) -> Result<Vec<R
         name,
         times: Vec::new(),
     });
+    let time = |commands: &mut [Command]| timed(&image, &output, commands);
     for _ in 0..=arguments.rounds {
         let mut encrypt = Command::new(program);
         encrypt
             .arg("encrypt")
             .args(["--overwrite", "--output"])
             .args([&output, &image]);
-        rivals[0].times.push(timed(&output, &mut [encrypt])?);
+        rivals[0].times.push(time(&mut [encrypt])?);
         let mut copy = Command::new("cp");
         copy.arg("--sparse=never").args([&image, &output]);
-        rivals[1].times.push(timed(&output, &mut [copy])?);
+        rivals[1].times.push(time(&mut [copy])?);
         rivals[2]
             .times
-            .push(timed(&output, &mut reference(&root, &output, &key))?);
+            .push(time(&mut reference(&root, &output, &key))?);
     }
     for rival in &mut rivals {
         // The first round warms the caches up.
@@ -173,8 +174,18 @@ fn reference(root: &Path, output: &Path, key: &Path) -> Vec<Command> {
 }
 
 /// Runs the commands one after the other and flushes their output; only that is timed.
-fn timed(output: &Path, commands: &mut [Command]) -> Result<Duration> {
+///
+/// A virtual machine gives memory that was free for some seconds back to its host, and writing to it again
+/// costs several times what writing to a file does. So that each rival finds the memory of its output
+/// at hand, whoever ran before it, a copy of the image is written and removed first.
+fn timed(image: &Path, output: &Path, commands: &mut [Command]) -> Result<Duration> {
     let _ = fs::remove_file(output);
+    run_quietly(
+        Command::new("cp")
+            .arg("--sparse=never")
+            .args([image, output]),
+    )?;
+    fs::remove_file(output)?;
     run_quietly(
         Command::new("sync")
             .arg("--file-system")
