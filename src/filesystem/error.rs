@@ -300,9 +300,17 @@ pub enum Error {
         /// Its first cluster.
         first: u64,
     },
+    /// A directory that is full, and cannot be made longer so that a crash does no harm.
+    #[error(
+        "the directory whose last cluster is {cluster} is full, and the FAT filesystem cannot make it longer in one write"
+    )]
+    FatLink {
+        /// Its last cluster.
+        cluster: u64,
+    },
     /// Too few free clusters.
     #[error(
-        "no room in the FAT filesystem for {path}: {needed_bytes} bytes are needed, {free_bytes} are free (with those that it replaces)"
+        "no room in the FAT filesystem for {path}: {needed_bytes} bytes are needed, {free_bytes} are free for it"
     )]
     FatNoSpace {
         /// The path in the image.

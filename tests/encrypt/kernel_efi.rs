@@ -128,7 +128,7 @@ fn a_file_that_does_not_fit_is_refused_with_what_is_free() {
     ]);
     assert_eq!(
         refused(&mut encrypt),
-        "error: source.img: the EFI system partition: no room in the FAT filesystem for /EFI/ubuntu/grubx64.efi: 125829120 bytes are needed, 108820480 are free (with those that it replaces)\n"
+        "error: source.img: the EFI system partition: no room in the FAT filesystem for /EFI/ubuntu/grubx64.efi: 125829120 bytes are needed, 108820480 are free for it\n"
     );
     assert_eq!(workshop.names(), ["kernel.efi", "source.img"]);
 }

@@ -89,7 +89,7 @@ fn what_is_free_is_counted_in_the_table_with_what_is_replaced() {
         assert_eq!(
             error.to_string(),
             format!(
-                "no room in the FAT filesystem for /EFI/ubuntu/grubx64.efi: {} bytes are needed, {fits} are free (with those that it replaces)",
+                "no room in the FAT filesystem for /EFI/ubuntu/grubx64.efi: {} bytes are needed, {fits} are free for it",
                 fits as u64 + cluster_bytes
             )
         );
@@ -256,7 +256,7 @@ fn what_is_no_fat_and_what_is_damaged_is_named() {
     let fat = Fat::open(&overlay, NOW).unwrap();
     assert_eq!(
         fat.geometry()
-            .chain_clusters(&image.storage(), first)
+            .chain(&image.storage(), first)
             .unwrap_err()
             .to_string(),
         "the FAT filesystem is damaged: the chain that begins with cluster 2 leads in a circle or out of the filesystem"

@@ -88,13 +88,7 @@ impl Image {
         let folder = scratch();
         let path = folder.path().join("edited");
         fs::copy(&self.path, &path).unwrap();
-        let file = File::options().write(true).open(&path).unwrap();
-        for range in overlay.changed_ranges() {
-            let length = usize::try_from(range.end - range.start).unwrap();
-            let bytes = overlay.read_vec(range.start, length).unwrap();
-            file.write_all_at(&bytes, range.start).unwrap();
-        }
-        Image { folder, path }
+        Image { folder, path }.patched(&overlay)
     }
 
     pub fn storage(&self) -> FileStorage {
@@ -105,6 +99,24 @@ impl Image {
         let file = File::options().write(true).open(&self.path).unwrap();
         file.write_all_at(bytes, offset).unwrap();
         self
+    }
+
+    /// The image with what an overlay above it has changed.
+    pub fn patched(self, overlay: &Overlay<FileStorage>) -> Image {
+        for range in overlay.changed_ranges() {
+            let length = usize::try_from(range.end - range.start).unwrap();
+            let bytes = overlay.read_vec(range.start, length).unwrap();
+            self.patch(range.start, &bytes);
+        }
+        self
+    }
+
+    /// The first cluster of a file or directory, as `mshowfat` tells it.
+    pub fn first_cluster_of(&self, path: &str) -> u64 {
+        let text = self.mtools("mshowfat", &[&format!("::/{path}")]);
+        let clusters = text.rsplit('<').next().unwrap();
+        let digits = clusters.split(|byte: char| !byte.is_ascii_digit()).next();
+        digits.unwrap().parse().unwrap()
     }
 
     #[track_caller]

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use encrypt_cloud_image::filesystem::fat::Fat;
+use encrypt_cloud_image::filesystem::fat::{Fat, phases};
 use encrypt_cloud_image::storage::{MemoryStorage, Overlay, ReadAt};
 use proptest::prelude::*;
 
@@ -40,6 +40,14 @@ fn use_it(storage: &dyn ReadAt) {
     if let Ok(fat) = Fat::open(&overlay, NOW) {
         let _ = fat.create_dir_all("/EFI/ubuntu/a new one/b");
         let _ = fat.replace_file("/EFI/BOOT/x.efi", &[7; 3000]);
+    }
+    let overlay = Overlay::new(storage);
+    if let Ok(fat) = Fat::open(&overlay, NOW) {
+        let _ = fat.switch_file("/EFI/ubuntu/grubx64.efi", &[7; 3000]);
+        let _ = fat.remove_file("/EFI/BOOT/BOOTX64.EFI");
+        let _ = fat.finish();
+        let changed = overlay.changed_ranges();
+        let _ = phases(fat.geometry(), storage, &overlay, &changed);
     }
 }
 

@@ -9,6 +9,7 @@
 )]
 
 pub mod container;
+pub mod crash;
 pub mod disk;
 pub mod ext4;
 pub mod files;

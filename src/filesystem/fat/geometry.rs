@@ -14,8 +14,10 @@
 
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+use std::ops::Range;
+
 use crate::filesystem::{Error, Result};
-use crate::storage::ReadAt;
+use crate::storage::{ReadAt, WriteAt};
 
 /// The width of the allocation table's entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,6 +46,14 @@ pub struct Geometry {
     fat_type: FatType,
     cluster_bytes: u64,
     table_start_bytes: u64,
+    /// How many copies of the table there are, one behind the other: 1 or 2.
+    tables: u64,
+    /// Length of a copy.
+    table_bytes: u64,
+    /// Where cluster 2 begins.
+    data_start_bytes: u64,
+    /// Where `FSInfo` lies, in FAT32.
+    information_bytes: Option<u64>,
     /// Clusters are numbered from 2 to this one.
     last_cluster: u32,
     len_bytes: u64,
@@ -163,6 +173,7 @@ impl Geometry {
             allowed,
         )?;
         let last_cluster = u32::try_from(clusters.saturating_add(1)).unwrap_or(u32::MAX);
+        let mut information_bytes = None;
         if is_wide {
             let root = fields.u32(0x2c);
             let fits = (2..=last_cluster).contains(&root);
@@ -183,11 +194,16 @@ impl Geometry {
                 fits,
                 "a reserved sector behind the first",
             )?;
+            information_bytes = Some(information.saturating_mul(sector_bytes));
         }
         Ok(Self {
             fat_type,
             cluster_bytes,
             table_start_bytes: reserved.saturating_mul(sector_bytes),
+            tables,
+            table_bytes: table_sectors.saturating_mul(sector_bytes),
+            data_start_bytes: in_front.saturating_mul(sector_bytes),
+            information_bytes,
             last_cluster,
             len_bytes,
         })
@@ -242,38 +258,119 @@ impl Geometry {
         Ok(free)
     }
 
-    /// How many clusters the chain that begins with `first` has; 0 where `first` is no cluster of the filesystem. A
-    /// chain that leads out of the filesystem or in a circle is an error.
-    pub fn chain_clusters(&self, storage: &dyn ReadAt, first: u64) -> Result<u64> {
-        let mut clusters = 0;
+    /// Writes how many clusters are free into `FSInfo`, where there is one that tells a number.
+    pub(super) fn count_free(&self, storage: &dyn WriteAt) -> Result<()> {
+        const FREE_COUNT: u64 = 0x1e8;
+        let Some(information_bytes) = self.information_bytes else {
+            return Ok(());
+        };
+        let offset_bytes = information_bytes.saturating_add(FREE_COUNT);
+        let told = storage.read_vec(offset_bytes, 4)?;
+        let free = u32::try_from(self.free_clusters(storage)?).unwrap_or(u32::MAX);
+        if told != [0xff; 4] && told != free.to_le_bytes() {
+            storage.write_all_at(&free.to_le_bytes(), offset_bytes)?;
+        }
+        Ok(())
+    }
+
+    /// The clusters of the chain that begins with `first`, in order; none where `first` is no cluster of the filesystem.
+    /// A chain that leads out of the filesystem or in a circle is an error.
+    pub fn chain(&self, storage: &dyn ReadAt, first: u64) -> Result<Vec<u64>> {
+        let mut clusters = Vec::new();
         let mut number = first;
         while self.has_cluster(number) {
-            clusters = u64::saturating_add(clusters, 1);
-            if clusters > u64::from(self.last_cluster) {
+            clusters.push(number);
+            if clusters.len() as u64 > u64::from(self.last_cluster) {
                 return Err(Error::FatChain { first });
             }
-            let bit = number.saturating_mul(self.entry_bits());
-            let offset = self.table_start_bytes.saturating_add(bit / 8);
-            let len = if self.fat_type == FatType::Fat32 {
-                4
-            } else {
-                2
-            };
-            let bytes = storage.read_vec(offset, len)?;
-            number = self.decode(&bytes, !number.is_multiple_of(2));
+            number = self.entry(storage, number)?;
         }
-        let end_of_chain = match self.fat_type {
-            FatType::Fat12 => 0xff8,
-            FatType::Fat16 => 0xfff8,
-            FatType::Fat32 => 0x0fff_fff8,
-        };
-        if clusters > 0 && number < end_of_chain {
+        if !clusters.is_empty() && !self.ends_chain(number) {
             return Err(Error::FatChain { first });
         }
         Ok(clusters)
     }
 
-    fn entry_bits(&self) -> u64 {
+    /// True for what the last entry of a chain holds.
+    pub(super) fn ends_chain(&self, entry: u64) -> bool {
+        entry
+            >= match self.fat_type {
+                FatType::Fat12 => 0xff8,
+                FatType::Fat16 => 0xfff8,
+                FatType::Fat32 => 0x0fff_fff8,
+            }
+    }
+
+    /// The entry of a cluster in the first table.
+    pub(super) fn entry(&self, storage: &dyn ReadAt, cluster: u64) -> Result<u64> {
+        let mut bytes = [0; 4];
+        let place = self.place_of_entry(0, cluster);
+        let bytes = bytes.get_mut(..small(place.end.saturating_sub(place.start)));
+        let bytes = bytes.unwrap_or_default();
+        storage.read_exact_at(bytes, place.start)?;
+        Ok(self.decode(bytes, !cluster.is_multiple_of(2)))
+    }
+
+    /// Sets the entry of a cluster in every table. What else is in its bytes stays.
+    pub(super) fn set_entry(&self, storage: &dyn WriteAt, cluster: u64, entry: u64) -> Result<()> {
+        for copy in 0..self.tables {
+            let place = self.place_of_entry(copy, cluster);
+            let len = small(place.end.saturating_sub(place.start));
+            let mut bytes = storage.read_vec(place.start, len)?;
+            self.encode(&mut bytes, !cluster.is_multiple_of(2), entry);
+            storage.write_all_at(&bytes, place.start)?;
+        }
+        Ok(())
+    }
+
+    /// The bytes that an entry has a part in: one byte more than its own half where it has 12 bits.
+    fn place_of_entry(&self, copy: u64, cluster: u64) -> Range<u64> {
+        let bit = cluster.saturating_mul(self.entry_bits());
+        let len = if self.fat_type == FatType::Fat32 {
+            4
+        } else {
+            2
+        };
+        let table = self.table(copy);
+        let start = table.start.saturating_add(bit / 8);
+        start..start.saturating_add(len)
+    }
+
+    /// Where a copy of the table lies.
+    pub(super) fn table(&self, copy: u64) -> Range<u64> {
+        let before = copy.saturating_mul(self.table_bytes);
+        let start = self.table_start_bytes.saturating_add(before);
+        start..start.saturating_add(self.table_bytes)
+    }
+
+    /// How many copies of the table there are.
+    pub(super) fn tables(&self) -> u64 {
+        self.tables
+    }
+
+    /// Where all copies of the table lie.
+    pub(super) fn all_tables(&self) -> Range<u64> {
+        self.table_start_bytes..self.table(self.tables).start
+    }
+
+    /// The cluster that a byte lies in; `None` in front of the first and behind the last.
+    pub(super) fn cluster_at(&self, offset_bytes: u64) -> Option<u64> {
+        let within = offset_bytes.checked_sub(self.data_start_bytes)?;
+        let cluster = within.checked_div(self.cluster_bytes)?.checked_add(2)?;
+        self.has_cluster(cluster).then_some(cluster)
+    }
+
+    /// Where the data begin; the fixed root directory of the narrow widths lies in front.
+    pub(super) fn data_start_bytes(&self) -> u64 {
+        self.data_start_bytes
+    }
+
+    /// The highest number of a cluster.
+    pub(super) fn last_cluster(&self) -> u32 {
+        self.last_cluster
+    }
+
+    pub(super) fn entry_bits(&self) -> u64 {
         match self.fat_type {
             FatType::Fat12 => 12,
             FatType::Fat16 => 16,
@@ -290,8 +387,23 @@ impl Geometry {
         )
     }
 
+    /// Writes an entry into the first bytes, and keeps the bits around it.
+    pub(super) fn encode(&self, bytes: &mut [u8], is_odd: bool, entry: u64) {
+        let (mask, shift) = match self.fat_type {
+            FatType::Fat12 if is_odd => (0xfff0_u64, 4_u32),
+            FatType::Fat12 => (0x0fff, 0),
+            FatType::Fat16 => (0xffff, 0),
+            FatType::Fat32 => (0x0fff_ffff, 0),
+        };
+        let mask = mask.to_le_bytes();
+        let entry = entry.wrapping_shl(shift).to_le_bytes();
+        for (byte, (mask, entry)) in bytes.iter_mut().zip(mask.iter().zip(entry)) {
+            *byte = *byte & !mask | entry & mask;
+        }
+    }
+
     /// The entry that lies in the first bytes; an odd one of 12 bits begins in the upper half of the first.
-    fn decode(&self, bytes: &[u8], is_odd: bool) -> u64 {
+    pub(super) fn decode(&self, bytes: &[u8], is_odd: bool) -> u64 {
         let byte = |index: usize| u64::from(bytes.get(index).copied().unwrap_or(0));
         let word = byte(0) | byte(1) << 8;
         match self.fat_type {
@@ -331,6 +443,11 @@ impl Fields<'_> {
     fn u32(self, offset: usize) -> u32 {
         u32::from_le_bytes(self.bytes(offset))
     }
+}
+
+/// A length of a few bytes.
+fn small(len_bytes: u64) -> usize {
+    usize::try_from(len_bytes).unwrap_or(0)
 }
 
 fn check(

@@ -1,6 +1,6 @@
 //! A FAT filesystem that is open: find, read, list, make directories, replace files.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use hadris_fat::{
     DirectoryEntry, Error as HadrisError, FatDir, FatVolume, FatVolumeReadExt, FatVolumeWriteExt,
@@ -48,6 +48,8 @@ pub struct Fat<'s> {
     aside: Aside,
     now_seconds: i64,
     failed: Cell<bool>,
+    /// Clusters of files that were switched or removed, not free yet, and their entries.
+    kept: RefCell<Vec<(u64, u64)>>,
 }
 
 impl std::fmt::Debug for Fat<'_> {
@@ -84,6 +86,7 @@ impl<'s> Fat<'s> {
             aside,
             now_seconds,
             failed: Cell::new(false),
+            kept: RefCell::default(),
         })
     }
 
@@ -217,7 +220,7 @@ impl<'s> Fat<'s> {
                 return Err(Error::IsADirectory { path: shown(path) });
             }
             let first = entry.cluster().0 as u64;
-            replaced = self.geometry.chain_clusters(&self.below, first)?;
+            replaced = self.geometry.chain(&self.below, first)?.len() as u64;
         }
         self.check_room(path, bytes.len() as u64, replaced)?;
         self.editing(path, || {
@@ -229,6 +232,71 @@ impl<'s> Fat<'s> {
             writer.write(bytes)?;
             writer.finish()
         })
+    }
+
+    /// Gives the file `path` these bytes as [`Fat::replace_file`] does, in clusters that are free now: those of a file
+    /// that is replaced stay allocated, and hold its bytes, until [`Fat::finish`].
+    ///
+    /// So an existing file changes by its entry alone, which lies in one sector.
+    pub fn switch_file(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        self.check_room(path, bytes.len() as u64, 0)?;
+        if let Some(entry) = self.look(path)? {
+            let clusters = self.clusters_of_file(path, &entry)?;
+            if !clusters.is_empty() {
+                self.editing(path, || self.volume.truncate(&entry, 0))?;
+                self.keep(clusters)?;
+            }
+        }
+        self.replace_file(path, bytes)
+    }
+
+    /// Removes a file. Its clusters stay allocated until [`Fat::finish`].
+    pub fn remove_file(&self, path: &str) -> Result<()> {
+        let entry = self.look(path)?.ok_or_else(|| not_found(path))?;
+        let clusters = self.clusters_of_file(path, &entry)?;
+        self.editing(path, || self.volume.delete(&entry))?;
+        self.keep(clusters)
+    }
+
+    /// Frees the clusters that [`Fat::switch_file`] and [`Fat::remove_file`] left allocated, and counts for `FSInfo` how
+    /// many are free: an interrupted edit may have left another number there.
+    pub fn finish(&self) -> Result<()> {
+        let storage = self.writable()?;
+        for (cluster, _) in self.kept.take() {
+            self.geometry.set_entry(storage, cluster, 0)?;
+        }
+        self.geometry.count_free(storage)
+    }
+
+    /// The chain of a file.
+    fn clusters_of_file(&self, path: &str, entry: &FileEntry) -> Result<Vec<(u64, u64)>> {
+        if entry.is_directory() {
+            return Err(Error::IsADirectory { path: shown(path) });
+        }
+        let first = entry.cluster().0 as u64;
+        let clusters = self.geometry.chain(&self.below, first)?;
+        if entry.is_empty() && !clusters.is_empty() {
+            return Err(Error::FatChain { first });
+        }
+        let entry = |cluster| Ok((cluster, self.geometry.entry(&self.below, cluster)?));
+        clusters.into_iter().map(entry).collect()
+    }
+
+    /// Allocates again what the library has freed, so that nothing else takes it.
+    fn keep(&self, clusters: Vec<(u64, u64)>) -> Result<()> {
+        for (cluster, entry) in &clusters {
+            self.geometry
+                .set_entry(self.writable()?, *cluster, *entry)?;
+        }
+        self.kept.borrow_mut().extend(clusters);
+        Ok(())
+    }
+
+    fn writable(&self) -> Result<&'s dyn WriteAt> {
+        match self.below {
+            Below::Write(storage) => Ok(storage),
+            Below::Read(_) => Err(Error::Abandoned), // no edit has succeeded before
+        }
     }
 
     /// Runs an edit; after one that failed there is no other.
