@@ -12,9 +12,9 @@
 //! | [`filesystem`] | ext4 through libext2fs, FAT |
 //! | [`efi`] | what firmware keeps and reads: Secure Boot's databases, and signed programs |
 //! | [`luks2`] | the LUKS2 container |
-//! | [`tpm`] | PCR banks, selections and event logs, computed without a device |
+//! | [`tpm`] | TPM 2.0 structures and event logs, computed without a device |
 //! | [`measure`] | the prediction: what a guest measures when it boots |
-//! | [`keyobject`] | what carries a sealed key; today the recovery key's text |
+//! | [`keyobject`] | what carries a key to its reader: the sealed-key file, the recovery key |
 //! | [`provision`] | the use cases |
 //! | [`cli`] | arguments, progress and messages |
 

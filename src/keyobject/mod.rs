@@ -1,7 +1,11 @@
 //! What carries a key to its reader.
 //!
-//! Today the recovery key in its printed form; the sealed-key file and systemd's token come with `deploy`.
+//! [`secboot`] is the sealed-key file that Ubuntu's initramfs reads. [`RecoveryKey`] is what a person types
+//! where that does not open the disk, [`recovery_token`] what makes its keyslot known as one.
 
 mod recovery;
+mod recovery_token;
+pub mod secboot;
 
 pub use recovery::{Error as RecoveryKeyError, RECOVERY_KEY_BYTES, RecoveryKey};
+pub use recovery_token::{RECOVERY_KEY_NAME, RECOVERY_TOKEN_TYPE, RecoveryToken, recovery_token};

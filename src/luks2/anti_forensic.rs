@@ -1,12 +1,8 @@
-//! The anti-forensic split (LUKS1 On-Disk Format Specification 1.2.3, section 2.4; LUKS2 calls it `luks1`).
-//!
-//! A key is spread over 4000 *stripes* of its own length, all of which are needed to get it back, so that
-//! overwriting any part of the material destroys the key. All stripes but the last are random; each is
-//! mixed into a running buffer, which is then *diffused*: cut into blocks of the hash's length, block *j*
-//! replaced by hash(be32(*j*) ‖ block). The last stripe is that buffer xor the key.
+//! The anti-forensic split as LUKS2 uses it, under the name `luks1`: a volume key over 4000 stripes, with
+//! the hash that the keyslot names. The split itself is the room `secret`'s.
 
 use super::Hash;
-use crate::secret::{Entropy, EntropyError, SecretBytes};
+use crate::secret::{Entropy, EntropyError, SecretBytes, anti_forensic};
 
 /// The number of stripes that LUKS2 uses; cryptsetup ignores other numbers on reading.
 pub(crate) const STRIPES: u32 = 4000;
@@ -18,51 +14,12 @@ pub(crate) fn split(
     hash: Hash,
     entropy: &mut dyn Entropy,
 ) -> Result<SecretBytes, EntropyError> {
-    let mut material = SecretBytes::zeroed(key.len().saturating_mul(stripes));
-    let random_bytes = key.len().saturating_mul(stripes.saturating_sub(1));
-    let (random, last) = material.expose_mut().split_at_mut(random_bytes);
-    entropy.fill(random)?;
-    let mixed = mix(random, key.len(), hash);
-    last.copy_from_slice(mixed.expose());
-    xor(last, key);
-    Ok(material)
+    anti_forensic::split(key, stripes, hash.algorithm(), entropy)
 }
 
 /// Gets a key of `key_bytes` bytes back from its stripes; `None` where they are not whole.
 pub(crate) fn merge(material: &[u8], key_bytes: usize, hash: Hash) -> Option<SecretBytes> {
-    let random_bytes = material.len().checked_sub(key_bytes)?;
-    if key_bytes == 0 || !material.chunks_exact(key_bytes).remainder().is_empty() {
-        return None;
-    }
-    let (random, last) = material.split_at_checked(random_bytes)?;
-    let mut key = mix(random, key_bytes, hash);
-    xor(key.expose_mut(), last);
-    Some(key)
-}
-
-/// The buffer that the last stripe is xored with.
-fn mix(stripes: &[u8], key_bytes: usize, hash: Hash) -> SecretBytes {
-    let mut buffer = SecretBytes::zeroed(key_bytes);
-    for stripe in stripes.chunks_exact(key_bytes) {
-        xor(buffer.expose_mut(), stripe);
-        diffuse(buffer.expose_mut(), hash);
-    }
-    buffer
-}
-
-fn diffuse(buffer: &mut [u8], hash: Hash) {
-    for (number, block) in (0_u32..).zip(buffer.chunks_mut(hash.len_bytes())) {
-        let digest = hash.of(&[&number.to_be_bytes(), block]);
-        for (byte, new) in block.iter_mut().zip(digest.as_ref()) {
-            *byte = *new; // the last block may be shorter than the digest
-        }
-    }
-}
-
-fn xor(buffer: &mut [u8], other: &[u8]) {
-    for (byte, other) in buffer.iter_mut().zip(other) {
-        *byte ^= other;
-    }
+    anti_forensic::merge(material, key_bytes, hash.algorithm())
 }
 
 #[cfg(test)]
@@ -82,7 +39,7 @@ mod tests {
                 None => unhex(&vector["random"]),
             };
             if let Some(mixed) = vector["diffused_before_last_xor"].as_str() {
-                let found = mix(&random, key.len(), Hash::Sha256);
+                let found = anti_forensic::mix(&random, key.len(), Hash::Sha256.algorithm());
                 assert_eq!(mixed, hex::encode(found.expose()));
             } else {
                 assert_eq!(vector["random_sha256"], sha256_hex(&random));

@@ -4,6 +4,8 @@
 //! reaches a log or a report only by a line of code that takes it out on purpose. [`Entropy`] is the one
 //! way to random bytes: the pure rooms take it as an argument, tests stand in for it.
 
+pub(crate) mod anti_forensic;
+
 use zeroize::Zeroizing;
 
 /// Key material in memory: wiped when dropped, compared in constant time, never printed.

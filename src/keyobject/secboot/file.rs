@@ -1,0 +1,94 @@
+//! The outside of the file: magic, version, and the content under the anti-forensic splitter.
+//!
+//! | offset | size | name |
+//! | --- | --- | --- |
+//! | 0 | 4 | magic, `USK$` |
+//! | 4 | 4 | version |
+//! | 8 | 4 | stripes |
+//! | 12 | 2 | hash of the splitter, 000b (SHA-256) |
+//! | 14 | 4 | size: stripes times the length of the content |
+//! | 18 | size | the stripes |
+//!
+//! Numbers are big-endian. There is no checksum. So many stripes are written that they have more than 128
+//! KiB: on a disk that keeps overwritten sectors, one lost sector makes the old content useless.
+
+use super::Error;
+use crate::secret::{Entropy, SecretBytes, anti_forensic};
+use crate::tpm::{Cursor, Marshal};
+use aws_lc_rs::digest::SHA256;
+
+/// The longest file that is read.
+pub const MAX_FILE_BYTES: usize = 1 << 20;
+const MAGIC: &[u8; 4] = b"USK$";
+const TPM_ALG_SHA256: u16 = 0x000b;
+/// The stripes have more than that together.
+const STRIPED_BYTES: usize = 128 * 1024;
+const MAX_BODY_BYTES: usize = 256 * 1024;
+
+/// What the outside of a file holds.
+pub(super) struct Unwrapped {
+    pub version: u32,
+    pub body: SecretBytes,
+    /// Bytes behind the stripes, which readers pass over.
+    pub trailing_bytes: usize,
+}
+
+/// The file around `body`.
+pub(super) fn wrap(version: u32, body: &[u8], entropy: &mut dyn Entropy) -> Result<Vec<u8>, Error> {
+    let stripes = STRIPED_BYTES
+        .checked_div(body.len())
+        .unwrap_or_default()
+        .saturating_add(1);
+    let material = anti_forensic::split(body, stripes, &SHA256, entropy)?;
+    let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX); // both are below 2^19
+    let mut file = Vec::with_capacity(material.len().saturating_add(18));
+    file.put(MAGIC);
+    file.put_long(version);
+    file.put_long(number(stripes));
+    file.put_word(TPM_ALG_SHA256);
+    file.put_long(number(material.len()));
+    file.put(material.expose());
+    Ok(file)
+}
+
+/// The content of a file.
+pub(super) fn unwrap(file: &[u8]) -> Result<Unwrapped, Error> {
+    if file.len() > MAX_FILE_BYTES {
+        return Err(Error::FileLength {
+            len_bytes: file.len(),
+        });
+    }
+    if !file.starts_with(MAGIC) {
+        return Err(Error::Magic);
+    }
+    let mut cursor = Cursor::new(file);
+    cursor.take(MAGIC.len(), "magic").map_err(Error::Cut)?;
+    let version = cursor.long("version").map_err(Error::Cut)?;
+    if version != super::VERSION && version != super::VERSION_IMPORTED {
+        return Err(Error::Version { version });
+    }
+    let stripes = cursor.long("stripes").map_err(Error::Cut)?;
+    let algorithm = cursor.word("hash").map_err(Error::Cut)?;
+    if algorithm != TPM_ALG_SHA256 {
+        return Err(Error::SplitHash { algorithm });
+    }
+    let size_bytes = cursor.long("size").map_err(Error::Cut)?;
+    let impossible = Error::Stripes {
+        size_bytes,
+        stripes,
+    };
+    let is_whole = size_bytes.checked_rem(stripes) == Some(0);
+    let body_bytes = size_bytes.checked_div(stripes).unwrap_or_default();
+    let body_bytes = usize::try_from(body_bytes).unwrap_or(usize::MAX);
+    if !is_whole || !(1..=MAX_BODY_BYTES).contains(&body_bytes) {
+        return Err(impossible);
+    }
+    let size = usize::try_from(size_bytes).unwrap_or(usize::MAX);
+    let material = cursor.take(size, "stripes").map_err(Error::Cut)?;
+    let body = anti_forensic::merge(material, body_bytes, &SHA256).ok_or(impossible)?;
+    Ok(Unwrapped {
+        version,
+        body,
+        trailing_bytes: cursor.left(),
+    })
+}
