@@ -193,6 +193,7 @@ impl Error {
                 "dd if={} of=disk.raw bs=4M conv=sparse",
                 quoted(path)
             )),
+            Self::NoName => Some("name the file itself: FOLDER/NAME".to_owned()),
             _ => None,
         }
     }

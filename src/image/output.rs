@@ -13,7 +13,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Access, AtFlags, Mode, OFlags};
 use tempfile::TempPath;
 
 use super::source::other_kind;
@@ -151,15 +151,13 @@ fn checked_target(path: &Path, replace: Replace) -> Result<PathBuf> {
         Err(error) => return Err(Error::Target(error)),
     };
     let is_link = metadata.is_symlink();
-    let kind = if is_link {
-        path.metadata().ok().map(|metadata| metadata.file_type())
-    } else {
-        Some(metadata.file_type())
-    };
+    // Through the link, where it is one; `None` where that leads nowhere.
+    let kind = path.metadata().ok().map(|metadata| metadata.file_type());
     if let Some(kind) = kind.and_then(other_kind) {
         return Err(Error::TargetNotAFile { kind });
     }
     match (replace, is_link) {
+        (_, true) if kind.is_none() => Err(Error::DanglingLink),
         (Replace::Never, _) => Err(Error::Exists),
         (Replace::Existing, false) => Ok(path.to_owned()),
         (Replace::Existing, true) => fs::canonicalize(path).map_err(|_| Error::DanglingLink),
@@ -177,7 +175,10 @@ fn open_directory(path: &Path) -> Result<File> {
     let directory = path.to_owned();
     let opened = File::open(path).and_then(|file| Ok((file.metadata()?.is_dir(), file)));
     match opened {
-        Ok((true, file)) => Ok(file),
+        Ok((true, file)) => match refuse_read_only(&file) {
+            Ok(()) => Ok(file),
+            Err(source) => Err(Error::CannotCreate { directory, source }),
+        },
         Ok((false, _)) => Err(Error::NotADirectory { directory }),
         Err(source) => Err(match source.kind() {
             io::ErrorKind::NotFound => Error::NoDirectory { directory },
@@ -185,6 +186,17 @@ fn open_directory(path: &Path) -> Result<File> {
             _ => Error::CannotCreate { directory, source },
         }),
     }
+}
+
+/// Fails where this user may make no file in the directory.
+fn refuse_read_only(directory: &File) -> io::Result<()> {
+    let wanted = Access::WRITE_OK | Access::EXEC_OK;
+    Ok(rustix::fs::accessat(
+        directory,
+        ".",
+        wanted,
+        AtFlags::empty(),
+    )?)
 }
 
 /// An unnamed file, `None` where that is not possible for whatever reason: the named one tells it.

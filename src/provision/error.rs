@@ -270,6 +270,7 @@ impl Error {
             Self::OutputFile(image::Error::OutputIsSource) => {
                 Some("leave --output out to replace the source".to_owned())
             }
+            Self::OutputFile(error) => error.hint(source),
             _ => None,
         }
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::support::disk::is_vhd;
 use crate::support::exits;
 use crate::support::image::{Shape, image};
-use crate::support::workshop::{Workshop, give_away, refused, state};
+use crate::support::workshop::{Workshop, give_away, refused, state, stderr, stdout};
 
 fn workshop() -> Workshop {
     let workshop = Workshop::new();
@@ -138,7 +138,10 @@ fn an_output_folder_that_is_missing_or_no_folder_is_refused() {
             "the output's directory missing does not exist",
         ),
         ("file/output.img", "file is not a directory"),
-        ("missing/", "the output's path names no file"),
+        (
+            "missing/",
+            "the output's path names no file\nhint: name the file itself: FOLDER/NAME",
+        ),
     ] {
         assert_eq!(
             refusal(&workshop, &["-o", output, "source.img"]),
@@ -167,11 +170,19 @@ fn a_read_only_folder_is_refused_before_anything_is_read() {
     std::fs::create_dir(&folder).unwrap();
     give_away(&folder);
     std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o555)).unwrap();
-    assert_eq!(
-        refusal(&workshop, &["-o", "folder/output.img", "source.img"]),
-        "error: folder/output.img: cannot make a file in the directory folder\n  \
-         because: Permission denied (os error 13)\n"
-    );
+    for dry_run in [&[][..], &["--dry-run"]] {
+        let arguments = [dry_run, &["-o", "folder/output.img", "source.img"]].concat();
+        let output = exits(workshop.encrypt().args(arguments), 1);
+        assert_eq!(
+            (stdout(&output), stderr(&output)),
+            (
+                String::new(),
+                "error: folder/output.img: cannot make a file in the directory folder\n  \
+                 because: Permission denied (os error 13)\n"
+                    .to_owned()
+            )
+        );
+    }
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
 }
 
