@@ -9,6 +9,7 @@ use clap::builder::styling::Styles;
 use clap::{Args, Parser, ValueEnum};
 use uuid::Uuid;
 
+use super::parse;
 use crate::provision::{self, Datasources};
 
 const STYLES: Styles = Styles::styled();
@@ -55,13 +56,14 @@ pub struct Unbuilt {
 #[derive(Debug, Args)]
 pub struct Encrypt {
     /// Image to encrypt
+    #[arg(value_parser = parse::image_path())]
     pub source: PathBuf,
 
     /// Write the encrypted image here instead of replacing SOURCE
     ///
     /// Without this option SOURCE is converted into an unnamed file beside it, which replaces it when it
     /// is complete.
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_parser = parse::image_path())]
     pub output: Option<PathBuf>,
 
     /// Replace the output file if there is one
@@ -440,6 +442,8 @@ impl From<SectorSize> for provision::SectorSizeChoice {
 #[derive(Debug, Parser)]
 #[command(name = "create-uefi-config", version, styles = STYLES, args_override_self = true)]
 #[command(max_term_width = 100)]
+#[command(override_usage = "create-uefi-config --out FILE \
+                      <--in DIR | --ovmf-vars FILE | --efivars [DIR] | --az-disk-profile FILE> [OPTIONS]")]
 pub struct CreateUefiConfig {
     #[command(flatten)]
     pub source: UefiSource,

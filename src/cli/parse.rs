@@ -2,6 +2,9 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use clap::builder::{PathBufValueParser, TypedValueParser};
 
 use super::Arguments;
 
@@ -24,6 +27,19 @@ fn has_empty_value(argument: &OsStr) -> bool {
         && bytes[2..bytes.len() - 1]
             .iter()
             .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
+}
+
+/// The path of an image. `-` stands for a stream elsewhere, and would be a file of that name here.
+pub fn image_path() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| {
+        if path.as_os_str() == "-" {
+            return Err(
+                "images are files, read and written at many places at once; \
+                        ./- is a file of that name",
+            );
+        }
+        Ok(path)
+    })
 }
 
 #[cfg(test)]

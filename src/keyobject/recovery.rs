@@ -23,11 +23,20 @@ pub enum Error {
     )]
     TrailingNewline,
     /// Any other wrong length.
-    #[error("a recovery key has 16 bytes, this one has {len_bytes}")]
+    #[error("a recovery key has 16 bytes, this one has {len_bytes}{}", or_more(*len_bytes))]
     Length {
         /// How many bytes there were; counted up to a little more than the right length.
         len_bytes: usize,
     },
+}
+
+/// Whoever reads a key file stops at twice the length of a key.
+fn or_more(len_bytes: usize) -> &'static str {
+    if len_bytes < 2 * RECOVERY_KEY_BYTES {
+        ""
+    } else {
+        " or more"
+    }
 }
 
 impl RecoveryKey {

@@ -187,6 +187,31 @@ fn a_read_only_folder_is_refused_before_anything_is_read() {
 }
 
 #[test]
+fn a_name_that_promises_another_format_is_noticed_unless_the_format_is_named() {
+    if !crate::can_judge() {
+        return;
+    }
+    let workshop = workshop();
+    let warnings = |arguments: &[&str]| -> Vec<String> {
+        let mut command = workshop.encrypt();
+        command.arg("--dry-run").args(arguments).arg("source.img");
+        let text = stderr(&exits(&mut command, 0));
+        text.lines().map(str::to_owned).collect()
+    };
+    assert_eq!(
+        warnings(&["-o", "disk.QCOW2"]),
+        [
+            "warning: the output is a raw image, whatever the ending .QCOW2 says (--output-format chooses)"
+        ]
+    );
+    assert_eq!(
+        warnings(&["-o", "disk.vmdk", "--output-format", "raw"]),
+        [""; 0]
+    );
+    assert_eq!(warnings(&["-o", "disk.2"]), [""; 0]);
+}
+
+#[test]
 fn the_format_follows_the_flag_then_the_extension_then_the_source() {
     if !crate::can_judge() {
         return;

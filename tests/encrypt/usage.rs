@@ -77,6 +77,15 @@ fn wrong_usage_exits_with_2_and_says_what_is_wrong() {
         (&["encrypt"], "<SOURCE>"),
         (&["encrypt", "a", "b"], "unexpected argument 'b'"),
         (
+            &["encrypt", "-"],
+            "invalid value '-' for '<SOURCE>': images are files, read and written at many places at once; \
+             ./- is a file of that name",
+        ),
+        (
+            &["encrypt", "-o", "-", "a"],
+            "invalid value '-' for '--output <FILE>': images are files",
+        ),
+        (
             &["encrypt", "--no-such-option", "a"],
             "unexpected argument '--no-such-option'",
         ),

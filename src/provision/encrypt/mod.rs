@@ -103,6 +103,7 @@ pub struct Ready {
     prepared: Prepared<Slice<Arc<Source>>>,
     source: Arc<Source>,
     replace: Replace,
+    replaces_source: bool,
     mode: u32,
     footer: Option<Footer>,
     threads: usize,
@@ -148,6 +149,9 @@ impl Job {
         let prepared = Prepared::new(disk, &options, now, entropy)?;
         let mut warnings: Vec<_> = detected.warnings.iter().map(ToString::to_string).collect();
         warnings.extend_from_slice(&prepared.warnings);
+        if self.output_format.is_none() {
+            warnings.extend(other_extension(&output, output_format));
+        }
         let mode = self
             .output
             .as_ref()
@@ -185,6 +189,7 @@ impl Job {
             prepared,
             source,
             replace,
+            replaces_source: self.output.is_none(),
             mode,
             footer,
             threads: threads.unwrap_or(1),
@@ -299,8 +304,7 @@ impl Ready {
         observer: &dyn Observer,
         stop: &StopFlag,
     ) -> Result<(), Error> {
-        let replaces_source = self.mode != 0o600 || self.plan.output == self.plan.source;
-        if replaces_source {
+        if self.replaces_source {
             keep_owner(&output, &self.source);
         }
         // Exactly, whatever the umask: it was made with what the umask left.
@@ -319,6 +323,23 @@ impl Ready {
             error => Error::OutputFile(error),
         })
     }
+}
+
+/// A warning where the output's name promises a format that is not written.
+fn other_extension(output: &Path, format: DiskFormat) -> Option<String> {
+    let extension = output.extension()?.to_str()?;
+    let promised = ["qcow2", "qcow", "vhdx", "vmdk", "vdi"]
+        .iter()
+        .any(|other| extension.eq_ignore_ascii_case(other));
+    let written = match format {
+        DiskFormat::Raw => "a raw image",
+        DiskFormat::FixedVhd => "a fixed VHD",
+    };
+    promised.then(|| {
+        format!(
+            "the output is {written}, whatever the ending .{extension} says (--output-format chooses)"
+        )
+    })
 }
 
 /// Gives a file that replaces the source the source's owner, where this user may.
