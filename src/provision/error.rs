@@ -265,12 +265,11 @@ impl Error {
                 Some("an image is encrypted once; deploy binds it to a guest".to_owned())
             }
             Self::NoResize2fs => Some("install the package e2fsprogs".to_owned()),
-            Self::SourceFile(error) => error.hint(source),
             Self::OutputFile(image::Error::Exists) => Some("--overwrite replaces it".to_owned()),
             Self::OutputFile(image::Error::OutputIsSource) => {
                 Some("leave --output out to replace the source".to_owned())
             }
-            Self::OutputFile(error) => error.hint(source),
+            Self::SourceFile(error) | Self::OutputFile(error) => error.hint(source),
             _ => None,
         }
     }
