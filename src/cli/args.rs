@@ -14,6 +14,10 @@ use crate::provision::{self, Datasources};
 
 const STYLES: Styles = Styles::styled();
 
+/// What every program says of how it ends.
+const EXIT_STATUS: &str =
+    "Exit status: 0 done, 1 refused or failed, 2 wrong usage. Warnings do not change it.";
+
 /// Encrypt cloud images and bind them to one guest's vTPM
 ///
 /// `encrypt` turns a plain image into one whose root partition is a LUKS2 container; its key lies in clear
@@ -54,6 +58,7 @@ pub struct Unbuilt {
 /// partition. It is read once; the output appears under its name only when it is complete. Until `deploy`
 /// has run, the key is in the image: keep it as you keep plain images.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXIT_STATUS)]
 pub struct Encrypt {
     /// Image to encrypt
     #[arg(value_parser = parse::image_path())]
@@ -67,14 +72,22 @@ pub struct Encrypt {
     pub output: Option<PathBuf>,
 
     /// Replace the output file if there is one
+    ///
+    /// The old file stays as it is until the new one is complete. A symbolic link stays, and the file that
+    /// it leads to is replaced.
     #[arg(long, requires = "output")]
     pub overwrite: bool,
 
     /// Format of the output; default: by its extension, else that of the source
+    ///
+    /// The extensions .img and .raw stand for raw, .vhd for vhd. The disk in a VHD becomes a multiple of
+    /// 1 MiB.
     #[arg(long, value_name = "FORMAT")]
     pub output_format: Option<Format>,
 
     /// Show what would be done, and write nothing
+    ///
+    /// The source is read and checked as in a real run. Too little room for the output is a warning.
     #[arg(long)]
     pub dry_run: bool,
 
@@ -88,6 +101,8 @@ pub struct Encrypt {
     pub partitions: Partitions,
 
     /// Threads that read, encrypt and write; default: one for each processor
+    ///
+    /// The output does not depend on their number, but for its random keys.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Advanced")]
     pub threads: Option<u16>,
 
@@ -113,6 +128,9 @@ pub struct Guest {
     pub kernel_efi: Option<PathBuf>,
 
     /// Restrict cloud-init to these datasources, separated by commas
+    ///
+    /// A guest believes what its datasource says, users and keys included. An image without cloud-init is
+    /// refused.
     #[arg(long, value_name = "LIST")]
     pub override_datasources: Option<Datasources>,
 
@@ -147,6 +165,8 @@ pub struct LayoutOptions {
 #[command(next_help_heading = "Choice of partitions")]
 pub struct Partitions {
     /// Unique GUID of the root partition, where it cannot be told by its type
+    ///
+    /// Both partitions are named, or none. `sgdisk -i NUMBER` shows a partition's unique GUID.
     #[arg(long, value_name = "GUID", requires = "efi_partition_uuid")]
     pub root_partition_uuid: Option<Uuid>,
 
@@ -441,7 +461,7 @@ impl From<SectorSize> for provision::SectorSizeChoice {
 /// will bite. AWS's uefi-data is not read in this version; run --efivars inside of an instance instead.
 #[derive(Debug, Parser)]
 #[command(name = "create-uefi-config", version, styles = STYLES, args_override_self = true)]
-#[command(max_term_width = 100)]
+#[command(max_term_width = 100, after_long_help = EXIT_STATUS)]
 #[command(override_usage = "create-uefi-config --out FILE \
                       <--in DIR | --ovmf-vars FILE | --efivars [DIR] | --az-disk-profile FILE> [OPTIONS]")]
 pub struct CreateUefiConfig {
@@ -539,6 +559,7 @@ pub enum Compat {
 /// FILE holds the 16 raw bytes of the key. The output is eight groups of five digits.
 #[derive(Debug, Parser)]
 #[command(name = "print-recovery-key", version, styles = STYLES)]
+#[command(max_term_width = 100, after_long_help = EXIT_STATUS)]
 pub struct PrintRecoveryKey {
     /// Key file, or - for standard input
     pub file: PathBuf,

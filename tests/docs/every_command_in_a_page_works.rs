@@ -1,4 +1,4 @@
-//! The commands of the how-to and of the README run as they stand there, as an ordinary user.
+//! The commands of the how-to, of the README and of a reference page run as they stand there, as an ordinary user.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -19,6 +19,11 @@ fn every_command_of_the_readme_works() {
 #[test]
 fn every_command_of_the_how_to_works() {
     every_command_works("docs/howto.md");
+}
+
+#[test]
+fn every_example_of_the_reference_works() {
+    every_command_works("docs/reference/encrypt-cloud-image.md");
 }
 
 fn every_command_works(page: &str) {
@@ -125,6 +130,10 @@ fn is_progress(line: &str) -> bool {
 
 /// Puts a file of a kind into the folder.
 fn put(workshop: &Workshop, name: &str, kind: &str) {
+    if kind == "vhd" {
+        workshop.put(image(Shape::Stock).vhd(), name);
+        return;
+    }
     let shape = match kind {
         "stock" | "journal" | "qcow2" => Shape::Stock,
         "azure" => Shape::Azure,
