@@ -129,7 +129,7 @@ pub trait Marshal {
 
     /// Appends a byte string behind its 16-bit length; it has at most 65535 bytes.
     fn put_sized(&mut self, bytes: &[u8]) {
-        debug_assert!(bytes.len() <= usize::from(u16::MAX), "a TPM2B is short");
+        debug_assert!(u16::try_from(bytes.len()).is_ok(), "a TPM2B is short");
         self.put_word(u16::try_from(bytes.len()).unwrap_or(u16::MAX));
         self.put(bytes);
     }
