@@ -39,6 +39,13 @@ fn esp_files(file: &Path) -> (Vec<Vec<u8>>, String) {
     )
 }
 
+/// What an encryption with that boot file is refused for.
+#[track_caller]
+fn refusal(workshop: &Workshop, kernel: &str) -> String {
+    let mut encrypt = workshop.encrypt();
+    refused(encrypt.args(["--kernel-efi", kernel, "-o", "output.img", "source.img"]))
+}
+
 #[test]
 fn the_boot_file_is_replaced_and_all_others_stay() {
     if !crate::can_judge() {
@@ -79,31 +86,15 @@ fn a_file_that_is_no_pe_file_is_refused() {
         (&pe("x", 0x400)[2..], "not a PE program: the optional header at 0x14 starts with 0x0, which is neither PE32 (0x10b) nor PE32+ (0x20b)".to_owned()),
     ] {
         workshop.write("kernel.efi", content);
-        let mut encrypt = workshop.encrypt();
-        encrypt.args([
-            "--kernel-efi",
-            "kernel.efi",
-            "-o",
-            "output.img",
-            "source.img",
-        ]);
         assert_eq!(
-            refused(&mut encrypt),
+            refusal(&workshop, "kernel.efi"),
             format!(
                 "error: --kernel-efi: kernel.efi is no PE file, which firmware could load\n  because: {reason}\n"
             )
         );
     }
-    let mut encrypt = workshop.encrypt();
-    encrypt.args([
-        "--kernel-efi",
-        "missing.efi",
-        "-o",
-        "output.img",
-        "source.img",
-    ]);
     assert_eq!(
-        refused(&mut encrypt),
+        refusal(&workshop, "missing.efi"),
         "error: --kernel-efi: cannot read missing.efi\n  because: No such file or directory (os error 2)\n"
     );
     assert_eq!(workshop.names(), ["kernel.efi", "source.img"]);
@@ -118,16 +109,8 @@ fn a_file_that_does_not_fit_is_refused_with_what_is_free() {
     workshop.source(image(Shape::Demo));
     let kernel = workshop.write("kernel.efi", &pe("x", 0x400));
     files::open_to_write(&kernel).set_len(120 << 20).unwrap();
-    let mut encrypt = workshop.encrypt();
-    encrypt.args([
-        "--kernel-efi",
-        "kernel.efi",
-        "-o",
-        "output.img",
-        "source.img",
-    ]);
     assert_eq!(
-        refused(&mut encrypt),
+        refusal(&workshop, "kernel.efi"),
         "error: source.img: the EFI system partition: no room in the FAT filesystem for /EFI/ubuntu/grubx64.efi: 125829120 bytes are needed, 108820480 are free for it\n"
     );
     assert_eq!(workshop.names(), ["kernel.efi", "source.img"]);

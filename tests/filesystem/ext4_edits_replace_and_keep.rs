@@ -7,6 +7,7 @@ use encrypt_cloud_image::filesystem::ext4::Filesystem;
 use encrypt_cloud_image::storage::{Fault, Overlay, ReadAt, Recorder};
 
 use crate::ext4_image::{Image, NOW, image, ready};
+use crate::faults::every_fault_is_an_error;
 use crate::support::{command, run};
 
 fn small() -> Image {
@@ -298,35 +299,7 @@ fn every_failing_read_and_write_below_is_an_error_above() {
         filesystem.mkdir("/etc/new")?;
         filesystem.close()
     };
-    edit(Fault::default()).unwrap();
-    for what in ["read", "write"] {
-        let mut failed = 0;
-        for number in 0.. {
-            let fault = match what {
-                "read" => Fault {
-                    read: Some(number),
-                    ..Fault::default()
-                },
-                _ => Fault {
-                    write: Some(number),
-                    ..Fault::default()
-                },
-            };
-            match edit(fault) {
-                Ok(()) => break,
-                Err(error @ Error::Storage(_)) => {
-                    assert_eq!(error.to_string(), "the filesystem's storage failed");
-                    let Error::Storage(error) = error else {
-                        unreachable!()
-                    };
-                    assert_eq!(error.io().unwrap().to_string(), "injected fault");
-                    failed += 1;
-                }
-                Err(error) => panic!("{what} {number}: {error}"),
-            }
-        }
-        assert!(failed > 10, "{failed} {what}s");
-    }
+    every_fault_is_an_error(&edit);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use encrypt_cloud_image::filesystem::fat::{Fat, FatType};
 use encrypt_cloud_image::storage::{Fault, Overlay, Recorder};
 
 use crate::fat_image::{KINDS, NOW, image, pattern, ready};
+use crate::faults::every_fault_is_an_error;
 
 #[test]
 fn a_replaced_file_has_the_new_bytes_and_no_other_file_changes() {
@@ -282,33 +283,5 @@ fn every_failing_read_and_write_below_is_an_error_above() {
         fat.replace_file("/EFI/new/x", &pattern(5000, 3))?;
         fat.replace_file("/EFI/ubuntu/grubx64.efi", b"x")
     };
-    edit(Fault::default()).unwrap();
-    for what in ["read", "write"] {
-        let mut failed = 0;
-        for number in 0.. {
-            let fault = match what {
-                "read" => Fault {
-                    read: Some(number),
-                    ..Fault::default()
-                },
-                _ => Fault {
-                    write: Some(number),
-                    ..Fault::default()
-                },
-            };
-            match edit(fault) {
-                Ok(()) => break,
-                Err(error @ Error::Storage(_)) => {
-                    assert_eq!(error.to_string(), "the filesystem's storage failed");
-                    let Error::Storage(error) = error else {
-                        unreachable!()
-                    };
-                    assert_eq!(error.io().unwrap().to_string(), "injected fault");
-                    failed += 1;
-                }
-                Err(error) => panic!("{what} {number}: {error}"),
-            }
-        }
-        assert!(failed > 10, "{failed} {what}s");
-    }
+    every_fault_is_an_error(&edit);
 }

@@ -16,6 +16,7 @@ mod ext4_refuses_what_must_not_be_edited;
 mod fat_files_are_replaced;
 mod fat_image;
 mod fat_switches_survive_a_crash;
+mod faults;
 mod hostile_fat_does_not_crash;
 mod hostile_superblocks_do_not_crash;
 mod used_blocks_are_those_of_dumpe2fs;

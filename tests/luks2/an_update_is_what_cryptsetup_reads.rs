@@ -13,7 +13,8 @@ use encrypt_cloud_image::storage::{FileStorage, MemoryStorage, ReadAt, WriteAt};
 use serde_json::{Value, json};
 
 use crate::containers::{
-    UUID, container, cryptsetup, encrypt_like, file, growpart_key, try_key, unlock_key,
+    UUID, container, container_file, cryptsetup, encrypt_like, file, growpart_key, try_key,
+    unlock_key,
 };
 use crate::support::{programs, run, scratch};
 
@@ -112,11 +113,7 @@ fn a_removed_keyslot_leaves_nothing() {
         return;
     }
     let folder = scratch();
-    let path = file(
-        folder.path(),
-        "container",
-        &container(SectorSize::S512, &[0; 4096]).1,
-    );
+    let path = container_file(folder.path());
     let storage = open(&path);
     let before = storage.read_vec(0, 16 << 20).unwrap();
     let mut update = read(&storage).update().ok().unwrap();
@@ -185,11 +182,7 @@ fn what_others_wrote_survives_our_update_and_ours_survives_theirs() {
         return;
     }
     let folder = scratch();
-    let path = file(
-        folder.path(),
-        "container",
-        &container(SectorSize::S512, &[0; 4096]).1,
-    );
+    let path = container_file(folder.path());
     let mut import = cryptsetup(&["token", "import"], &path);
     let mut import = import.stdin(Stdio::piped()).spawn().unwrap();
     let token = r#"{"type":"other","keyslots":["10"],"deep":{"numbers":[1.10,1e3]},"text":"é/"}"#;

@@ -63,6 +63,15 @@ pub fn file(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
     path
 }
 
+/// A new container with 4096 bytes of data in a file.
+pub fn container_file(folder: &Path) -> PathBuf {
+    file(
+        folder,
+        "container",
+        &container(SectorSize::S512, &[0; 4096]).1,
+    )
+}
+
 /// `cryptsetup` in batch mode with these words, then the file.
 pub fn cryptsetup(words: &[&str], path: &Path) -> Command {
     let mut command = command("cryptsetup");

@@ -5,7 +5,8 @@ use std::fs;
 use encrypt_cloud_image::luks2::SectorSize;
 
 use crate::containers::{
-    LABEL, UUID, container, cryptsetup, file, growpart_key, stream, try_key, unlock_key,
+    LABEL, UUID, container, container_file, cryptsetup, file, growpart_key, stream, try_key,
+    unlock_key,
 };
 use crate::support::{command, exits, programs, run, scratch};
 
@@ -59,11 +60,7 @@ fn each_key_opens_its_keyslot_and_no_other() {
         return;
     }
     let folder = scratch();
-    let path = file(
-        folder.path(),
-        "container",
-        &container(SectorSize::S512, &[0; 4096]).1,
-    );
+    let path = container_file(folder.path());
     let unlock = file(folder.path(), "unlock", unlock_key().expose());
     let growpart = file(folder.path(), "growpart", growpart_key().expose());
     let wrong = file(

@@ -13,13 +13,12 @@
 use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use uuid::Uuid;
 
-use super::{Error, Note, Options, Reading, Warning, certificate_file, read_file};
+use super::{Error, Note, Options, Reading, Warning, certificate_file, names_in, read_file};
 use crate::efi::config::{Database, MAX_VARIABLE_BYTES, Rules};
 use crate::efi::{SignatureList, authenticated_variable, azure, signature_list};
 
@@ -82,7 +81,7 @@ struct Taken {
 
 /// Reads the files of a directory.
 pub(super) fn read(folder: &Path, options: &Options) -> Result<Reading, Error> {
-    let names = names(folder)?;
+    let names = names_in(folder)?;
     let mut read = Reading::default();
     let mut digests = 0;
     for database in Database::ALL {
@@ -155,25 +154,6 @@ pub(super) fn read(folder: &Path, options: &Options) -> Result<Reading, Error> {
             .push(Warning::TooManyDigests { count: digests });
     }
     Ok(read)
-}
-
-/// The names in a directory, in the order of their bytes.
-fn names(folder: &Path) -> Result<Vec<OsString>, Error> {
-    let failed = |source| Error::Read {
-        path: folder.to_owned(),
-        source,
-    };
-    if folder.is_file() {
-        return Err(Error::NoDirectory {
-            path: folder.to_owned(),
-        });
-    }
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        names.push(entry.map_err(failed)?.file_name());
-    }
-    names.sort();
-    Ok(names)
 }
 
 fn take(

@@ -3,11 +3,11 @@
 //! The kernel makes a file's content anew for each read, so a file is read by one call.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::{Error, Note, Options, Reading, Warning};
+use super::{Error, Note, Options, Reading, Warning, names_in};
 use crate::efi::config::{Database, MAX_VARIABLE_BYTES, UefiConfig};
 use crate::efi::efivarfs::{self, ATTRIBUTES_BYTES, Content};
 use crate::efi::guid;
@@ -19,7 +19,7 @@ const SHIM_VARIABLES: [&str; 4] = ["MokListRT", "MokListXRT", "MokListTrustedRT"
 
 /// Reads a directory of files `NAME-GUID`.
 pub(super) fn read(folder: &Path, options: &Options) -> Result<Reading, Error> {
-    let names = names(folder)?;
+    let names = names_in(folder)?;
     let mut read = Reading::default();
     let mut is_there = false;
     for database in Database::ALL {
@@ -68,24 +68,6 @@ pub(super) fn read(folder: &Path, options: &Options) -> Result<Reading, Error> {
         read.notes.push(Note::ShimVariables(of_shim));
     }
     Ok(read)
-}
-
-fn names(folder: &Path) -> Result<Vec<OsString>, Error> {
-    let failed = |source| Error::Read {
-        path: folder.to_owned(),
-        source,
-    };
-    if folder.is_file() {
-        return Err(Error::NoDirectory {
-            path: folder.to_owned(),
-        });
-    }
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        names.push(entry.map_err(failed)?.file_name());
-    }
-    names.sort();
-    Ok(names)
 }
 
 /// The one file of a variable.

@@ -17,7 +17,8 @@ mod output;
 mod remark;
 mod store;
 
-use std::fs::File;
+use std::ffi::OsString;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -186,6 +187,25 @@ fn az_disk_profile(path: &Path, options: &Options) -> Result<Reading, Error> {
         notes,
         warnings,
     })
+}
+
+/// The names in a directory, in the order of their bytes.
+fn names_in(folder: &Path) -> Result<Vec<OsString>, Error> {
+    let failed = |source| Error::Read {
+        path: folder.to_owned(),
+        source,
+    };
+    if folder.is_file() {
+        return Err(Error::NoDirectory {
+            path: folder.to_owned(),
+        });
+    }
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        names.push(entry.map_err(failed)?.file_name());
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// The whole of a file of at most 4 MiB.
