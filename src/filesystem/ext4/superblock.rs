@@ -10,6 +10,12 @@
 
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+mod fields;
+mod geometry;
+
+use fields::{Fields, check, text};
+use geometry::Geometry;
+
 use super::binding;
 use crate::filesystem::{Error, Result};
 use crate::storage::ReadAt;
@@ -116,62 +122,12 @@ impl Superblock {
 
     fn parse(bytes: &[u8; SUPERBLOCK_BYTES], partition_bytes: u64) -> Result<Self> {
         let fields = Fields(bytes);
-        let found = fields.u16(0x38);
-        if found != 0xef53 {
-            return Err(Error::NotExt { found });
-        }
-        let revision = fields.u32(0x4c);
-        check("revision", 0x4c, revision, revision <= 1, "0 or 1")?;
-        let (compat, incompat, ro_compat) = (fields.u32(0x5c), fields.u32(0x60), fields.u32(0x64));
-        let features_allowed = revision == 1 || compat | incompat | ro_compat == 0;
-        check(
-            "revision",
-            0x4c,
-            revision,
-            features_allowed,
-            "1 with features",
-        )?;
-        if ro_compat & RO_COMPAT_METADATA_CSUM != 0 {
-            fields.verify_checksum()?;
-            let exclusive = ro_compat & RO_COMPAT_GDT_CSUM == 0;
-            let allowed = "not both metadata_csum (0x400) and uninit_bg (0x10)";
-            check("ro_compat features", 0x64, ro_compat, exclusive, allowed)?;
-        }
-        if incompat & INCOMPAT_JOURNAL_DEV != 0 {
-            return Err(Error::JournalDevice);
-        }
-        let unknown = incompat & !(binding::known_features().incompat | INCOMPAT_MMP);
-        if unknown != 0 {
-            let word = "incompat";
-            return Err(Error::UnknownFeatures {
-                word,
-                bits: unknown,
-            });
-        }
+        let revision = check_features(fields)?;
+        let (compat, incompat, ro_compat) = fields.features();
         let bigalloc = ro_compat & RO_COMPAT_BIGALLOC != 0;
         let wide = incompat & INCOMPAT_64BIT != 0;
 
-        let creator = fields.u32(0x48);
-        let linux = matches!(creator, 0 | 3 | 4);
-        check("creator", 0x48, creator, linux, "0 (Linux), 3 or 4")?;
-        let (log_block, log_cluster) = (fields.u32(0x18), fields.u32(0x1c));
-        check(
-            "block size exponent",
-            0x18,
-            log_block,
-            log_block <= 6,
-            "0 to 6",
-        )?;
-        let cluster_fits = log_cluster >= log_block && log_cluster <= 19;
-        let cluster_fits = cluster_fits && (bigalloc || log_cluster == log_block);
-        let allowed = "that of the block size, with bigalloc up to 19";
-        check(
-            "cluster size exponent",
-            0x1c,
-            log_cluster,
-            cluster_fits,
-            allowed,
-        )?;
+        let (log_block, log_cluster) = check_sizes(fields, bigalloc)?;
         let block_bytes = 1024_u32 << log_block;
         let cluster_bytes = 1024_u64 << log_cluster;
 
@@ -334,211 +290,65 @@ impl Superblock {
     }
 }
 
-/// What follows from sizes and counts: groups, their descriptors, their inodes.
-struct Geometry<'b> {
-    fields: Fields<'b>,
-    revision: u32,
-    block_bytes: u32,
-    /// log2 of the blocks in a cluster.
-    log_ratio: u32,
-    blocks: u64,
-    first_data_block: u32,
-    wide: bool,
-    meta_groups: bool,
+/// Checks what says how all else is to be read: magic number, revision, features and checksum. Returns the revision.
+fn check_features(fields: Fields<'_>) -> Result<u32> {
+    let found = fields.u16(0x38);
+    if found != 0xef53 {
+        return Err(Error::NotExt { found });
+    }
+    let revision = fields.u32(0x4c);
+    check("revision", 0x4c, revision, revision <= 1, "0 or 1")?;
+    let (compat, incompat, ro_compat) = fields.features();
+    let features_allowed = revision == 1 || compat | incompat | ro_compat == 0;
+    check(
+        "revision",
+        0x4c,
+        revision,
+        features_allowed,
+        "1 with features",
+    )?;
+    if ro_compat & RO_COMPAT_METADATA_CSUM != 0 {
+        fields.verify_checksum()?;
+        let exclusive = ro_compat & RO_COMPAT_GDT_CSUM == 0;
+        let allowed = "not both metadata_csum (0x400) and uninit_bg (0x10)";
+        check("ro_compat features", 0x64, ro_compat, exclusive, allowed)?;
+    }
+    if incompat & INCOMPAT_JOURNAL_DEV != 0 {
+        return Err(Error::JournalDevice);
+    }
+    let unknown = incompat & !(binding::known_features().incompat | INCOMPAT_MMP);
+    if unknown != 0 {
+        let word = "incompat";
+        return Err(Error::UnknownFeatures {
+            word,
+            bits: unknown,
+        });
+    }
+    Ok(revision)
 }
 
-impl Geometry<'_> {
-    fn check(&self) -> Result<()> {
-        let fields = &self.fields;
-        let block = self.block_bytes;
-        // A bitmap is one block, and the library moves it by whole bytes.
-        let bits = block.saturating_mul(8).min(65_528);
-        let clusters = fields.u32(0x24);
-        let fits = (256..=bits).contains(&clusters) && clusters.is_multiple_of(8);
-        let allowed = "a multiple of 8 from 256 to 8 a byte of a block, at most 65528";
-        check("count of clusters a group", 0x24, clusters, fits, allowed)?;
-        let per_group = fields.u32(0x20);
-        let fits = u64::from(per_group) == u64::from(clusters) << self.log_ratio;
-        let allowed = "the clusters a group, in blocks";
-        check("count of blocks a group", 0x20, per_group, fits, allowed)?;
-        let inodes = fields.u32(0x28);
-        let fits = (8..=block.saturating_mul(8)).contains(&inodes) && inodes.is_multiple_of(8);
-        let allowed = "a multiple of 8 from 8 to 8 a byte of a block";
-        check("count of inodes a group", 0x28, inodes, fits, allowed)?;
-
-        let inode_bytes = if self.revision == 0 {
-            128
-        } else {
-            u32::from(fields.u16(0x58))
-        };
-        let fits = inode_bytes.is_power_of_two() && (128..=block).contains(&inode_bytes);
-        let allowed = "a power of two from 128 to the block size";
-        check("inode size", 0x58, inode_bytes, fits, allowed)?;
-        if inode_bytes > 128 {
-            let room = inode_bytes.saturating_sub(128);
-            let allowed = "a multiple of 4 that leaves the inode its first 128 bytes";
-            for (field, offset) in [
-                ("minimum extra inode size", 0x15c),
-                ("extra inode size", 0x15e),
-            ] {
-                let extra = u32::from(fields.u16(offset));
-                let fits = extra <= room && extra % 4 == 0;
-                check(field, offset, extra, fits, allowed)?;
-            }
-        }
-        let first_inode = if self.revision == 0 {
-            11
-        } else {
-            fields.u32(0x54)
-        };
-        let fits = (11..=inodes.saturating_mul(2).max(11)).contains(&first_inode);
-        check(
-            "first inode",
-            0x54,
-            first_inode,
-            fits,
-            "11 or a little more",
-        )?;
-
-        let descriptor_bytes = if self.wide {
-            u32::from(fields.u16(0xfe))
-        } else {
-            32
-        };
-        let fits = descriptor_bytes.is_power_of_two()
-            && (!self.wide || (64..=1024).contains(&descriptor_bytes));
-        let allowed = "a power of two from 64 to 1024";
-        check("descriptor size", 0xfe, descriptor_bytes, fits, allowed)?;
-        let per_block = block.checked_div(descriptor_bytes).unwrap_or(0).max(1);
-        let data_blocks = self.blocks.saturating_sub(u64::from(self.first_data_block));
-        let groups = data_blocks.div_ceil(u64::from(per_group.max(1)));
-        let fits = u32::try_from(groups).is_ok();
-        let allowed = "at most 2^32 - 1 groups of blocks";
-        check("count of blocks", 0x04, self.blocks, fits, allowed)?;
-        let inodes_count = fields.u32(0x00);
-        let fits = groups.checked_mul(u64::from(inodes)) == Some(u64::from(inodes_count));
-        let allowed = "the inodes a group times the groups";
-        check("count of inodes", 0x00, inodes_count, fits, allowed)?;
-        let table_bytes = u64::from(inodes_count).saturating_mul(u64::from(inode_bytes));
-        let fits = table_bytes < self.blocks.saturating_mul(u64::from(block));
-        let allowed = "as many as the filesystem has room for";
-        check("count of inodes", 0x00, inodes_count, fits, allowed)?;
-
-        let descriptor_blocks = groups.div_ceil(u64::from(per_block));
-        let reserved = fields.u16(0xce);
-        let fits = u32::from(reserved) <= block / 4;
-        let allowed = "at most a quarter of the block size";
-        check(
-            "count of reserved descriptor blocks",
-            0xce,
-            reserved,
-            fits,
-            allowed,
-        )?;
-        let first_meta = fields.u32(0x104);
-        let (in_front, fits) = if self.meta_groups {
-            let fits = u64::from(first_meta) <= descriptor_blocks;
-            (u64::from(first_meta), fits)
-        } else {
-            (descriptor_blocks.saturating_add(u64::from(reserved)), true)
-        };
-        let allowed = "at most the count of descriptor blocks";
-        check("first meta block group", 0x104, first_meta, fits, allowed)?;
-        let group_blocks = u64::from(per_group).min(data_blocks);
-        let fits = in_front.saturating_add(1) < group_blocks;
-        let allowed = "few enough for their descriptors to fit into a group";
-        check("count of blocks", 0x04, self.blocks, fits, allowed)?;
-        let log_flex = fields.u8(0x174);
-        let allowed = "at most 31";
-        check(
-            "flex group exponent",
-            0x174,
-            log_flex,
-            log_flex <= 31,
-            allowed,
-        )
-    }
-}
-
-/// The superblock's bytes, read by offset. Offsets are constants below 1024.
-#[derive(Clone, Copy)]
-struct Fields<'b>(&'b [u8; SUPERBLOCK_BYTES]);
-
-impl Fields<'_> {
-    #[expect(
-        clippy::expect_used,
-        clippy::arithmetic_side_effects,
-        reason = "offsets are constants of this file"
-    )]
-    fn bytes<const N: usize>(self, offset: usize) -> [u8; N] {
-        self.0
-            .get(offset..offset + N)
-            .and_then(|bytes| bytes.try_into().ok())
-            .expect("BUG: a field lies outside of the superblock")
-    }
-
-    fn u8(self, offset: usize) -> u8 {
-        u8::from_le_bytes(self.bytes(offset))
-    }
-
-    fn u16(self, offset: usize) -> u16 {
-        u16::from_le_bytes(self.bytes(offset))
-    }
-
-    fn u32(self, offset: usize) -> u32 {
-        u32::from_le_bytes(self.bytes(offset))
-    }
-
-    fn verify_checksum(self) -> Result<()> {
-        let kind = self.u8(0x175);
-        check("checksum type", 0x175, kind, kind == 1, "1 (CRC-32C)")?;
-        let stored = self.u32(0x3fc);
-        let computed = crc32c(&self.bytes::<0x3fc>(0));
-        if stored == computed {
-            return Ok(());
-        }
-        Err(Error::SuperblockChecksum { stored, computed })
-    }
-}
-
-fn check(
-    field: &'static str,
-    offset: usize,
-    value: impl Into<u64>,
-    fits: bool,
-    allowed: &'static str,
-) -> Result<()> {
-    if fits {
-        return Ok(());
-    }
-    Err(Error::SuperblockField {
-        field,
-        offset_bytes: offset as u64,
-        value: value.into(),
+/// Checks the sizes of blocks and clusters, and returns their exponents.
+fn check_sizes(fields: Fields<'_>, bigalloc: bool) -> Result<(u32, u32)> {
+    let creator = fields.u32(0x48);
+    let linux = matches!(creator, 0 | 3 | 4);
+    check("creator", 0x48, creator, linux, "0 (Linux), 3 or 4")?;
+    let (log_block, log_cluster) = (fields.u32(0x18), fields.u32(0x1c));
+    check(
+        "block size exponent",
+        0x18,
+        log_block,
+        log_block <= 6,
+        "0 to 6",
+    )?;
+    let cluster_fits = log_cluster >= log_block && log_cluster <= 19;
+    let cluster_fits = cluster_fits && (bigalloc || log_cluster == log_block);
+    let allowed = "that of the block size, with bigalloc up to 19";
+    check(
+        "cluster size exponent",
+        0x1c,
+        log_cluster,
+        cluster_fits,
         allowed,
-    })
-}
-
-/// CRC-32C as ext4 uses it: started with all ones, not inverted at the end.
-fn crc32c(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            (crc >> 1) ^ if crc & 1 == 1 { 0x82f6_3b78 } else { 0 }
-        })
-    })
-}
-
-/// The bytes before the first NUL.
-fn text(padded: [u8; 16]) -> Vec<u8> {
-    padded.into_iter().take_while(|byte| *byte != 0).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_checksum_is_crc32c_without_the_last_inversion() {
-        assert_eq!(!crc32c(b"123456789"), 0xe306_9283); // the check value of CRC-32C (RFC 3720, appendix B.4)
-    }
+    )?;
+    Ok((log_block, log_cluster))
 }
