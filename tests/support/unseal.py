@@ -194,4 +194,5 @@ def main():
     print(payload.sized().hex())
 
 
-main()
+if __name__ == "__main__":
+    main()
