@@ -9,8 +9,6 @@ mod data_pass;
 mod prepared;
 mod shrink;
 
-use std::fs::File;
-use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,18 +24,14 @@ use super::error::Error;
 use super::layout::{Layout, MakeRoom, Room, SectorSizeChoice};
 use super::observer::{Observer, Phase, StopFlag};
 use super::partitions::Named;
-use crate::efi::Pe;
 use crate::gpt::{self, Partition};
 use crate::image::{
     self, DiskFormat, Footer, Lock, Output, PublishStep, Replace, Source, Temporary,
 };
 use crate::secret::Entropy;
-use crate::storage::{MemoryStorage, ReadAt, Slice, WriteAt};
+use crate::storage::{ReadAt, Slice, WriteAt};
 use prepared::{LABEL, Options, Prepared};
 use shrink::Shrunk;
-
-/// The largest file for `--kernel-efi`, in bytes; a unified kernel image has some 60 MiB.
-const MAX_BOOT_FILE_BYTES: u64 = 1 << 30;
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -135,7 +129,7 @@ impl Job {
             image::detect(source.storage(), disk_end_bytes).map_err(Error::SourceFile)?;
         let output_format = self.output_format(detected.format);
         let options = Options {
-            boot_file: self.kernel_efi.as_deref().map(read_boot_file).transpose()?,
+            boot_file: self.kernel_efi.as_deref().map(BootFile::read).transpose()?,
             datasources: self.datasources,
             grow_root: self.grow_root,
             make_room: self.make_room,
@@ -374,30 +368,4 @@ fn footer(disk_bytes: u64, now: i64, entropy: &mut dyn Entropy) -> Result<Footer
     let id = Builder::from_random_bytes(random).into_uuid();
     let time_stamp = image::vhd_time(u64::try_from(now).unwrap_or(0));
     Ok(Footer::new(disk_bytes, id, time_stamp))
-}
-
-/// Reads the file for `--kernel-efi` and checks that it is one that firmware could load.
-fn read_boot_file(path: &Path) -> Result<BootFile, Error> {
-    let mut bytes = Vec::new();
-    let read = File::open(path)
-        .and_then(|file| file.take(MAX_BOOT_FILE_BYTES + 1).read_to_end(&mut bytes));
-    read.map_err(|source| Error::BootFileUnreadable {
-        path: path.to_owned(),
-        source,
-    })?;
-    if bytes.len() as u64 > MAX_BOOT_FILE_BYTES {
-        return Err(Error::BootFileTooLong {
-            path: path.to_owned(),
-            max_bytes: MAX_BOOT_FILE_BYTES,
-        });
-    }
-    let file = MemoryStorage::new(bytes);
-    let pe = Pe::read(&file).map_err(|source| Error::BootFileNotPe {
-        path: path.to_owned(),
-        source,
-    })?;
-    Ok(BootFile {
-        is_signed: pe.is_signed(),
-        bytes: file.into_bytes(),
-    })
 }
