@@ -128,6 +128,9 @@ impl Phases {
         let bits = geometry.entry_bits();
         let len = usize_of(window.bytes.end.saturating_sub(window.bytes.start));
         let was = old.read_vec(window.bytes.start, len)?;
+        let in_first = window.bytes.start.saturating_sub(window.table_start);
+        let in_first = geometry.table(0).start.saturating_add(in_first);
+        let first_was = old.read_vec(in_first, len)?;
         let becomes = new.read_vec(window.bytes.start, len)?;
         let within = usize_of(offset_bytes.saturating_sub(window.bytes.start));
         let sector = within..within.saturating_add(usize_of(SECTOR_BYTES)).min(len);
@@ -144,12 +147,14 @@ impl Phases {
             if before == after {
                 continue;
             }
+            // What is free only the first copy says: a crash may have left them different.
+            let was_free = entry(&first_was) == 0;
             let is_state = cluster < 2; // media and whether it was unmounted, no clusters
             let set = |bytes: &mut Vec<u8>, value| {
                 let bytes = bytes.get_mut(at..end).unwrap_or_default();
                 geometry.encode(bytes, is_odd, value);
             };
-            if before == 0 && !is_state {
+            if was_free && !is_state {
                 set(&mut allocated, after);
             } else if after == 0 || is_state {
                 set(&mut linked, before);
@@ -174,6 +179,8 @@ impl Phases {
 
 /// Whole entries of a copy of the table, around a sector.
 struct Window {
+    /// Where the copy begins.
+    table_start: u64,
     bytes: Range<u64>,
     clusters: Range<u64>,
 }
@@ -189,6 +196,7 @@ fn window(geometry: &Geometry, offset_bytes: u64) -> Window {
         let sectors = end.saturating_mul(bits).div_ceil(8).div_ceil(SECTOR_BYTES);
         let len = sectors.saturating_mul(SECTOR_BYTES);
         return Window {
+            table_start: table.start,
             bytes: table.start..table.start.saturating_add(len),
             clusters: 0..end,
         };
@@ -196,6 +204,7 @@ fn window(geometry: &Geometry, offset_bytes: u64) -> Window {
     let first = |bytes: u64| bytes.saturating_mul(8).checked_div(bits).unwrap_or(0);
     let within = offset_bytes.saturating_sub(table.start);
     Window {
+        table_start: table.start,
         bytes: offset_bytes..offset_bytes.saturating_add(SECTOR_BYTES),
         clusters: first(within)..first(within.saturating_add(SECTOR_BYTES)).min(end),
     }
