@@ -7,5 +7,7 @@ mod recovery;
 mod recovery_token;
 pub mod secboot;
 
-pub use recovery::{Error as RecoveryKeyError, RECOVERY_KEY_BYTES, RecoveryKey};
+pub use recovery::{
+    Error as RecoveryKeyError, RECOVERY_KEY_BYTES, RecoveryKey, TextError as RecoveryTextError,
+};
 pub use recovery_token::{RECOVERY_KEY_NAME, RECOVERY_TOKEN_TYPE, RecoveryToken, recovery_token};

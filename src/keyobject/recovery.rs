@@ -5,7 +5,7 @@
 
 use zeroize::Zeroizing;
 
-use crate::secret::SecretBytes;
+use crate::secret::{Entropy, EntropyError, SecretBytes};
 
 /// Length of a recovery key in bytes.
 pub const RECOVERY_KEY_BYTES: usize = 16;
@@ -30,6 +30,13 @@ pub enum Error {
     },
 }
 
+/// Digits that are no recovery key; what was typed is not shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a recovery key is typed as eight groups of five digits, each up to 65535, with - between them or nothing"
+)]
+pub struct TextError;
+
 /// Whoever reads a key file stops at twice the length of a key.
 fn or_more(len_bytes: usize) -> &'static str {
     if len_bytes < 2 * RECOVERY_KEY_BYTES {
@@ -47,6 +54,42 @@ impl RecoveryKey {
             (17, Some(b'\n')) => Err(Error::TrailingNewline),
             (len_bytes, _) => Err(Error::Length { len_bytes }),
         }
+    }
+
+    /// Makes a new key.
+    pub fn random(entropy: &mut dyn Entropy) -> Result<Self, EntropyError> {
+        SecretBytes::random(entropy, RECOVERY_KEY_BYTES).map(Self)
+    }
+
+    /// Reads the digits as a guest's prompt does: five digits eight times, each boundary with or without a `-`.
+    pub fn from_text(text: &str) -> Result<Self, TextError> {
+        let mut key = SecretBytes::zeroed(RECOVERY_KEY_BYTES);
+        let mut rest = text.as_bytes();
+        for (group, pair) in key.expose_mut().chunks_exact_mut(2).enumerate() {
+            if group > 0 {
+                rest = rest.strip_prefix(b"-").unwrap_or(rest);
+            }
+            let (digits, behind) = rest.split_at_checked(5).ok_or(TextError)?;
+            rest = behind;
+            if !digits.iter().all(u8::is_ascii_digit) {
+                return Err(TextError);
+            }
+            let number = digits
+                .iter()
+                .fold(0, |number, digit| 10 * number + u32::from(digit - b'0'));
+            let number = u16::try_from(number).map_err(|_| TextError)?;
+            pair.copy_from_slice(&number.to_le_bytes());
+        }
+        if rest.is_empty() {
+            Ok(Self(key))
+        } else {
+            Err(TextError)
+        }
+    }
+
+    /// The passphrase of the keyslot: the 16 bytes themselves.
+    pub fn passphrase(&self) -> &SecretBytes {
+        &self.0
     }
 
     /// The printed form, 47 characters without a newline.
@@ -91,6 +134,29 @@ mod tests {
         assert_eq!(
             &*text(&counted),
             "00256-00770-01284-01798-02312-02826-03340-03854"
+        );
+    }
+
+    #[test]
+    fn digits_are_read_as_a_guests_prompt_reads_them() {
+        let cases = include_str!("../../tests/data/recovery-key/cases.json");
+        let cases: serde_json::Value = serde_json::from_str(cases).unwrap();
+        let mut refused = 0;
+        for case in cases["parse"].as_array().unwrap() {
+            let text = case["text"].as_str().unwrap();
+            let read = RecoveryKey::from_text(text);
+            let read = read.map(|key| hex::encode(key.passphrase().expose()));
+            refused += usize::from(read.is_err());
+            assert_eq!(read.ok().as_deref(), case["key"].as_str(), "{text:?}");
+        }
+        assert!(refused > 5, "{refused}");
+        for pair in cases["pairs"].as_array().unwrap() {
+            let key = RecoveryKey::from_text(pair["text"].as_str().unwrap()).unwrap();
+            assert_eq!(key.text().as_str(), pair["text"].as_str().unwrap());
+        }
+        assert_eq!(
+            RecoveryKey::from_text("12").err().unwrap().to_string(),
+            "a recovery key is typed as eight groups of five digits, each up to 65535, with - between them or nothing"
         );
     }
 
