@@ -39,17 +39,8 @@ pub struct EncryptCloudImage {
 #[derive(Debug, clap::Subcommand)]
 pub enum Subcommand {
     Encrypt(Encrypt),
-    /// Bind an encrypted image to one guest's vTPM (not built yet)
-    Deploy(Unbuilt),
+    Deploy(Box<Deploy>),
     Predict(Predict),
-}
-
-/// A command that is still to come: takes any arguments, so that it can say so.
-#[derive(Debug, Args)]
-#[command(disable_help_flag = true)]
-pub struct Unbuilt {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-    pub arguments: Vec<std::ffi::OsString>,
 }
 
 /// Encrypt the root partition of a plain cloud image
@@ -178,6 +169,135 @@ pub struct Partitions {
         requires = "root_partition_uuid"
     )]
     pub efi_partition_uuid: Option<Uuid>,
+}
+
+/// Bind an encrypted image to one guest's vTPM
+///
+/// Seals the disk key to the guest's SRK and to the PCR values that its boot will have, puts the sealed key on
+/// the EFI system partition, and removes the clear key from the LUKS2 header. SOURCE is changed in place in an
+/// order that survives a crash, or a copy of it with --output. Images deployed from copies of one encrypted
+/// image share its volume key: whoever kept that image opens them all.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("policy").required(true).multiple(true).args([
+    "add_efi_boot_manager_profile", "add_efi_secure_boot_profile", "add_ubuntu_kernel_profile", "no_pcr_policy",
+]))]
+pub struct Deploy {
+    /// Encrypted image to deploy
+    pub source: PathBuf,
+
+    /// Deploy a copy that is written here, and leave SOURCE as it is
+    ///
+    /// The copy shares its blocks with SOURCE where the file system can, and is sparse elsewhere. It has never
+    /// held the clear key.
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    pub output: Option<PathBuf>,
+
+    /// Replace the output file if there is one
+    #[arg(long, requires = "output", help_heading = "Output")]
+    pub overwrite: bool,
+
+    /// Show what would be done, and write nothing
+    #[arg(long, conflicts_with = "print", help_heading = "Output")]
+    pub dry_run: bool,
+
+    /// Write what was done as JSON, to - for standard output
+    ///
+    /// Its form is docs/schemas/deploy-report-1.json. No secret is in it. The whole image is read for its digests.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub report: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub srk: SrkOptions,
+
+    #[command(flatten)]
+    pub firmware: Firmware,
+
+    #[command(flatten)]
+    pub profiles: Profiles,
+
+    /// Seal to the vTPM alone, in whatever state it is
+    ///
+    /// Everything that runs on the guest can then ask for the key.
+    #[arg(long, help_heading = "PCRs", conflicts_with_all = [
+        "add_efi_boot_manager_profile", "add_efi_secure_boot_profile", "add_ubuntu_kernel_profile", "firmware",
+    ])]
+    pub no_pcr_policy: bool,
+
+    #[command(flatten)]
+    pub recovery: RecoveryOptions,
+
+    #[command(flatten)]
+    pub partitions: Partitions,
+
+    #[command(flatten)]
+    pub rules: Rules,
+}
+
+/// The storage root key of the guest's vTPM.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "SRK")]
+pub struct SrkOptions {
+    /// Public area of the guest's SRK
+    ///
+    /// As `tpm2_readpublic -o` writes it (`TPM2B_PUBLIC`), or `TPMT_PUBLIC`; a public key in PEM or DER only
+    /// together with --standard-srk-template.
+    #[arg(long, value_name = "FILE")]
+    pub srk_pub: PathBuf,
+
+    /// The guest makes its SRK by the standard template
+    ///
+    /// No template is written, and one that lies there is removed. A plain `tpm2_createprimary` makes another
+    /// SRK.
+    #[arg(long, conflicts_with = "srk_template_unique_data")]
+    pub standard_srk_template: bool,
+
+    /// Unique data that the guest's SRK was made with
+    ///
+    /// As the TPM marshals it, or as `tpm2_createprimary -u` takes it.
+    #[arg(long, value_name = "FILE")]
+    pub srk_template_unique_data: Option<PathBuf>,
+}
+
+/// Where the recovery key comes from.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Recovery key")]
+#[command(group = clap::ArgGroup::new("recovery").args(["recovery_key_file", "recovery_key_text", "recovery_key_out"]))]
+pub struct RecoveryOptions {
+    /// Let the 16 bytes in this file open the disk, too
+    #[arg(long, value_name = "FILE")]
+    pub recovery_key_file: Option<PathBuf>,
+
+    /// Let the key with these digits open the disk, too
+    ///
+    /// Other users of this machine may see arguments; a file is safer.
+    #[arg(long, value_name = "DIGITS")]
+    pub recovery_key_text: Option<RecoveryText>,
+
+    /// Make a recovery key, and write its 16 bytes to this new file
+    #[arg(long, value_name = "FILE")]
+    pub recovery_key_out: Option<PathBuf>,
+
+    /// Print the digits of the new recovery key to standard output
+    #[arg(long, requires = "recovery_key_out")]
+    pub print: bool,
+}
+
+/// Digits of a recovery key, which no message shows.
+#[derive(Clone)]
+pub struct RecoveryText(pub zeroize::Zeroizing<String>);
+
+impl std::fmt::Debug for RecoveryText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RecoveryText")
+    }
+}
+
+impl std::str::FromStr for RecoveryText {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(zeroize::Zeroizing::new(text.to_owned())))
+    }
 }
 
 /// Predict the PCR values of a guest before its first boot

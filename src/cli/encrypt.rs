@@ -87,7 +87,7 @@ fn job(command: &args::Encrypt) -> Job {
 }
 
 /// The time of all changes, in seconds since 1970: `SOURCE_DATE_EPOCH` where it is set, else now.
-fn now() -> Result<i64, Failure> {
+pub fn now() -> Result<i64, Failure> {
     if let Some(text) = std::env::var_os("SOURCE_DATE_EPOCH") {
         return text
             .to_str()

@@ -34,14 +34,6 @@ impl Failure {
         }
     }
 
-    /// What was asked for is part of the design, and not there yet.
-    pub fn unbuilt(what: &str) -> Self {
-        Self::new(
-            anyhow::anyhow!("{what} is not built yet in this version"),
-            None,
-        )
-    }
-
     /// Prints the failure and returns the exit code that goes with it.
     pub fn report(self) -> ExitCode {
         let mut causes = self.error.chain();

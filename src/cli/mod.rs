@@ -7,6 +7,9 @@
 
 mod args;
 mod create_uefi_config;
+mod deploy;
+mod deploy_plan;
+mod deploy_report;
 mod encrypt;
 mod message;
 mod parse;
@@ -40,7 +43,7 @@ pub fn run_encrypt_cloud_image() -> ExitCode {
         message::start_diagnostics(arguments.verbose);
         match arguments.command {
             Subcommand::Encrypt(command) => encrypt::run(&command, arguments.verbose),
-            Subcommand::Deploy(_) => Err(Failure::unbuilt("encrypt-cloud-image deploy")),
+            Subcommand::Deploy(command) => deploy::run(&command),
             Subcommand::Predict(command) => predict::run(&command),
         }
     })

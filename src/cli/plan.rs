@@ -106,7 +106,7 @@ fn partition(partition: &Partition, plan: &Plan) -> String {
     format!("partition {} ({kind}, {})", partition.number, size(bytes))
 }
 
-fn format_name(format: DiskFormat) -> &'static str {
+pub fn format_name(format: DiskFormat) -> &'static str {
     match format {
         DiskFormat::Raw => "raw",
         DiskFormat::FixedVhd => "fixed VHD",
@@ -126,7 +126,7 @@ fn room(plan: &Plan) -> String {
 }
 
 /// A length in binary units.
-fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     let units = ["KiB", "MiB", "GiB", "TiB"];
     if bytes < 1024 {
         return format!("{bytes} B");

@@ -6,7 +6,7 @@ use clap::error::ErrorKind;
 use super::args::{self, EncryptCloudImage};
 use super::message::{Failure, answer, warn};
 use super::prediction;
-use crate::provision::predict::{self, BootFiles, Distinct, PredictError, Profile, Request};
+use crate::provision::predict::{self, BootFiles, Distinct, Guest, PredictError, Profile, Request};
 use crate::provision::uefi_config::{self, Options};
 
 /// Predicts, and prints what comes out.
@@ -23,7 +23,7 @@ pub fn run(command: &args::Predict) -> Result<(), Failure> {
     let branches = predict::distinct(prediction);
     if let Some(path) = &command.tcg_log {
         let branch = chosen(&branches, command.branch)?.branch;
-        predict::write_tcg_log(branch, request.bank, path).map_err(failure)?;
+        predict::write_tcg_log(branch, request.guest.bank, path).map_err(failure)?;
     }
     if command.json {
         answer(&prediction::json(
@@ -57,20 +57,22 @@ fn request(command: &args::Predict) -> Request {
     };
     Request {
         boot_files,
-        firmware: firmware(&command.firmware, "predict"),
-        options: options(&command.firmware, &command.rules),
-        profile: if asked == Profile::default() {
-            all
-        } else {
-            asked
+        guest: Guest {
+            firmware: firmware(&command.firmware, "predict"),
+            options: options(&command.firmware, &command.rules),
+            profile: if asked == Profile::default() {
+                all
+            } else {
+                asked
+            },
+            rules,
+            bank: command.bank.into(),
         },
-        rules,
-        bank: command.bank.into(),
     }
 }
 
 /// What describes the guest's firmware, or the end of the program where nothing does.
-fn firmware(given: &args::Firmware, command: &str) -> uefi_config::Source {
+pub fn firmware(given: &args::Firmware, command: &str) -> uefi_config::Source {
     use uefi_config::Source;
     let source = [
         given.uefi_config.clone().map(Source::Json),
@@ -92,7 +94,8 @@ fn firmware(given: &args::Firmware, command: &str) -> uefi_config::Source {
     })
 }
 
-fn options(firmware: &args::Firmware, rules: &args::Rules) -> Options {
+/// How that is read.
+pub fn options(firmware: &args::Firmware, rules: &args::Rules) -> Options {
     Options {
         rules: match rules.compat {
             Some(args::Compat::Reference) => uefi_config::Rules::Reference,

@@ -49,8 +49,9 @@ struct Document<'a> {
     warnings: &'a [String],
 }
 
+/// A branch as it stands in documents.
 #[derive(Serialize)]
-struct JsonBranch<'a> {
+pub struct JsonBranch<'a> {
     kernels: &'a [&'a str],
     pcrs: BTreeMap<u8, String>,
     composite: String,
@@ -67,7 +68,22 @@ struct JsonEvent<'a> {
 
 /// The same as one JSON document, with a line end behind it.
 pub fn json(prediction: &Prediction, branches: &[Distinct<'_>], warnings: &[String]) -> String {
-    let branches = branches
+    let document = Document {
+        version: 1,
+        bank: prediction.selection.bank.to_string(),
+        selection: prediction.selection.pcrs.iter().copied().collect(),
+        branches: json_branches(branches),
+        warnings,
+    };
+    // Strings and numbers only: nothing that JSON could not say.
+    let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// Branches as they stand in documents.
+pub fn json_branches<'a>(branches: &'a [Distinct<'a>]) -> Vec<JsonBranch<'a>> {
+    branches
         .iter()
         .map(|Distinct { branch, kernels }| JsonBranch {
             kernels,
@@ -88,16 +104,5 @@ pub fn json(prediction: &Prediction, branches: &[Distinct<'_>], warnings: &[Stri
                 })
                 .collect(),
         })
-        .collect();
-    let document = Document {
-        version: 1,
-        bank: prediction.selection.bank.to_string(),
-        selection: prediction.selection.pcrs.iter().copied().collect(),
-        branches,
-        warnings,
-    };
-    // Strings and numbers only: nothing that JSON could not say.
-    let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
-    text.push('\n');
-    text
+        .collect()
 }

@@ -61,6 +61,15 @@ impl Source {
     ///
     /// Where the file system has no such locks, the file is opened without one.
     pub fn open(path: &Path, lock: Lock) -> Result<Self> {
+        Self::open_as(path, lock, false)
+    }
+
+    /// The same for a file that will be changed in place: open for writing, locked against everybody.
+    pub fn open_to_change(path: &Path) -> Result<Self> {
+        Self::open_as(path, Lock::Exclusive, true)
+    }
+
+    fn open_as(path: &Path, lock: Lock, to_change: bool) -> Result<Self> {
         // Looked at before it is opened, since opening a pipe waits and a socket fails; and afterwards,
         // since it may have been exchanged.
         refuse_other_kinds(path.metadata().map_err(Error::Open)?.file_type())?;
@@ -68,6 +77,7 @@ impl Source {
         let flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file = OpenOptions::new()
             .read(true)
+            .write(to_change)
             .custom_flags(flags.bits().cast_signed())
             .open(path)
             .map_err(Error::Open)?;

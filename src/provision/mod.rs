@@ -3,6 +3,7 @@
 //! This room carries what the others must agree on, decides where everything goes, and adds to their errors
 //! the way out. The command line sees this room alone, so it hands over what a caller needs of the others.
 
+pub mod deploy;
 mod encrypt;
 mod error;
 mod layout;
@@ -18,6 +19,7 @@ pub use error::{About, Error, RootContent};
 pub use layout::{Error as LayoutError, Layout, MakeRoom, Obstacle, Room, SectorSizeChoice};
 pub use observer::{Observer, Phase, StopFlag};
 pub use partitions::Named;
+pub use staged::Staged;
 
 pub use crate::gpt::{Partition, types as partition_types};
 pub use crate::image::{DiskFormat, PublishStep};

@@ -29,6 +29,10 @@ pub enum Phase {
     Encrypt,
     /// What was written is being made durable.
     Flush,
+    /// The encrypted image is copied.
+    CopyImage,
+    /// The image is read for its digests.
+    Digest,
 }
 
 impl fmt::Display for Phase {
@@ -38,6 +42,8 @@ impl fmt::Display for Phase {
             Self::ShrinkFilesystem => "shrinking the filesystem",
             Self::Encrypt => "encrypting",
             Self::Flush => "flushing",
+            Self::CopyImage => "copying the image",
+            Self::Digest => "digesting the image",
         })
     }
 }

@@ -68,7 +68,8 @@ fn type_name(kind: Uuid) -> String {
     gpt::types::type_name(kind).map_or_else(|| kind.to_string(), str::to_owned)
 }
 
-fn by_guid(table: &Table, guid: Uuid) -> Result<Partition, Error> {
+/// The partition with a unique GUID.
+pub fn by_guid(table: &Table, guid: Uuid) -> Result<Partition, Error> {
     table
         .partitions()
         .find(|partition| partition.unique_guid == guid)
@@ -97,7 +98,7 @@ fn only(table: &Table, role: &'static str, is: impl Fn(Uuid) -> bool) -> Result<
 }
 
 /// The partitions in one line, each with what identifies it.
-fn list(partitions: impl Iterator<Item = Partition>) -> String {
+pub fn list(partitions: impl Iterator<Item = Partition>) -> String {
     let words: Vec<_> = partitions
         .map(|partition| {
             format!(

@@ -181,13 +181,3 @@ fn an_empty_value_counts_as_not_given() {
         stderr(&output)
     );
 }
-
-#[test]
-fn what_is_not_built_yet_says_so() {
-    let output = exits(program().args(["deploy", "image", "--srk-pub", "key"]), 1);
-    let message = "error: encrypt-cloud-image deploy is not built yet in this version\n";
-    assert_eq!(
-        (stdout(&output), stderr(&output)),
-        (String::new(), message.to_owned())
-    );
-}

@@ -17,7 +17,8 @@ use std::thread;
 use tracing::debug;
 use uuid::Builder;
 
-pub use customise::{DatasourceNameError, Datasources, Edit};
+pub use customise::{DatasourceNameError, Datasources, Edit, GROWPART_KEYSLOT};
+pub use prepared::LABEL;
 
 use self::boot_file::BootFile;
 use super::error::Error;
@@ -30,7 +31,7 @@ use crate::image::{
 };
 use crate::secret::Entropy;
 use crate::storage::{ReadAt, Slice, WriteAt};
-use prepared::{LABEL, Options, Prepared};
+use prepared::{Options, Prepared};
 use shrink::Shrunk;
 
 /// What is asked for.

@@ -46,6 +46,13 @@ pub enum BootFiles {
 pub struct Request {
     /// What the guest boots.
     pub boot_files: BootFiles,
+    /// What the guest is, and what is asked about it.
+    pub guest: Guest,
+}
+
+/// What a guest is apart from what it boots, and what is asked about it.
+#[derive(Debug, Clone)]
+pub struct Guest {
     /// What describes its firmware.
     pub firmware: uefi_config::Source,
     /// How that is read.
@@ -70,7 +77,34 @@ pub struct Predicted {
 impl Request {
     /// Reads the files and predicts. Nothing is written.
     pub fn run(&self) -> Result<Predicted, PredictError> {
-        let (boot, mut warnings) = self.boot()?;
+        let (boot, warnings) = self.boot()?;
+        self.guest.predict(&boot, warnings)
+    }
+
+    fn boot(&self) -> Result<(Boot, Vec<String>), PredictError> {
+        let wanted = self.guest.wanted();
+        match &self.boot_files {
+            BootFiles::Image { path, esp } => esp::of_image(path, *esp, wanted),
+            BootFiles::Directory(path) => {
+                let esp = EspDirectory(path.clone());
+                let boot = on_esp(&esp, wanted)?;
+                let warning = boot_files::other_first_program(&esp, &boot);
+                Ok((boot, warning.into_iter().collect()))
+            }
+            BootFiles::Chains(chains) => Ok((of_chains(chains, wanted)?, Vec::new())),
+        }
+    }
+}
+
+impl Guest {
+    /// Predicts what the guest measures when it boots from this EFI system partition.
+    pub fn predict_on(&self, esp: &dyn EspFiles) -> Result<Predicted, PredictError> {
+        let boot = on_esp(esp, self.wanted())?;
+        let warning = boot_files::other_first_program(esp, &boot);
+        self.predict(&boot, warning.into_iter().collect())
+    }
+
+    fn predict(&self, boot: &Boot, mut warnings: Vec<String>) -> Result<Predicted, PredictError> {
         let loaded = uefi_config::load(&self.firmware, &self.options)?;
         // Whether the shim at hand starts is what the prediction tells; advice for shims in general adds nothing.
         let firmware = loaded.warnings.iter().filter(|warning| {
@@ -82,7 +116,7 @@ impl Request {
         warnings.extend(firmware.map(ToString::to_string));
         let prediction = measure::predict(&Input {
             configuration: &loaded.config,
-            boot: &boot,
+            boot,
             profile: self.profile,
             rules: self.rules,
             bank: self.bank,
@@ -94,23 +128,13 @@ impl Request {
         })
     }
 
-    fn boot(&self) -> Result<(Boot, Vec<String>), PredictError> {
-        let wanted = Wanted {
+    fn wanted(&self) -> Wanted {
+        Wanted {
             hash: match self.bank {
                 Bank::Sha256 => None,
                 Bank::Sha384 => Some(Hash::Sha384),
             },
             inner_kernel: !self.rules.secure_boot,
-        };
-        match &self.boot_files {
-            BootFiles::Image { path, esp } => esp::of_image(path, *esp, wanted),
-            BootFiles::Directory(path) => {
-                let esp = EspDirectory(path.clone());
-                let boot = on_esp(&esp, wanted)?;
-                let warning = boot_files::other_first_program(&esp, &boot);
-                Ok((boot, warning.into_iter().collect()))
-            }
-            BootFiles::Chains(chains) => Ok((of_chains(chains, wanted)?, Vec::new())),
         }
     }
 }

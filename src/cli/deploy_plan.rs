@@ -1,0 +1,116 @@
+//! What a `deploy` will do, in lines: all of it for `--dry-run`, the choices before a run.
+
+use std::fmt::Write as _;
+
+use super::plan::{format_name, size};
+use crate::provision::deploy::{KeyslotFacts, Plan, Purpose};
+use crate::provision::{Partition, partition_types, predict};
+
+/// What was chosen where there was a choice.
+pub fn choices(plan: &Plan) -> String {
+    let mut text = String::new();
+    let _ = writeln!(text, "root: {}", partition(plan, plan.disk.root));
+    if plan.srk.is_some() {
+        let _ = writeln!(text, "sealed to: {}", policy(plan));
+    }
+    text
+}
+
+/// The whole plan.
+pub fn table(plan: &Plan) -> String {
+    let mut lines = vec![
+        ("source", plan.source.display().to_string()),
+        (
+            "output",
+            format!(
+                "{}, {}, {}",
+                plan.output.display(),
+                format_name(plan.format),
+                size(plan.file_bytes)
+            ),
+        ),
+        ("root", partition(plan, plan.disk.root)),
+        ("ESP", partition(plan, plan.disk.esp)),
+    ];
+    if plan.completes {
+        lines.push((
+            "work",
+            "completes a deploy that was interrupted; nothing is sealed".to_owned(),
+        ));
+    }
+    if let Some(srk) = &plan.srk {
+        lines.push(("SRK", format!("{}, AES-{}", srk.kind, srk.aes_bits)));
+        lines.push(("SRK name", srk.name.clone()));
+        lines.push(("sealed to", policy(plan)));
+    }
+    lines.push((
+        "LUKS2",
+        format!(
+            "{}, label {}, header {}",
+            plan.luks.uuid, plan.luks.label, plan.luks.sequence_id
+        ),
+    ));
+    let mut text = String::new();
+    for (name, what) in lines {
+        let _ = writeln!(text, "{name:<12}{what}");
+    }
+    for keyslot in &plan.luks.keyslots {
+        let name = format!("keyslot {}", keyslot.number);
+        let _ = writeln!(text, "{name:<12}{}", purpose(keyslot));
+    }
+    let prediction = plan.prediction.as_ref();
+    let branches = prediction.map(predict::distinct).unwrap_or_default();
+    for (number, branch) in (1..).zip(&branches) {
+        let _ = writeln!(text, "\nbranch {number}: {}", branch.kernels.join(", "));
+        for (pcr, value) in &branch.branch.pcrs {
+            let _ = writeln!(text, "  PCR {pcr:<2} {}", hex::encode(value));
+        }
+    }
+    let _ = writeln!(text, "\nchanges");
+    for file in &plan.files {
+        let what = match &file.content {
+            Some((len_bytes, _)) => format!("{len_bytes} bytes"),
+            None => "not there".to_owned(),
+        };
+        let _ = writeln!(text, "  ESP:{}: {what}", file.path);
+    }
+    let _ = writeln!(text, "  LUKS2 header: no clear key, in neither copy");
+    let _ = writeln!(text, "  {} are written", size(plan.written_bytes));
+    text
+}
+
+fn policy(plan: &Plan) -> String {
+    let Some(prediction) = &plan.prediction else {
+        return "the vTPM alone, in any state".to_owned();
+    };
+    let pcrs = &prediction.selection.pcrs;
+    let pcrs: Vec<_> = pcrs.iter().map(ToString::to_string).collect();
+    let kernels: Vec<_> = predict::distinct(prediction)
+        .iter()
+        .map(|branch| branch.kernels.join(" or "))
+        .collect();
+    format!(
+        "PCR {}, as they are after a boot of {}",
+        pcrs.join(", "),
+        kernels.join("; or of ")
+    )
+}
+
+fn partition(plan: &Plan, number: u32) -> String {
+    let find = |partition: &&Partition| partition.number == number;
+    let Some(partition) = plan.disk.partitions.iter().find(find) else {
+        return format!("partition {number}");
+    };
+    let kind = partition_types::type_name(partition.type_guid).unwrap_or("unknown type");
+    let bytes = partition.sectors() * plan.disk.sector_bytes;
+    format!("partition {number} ({kind}, {})", size(bytes))
+}
+
+fn purpose(keyslot: &KeyslotFacts) -> &'static str {
+    match keyslot.purpose {
+        Purpose::Unlock => "the key that is sealed to the vTPM",
+        Purpose::Growpart => "the growpart key, removed by cloud-init at the first boot",
+        Purpose::Recovery => "the recovery key",
+        Purpose::Other => "not made by this program",
+    }
+}

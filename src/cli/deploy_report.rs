@@ -1,0 +1,227 @@
+//! What a `deploy` did, as JSON for programs: `--report`.
+//!
+//! The document's form is docs/schemas/deploy-report-1.json; members are only ever added to it. Nothing in it is secret.
+
+use serde::Serialize;
+
+use super::plan::format_name;
+use super::prediction::{JsonBranch, json_branches};
+use crate::provision::deploy::{Digests, Plan, Purpose};
+use crate::provision::predict;
+
+#[derive(Serialize)]
+struct Report<'a> {
+    version: u32,
+    tool: Tool,
+    completed_interrupted_deploy: bool,
+    input: Image,
+    output: Image,
+    disk: Disk<'a>,
+    luks2: Luks2<'a>,
+    srk: Option<Srk<'a>>,
+    policy: Option<Policy<'a>>,
+    esp_files: Vec<EspFile<'a>>,
+    warnings: &'a [String],
+    notes: [&'static str; 1],
+}
+
+#[derive(Serialize)]
+struct Tool {
+    name: &'static str,
+    version: &'static str,
+}
+
+#[derive(Serialize)]
+struct Image {
+    path: String,
+    format: &'static str,
+    size_bytes: u64,
+    sha256: String,
+}
+
+#[derive(Serialize)]
+struct Disk<'a> {
+    guid: String,
+    sector_bytes: u64,
+    sectors: u64,
+    root_partition: u32,
+    esp_partition: u32,
+    partitions: Vec<Partition<'a>>,
+}
+
+#[derive(Serialize)]
+struct Partition<'a> {
+    number: u32,
+    type_guid: String,
+    unique_guid: String,
+    name: &'a str,
+    first_lba: u64,
+    last_lba: u64,
+}
+
+#[derive(Serialize)]
+struct Luks2<'a> {
+    uuid: &'a str,
+    label: &'a str,
+    sequence_id: u64,
+    header_sha256: &'a str,
+    cipher: &'a str,
+    sector_bytes: u32,
+    segment_offset_bytes: u64,
+    keyslots: Vec<Keyslot<'a>>,
+    tokens: Vec<Token<'a>>,
+}
+
+#[derive(Serialize)]
+struct Keyslot<'a> {
+    number: u32,
+    purpose: &'static str,
+    kdf: &'a str,
+    offset_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Token<'a> {
+    number: u32,
+    #[serde(rename = "type")]
+    kind: &'a str,
+}
+
+#[derive(Serialize)]
+struct Srk<'a> {
+    name: &'a str,
+    kind: &'a str,
+    aes_bits: u16,
+    attributes: String,
+    standard_template: bool,
+}
+
+#[derive(Serialize)]
+struct Policy<'a> {
+    bank: &'static str,
+    selection: Vec<u8>,
+    branches: Vec<JsonBranch<'a>>,
+}
+
+#[derive(Serialize)]
+struct EspFile<'a> {
+    path: &'a str,
+    size_bytes: Option<usize>,
+    sha256: Option<&'a str>,
+}
+
+/// The document, with a line end behind it.
+pub fn json(plan: &Plan, digests: &Digests) -> String {
+    let image = |path: &std::path::Path, sha256: &[u8]| Image {
+        path: path.display().to_string(),
+        format: format_name(plan.format),
+        size_bytes: plan.file_bytes,
+        sha256: hex::encode(sha256),
+    };
+    let branches = plan.prediction.as_ref().map(predict::distinct);
+    let branches = branches.unwrap_or_default();
+    let selection = plan
+        .prediction
+        .as_ref()
+        .map(|prediction| &prediction.selection.pcrs);
+    let report = Report {
+        version: 1,
+        tool: Tool {
+            name: env!("CARGO_PKG_NAME"),
+            version: env!("CARGO_PKG_VERSION"),
+        },
+        completed_interrupted_deploy: plan.completes,
+        input: image(&plan.source, &digests.input),
+        output: image(&plan.output, &digests.output),
+        disk: disk(plan),
+        luks2: luks2(plan),
+        srk: plan.srk.as_ref().map(|srk| Srk {
+            name: &srk.name,
+            kind: &srk.kind,
+            aes_bits: srk.aes_bits,
+            attributes: format!("{:#010x}", srk.attributes),
+            standard_template: srk.standard_template,
+        }),
+        policy: plan.srk.as_ref().map(|_| Policy {
+            bank: "sha256",
+            selection: selection.into_iter().flatten().copied().collect(),
+            branches: json_branches(&branches),
+        }),
+        esp_files: plan
+            .files
+            .iter()
+            .map(|file| EspFile {
+                path: file.path,
+                size_bytes: file.content.as_ref().map(|(len_bytes, _)| *len_bytes),
+                sha256: file.content.as_ref().map(|(_, sha256)| sha256.as_str()),
+            })
+            .collect(),
+        warnings: &plan.warnings,
+        notes: [
+            "images deployed from copies of one encrypted image share its volume key and the key of keyslot 0: whoever kept that image opens them all",
+        ],
+    };
+    // Strings and numbers only: nothing that JSON could not say.
+    let mut text = serde_json::to_string_pretty(&report).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+fn disk(plan: &Plan) -> Disk<'_> {
+    let disk = &plan.disk;
+    Disk {
+        guid: disk.guid.to_string(),
+        sector_bytes: disk.sector_bytes,
+        sectors: disk.sectors,
+        root_partition: disk.root,
+        esp_partition: disk.esp,
+        partitions: disk
+            .partitions
+            .iter()
+            .map(|partition| Partition {
+                number: partition.number,
+                type_guid: partition.type_guid.to_string(),
+                unique_guid: partition.unique_guid.to_string(),
+                name: &partition.name,
+                first_lba: partition.first_lba,
+                last_lba: partition.last_lba,
+            })
+            .collect(),
+    }
+}
+
+fn luks2(plan: &Plan) -> Luks2<'_> {
+    let luks = &plan.luks;
+    Luks2 {
+        uuid: &luks.uuid,
+        label: &luks.label,
+        sequence_id: luks.sequence_id,
+        header_sha256: &luks.header_sha256,
+        cipher: &luks.cipher,
+        sector_bytes: luks.sector_bytes,
+        segment_offset_bytes: luks.segment_offset_bytes,
+        keyslots: luks
+            .keyslots
+            .iter()
+            .map(|keyslot| Keyslot {
+                number: keyslot.number,
+                purpose: match keyslot.purpose {
+                    Purpose::Unlock => "unlock",
+                    Purpose::Growpart => "growpart",
+                    Purpose::Recovery => "recovery",
+                    Purpose::Other => "other",
+                },
+                kdf: &keyslot.kdf,
+                offset_bytes: keyslot.offset_bytes,
+            })
+            .collect(),
+        tokens: luks
+            .tokens
+            .iter()
+            .map(|(number, kind)| Token {
+                number: *number,
+                kind,
+            })
+            .collect(),
+    }
+}

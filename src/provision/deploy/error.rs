@@ -1,0 +1,231 @@
+//! Why an image cannot be deployed, and the way out where there is one.
+
+use std::path::{Path, PathBuf};
+
+use super::Phase;
+use crate::keyobject::{RecoveryTextError, secboot};
+use crate::provision::predict::PredictError;
+use crate::provision::{self, About, recovery_key};
+use crate::{filesystem, luks2, storage, tpm};
+
+/// Why a deploy fails.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// What can go wrong in other use cases, too.
+    #[error(transparent)]
+    Common(#[from] provision::Error),
+    /// No partition holds a LUKS2 container.
+    #[error("no partition holds a LUKS2 container: the table has {found}")]
+    NoContainer {
+        /// The partitions that there are.
+        found: String,
+    },
+    /// Several containers could be meant.
+    #[error(
+        "several partitions hold a container to deploy: {}",
+        numbers(partitions)
+    )]
+    SeveralContainers {
+        /// Their numbers.
+        partitions: Vec<u32>,
+    },
+    /// A container of somebody else.
+    #[error(
+        "partition {partition} holds a LUKS2 container without a clear key, and no sealed key lies on the EFI system partition: it was not made by encrypt"
+    )]
+    NotOurs {
+        /// The partition's number.
+        partition: u32,
+    },
+    /// There is nothing to do.
+    #[error(
+        "the image is deployed already: partition {partition} holds no clear key, in no header copy"
+    )]
+    AlreadyDeployed {
+        /// The partition's number.
+        partition: u32,
+    },
+    /// The container cannot be read or changed.
+    #[error("the LUKS2 container in partition {partition}: {problem}")]
+    Container {
+        /// The partition's number.
+        partition: u32,
+        /// What is wrong with it.
+        problem: luks2::Error,
+    },
+    /// The clear key is none that can be sealed.
+    #[error(
+        "the clear key has {len_bytes} bytes; 1 to {} can be sealed to a vTPM",
+        secboot::MAX_KEY_BYTES
+    )]
+    ClearKeyLength {
+        /// Its length.
+        len_bytes: usize,
+    },
+    /// A recovery key of the same name is there.
+    #[error("the container has a recovery key named {name:?} already")]
+    RecoveryNameTaken {
+        /// The name.
+        name: String,
+    },
+    /// The EFI system partition cannot be read or changed.
+    #[error("the EFI system partition: {0}")]
+    Esp(filesystem::Error),
+    /// A file cannot be read.
+    #[error("{option}: cannot read {}", path.display())]
+    Unreadable {
+        /// The option that names it.
+        option: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A file holds something else than it should.
+    #[error("{option}: {}: {problem}", path.display())]
+    TpmFile {
+        /// The option that names it.
+        option: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: tpm::Error,
+    },
+    /// A public key without attributes.
+    #[error(
+        "--srk-pub: {} holds a key alone, and the guest's SRK has attributes, too", path.display()
+    )]
+    KeyAlone {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The template of the SRK cannot be made.
+    #[error("cannot describe the SRK for the guest: {0}")]
+    Template(tpm::Error),
+    /// The PCRs cannot be predicted.
+    #[error(transparent)]
+    Predict(#[from] PredictError),
+    /// The key cannot be sealed.
+    #[error("cannot seal the key: {0}")]
+    Seal(#[from] secboot::Error),
+    /// The recovery key cannot be read.
+    #[error(transparent)]
+    RecoveryKey(#[from] recovery_key::Error),
+    /// The digits are no recovery key.
+    #[error("--recovery-key-text: {0}")]
+    RecoveryKeyText(RecoveryTextError),
+    /// The file for a new recovery key is there.
+    #[error("--recovery-key-out: {} exists already", path.display())]
+    RecoveryKeyExists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The new recovery key could not be written.
+    #[error("--recovery-key-out: cannot write {}", path.display())]
+    RecoveryKeyOut {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// What was built is not what it should be; nothing is written.
+    #[error("{what} did not come out as planned; nothing was written")]
+    Verify {
+        /// What was looked at.
+        what: &'static str,
+    },
+    /// The image could not be written.
+    #[error("writing {phase}")]
+    Write {
+        /// What was being written.
+        phase: Phase,
+        /// What the operating system said.
+        source: storage::Error,
+    },
+    /// The copy could not be made.
+    #[error("cannot copy the image")]
+    Copy(#[source] storage::Error),
+}
+
+fn numbers(numbers: &[u32]) -> String {
+    let words: Vec<_> = numbers.iter().map(u32::to_string).collect();
+    words.join(", ")
+}
+
+impl Error {
+    /// An error of the container in a partition; a read that failed below is one of the source.
+    pub(super) fn container(partition: u32, problem: luks2::Error) -> Self {
+        match problem {
+            luks2::Error::Storage(error) if error.io().is_some() => {
+                provision::Error::Source(error).into()
+            }
+            luks2::Error::Entropy(error) => provision::Error::Entropy(error).into(),
+            problem => Self::Container { partition, problem },
+        }
+    }
+
+    /// The same for an error of the EFI system partition.
+    pub(super) fn esp(problem: filesystem::Error) -> Self {
+        match problem {
+            filesystem::Error::Storage(error) if error.io().is_some() => {
+                provision::Error::Source(error).into()
+            }
+            problem => Self::Esp(problem),
+        }
+    }
+
+    /// Which file the error is about.
+    pub fn about(&self) -> About {
+        match self {
+            Self::Common(error) => error.about(),
+            Self::NoContainer { .. }
+            | Self::SeveralContainers { .. }
+            | Self::NotOurs { .. }
+            | Self::AlreadyDeployed { .. }
+            | Self::Container { .. }
+            | Self::ClearKeyLength { .. }
+            | Self::RecoveryNameTaken { .. }
+            | Self::Esp(_) => About::Source,
+            Self::Predict(error) if error.is_about_boot_files() => About::Source,
+            Self::Write { .. } | Self::Copy(_) => About::Output,
+            _ => About::Neither,
+        }
+    }
+
+    /// The way out, where there is one: lines to show below the message. `source` is the image's name.
+    pub fn hint(&self, source: &Path) -> Option<String> {
+        match self {
+            Self::Common(error) => error.hint(source),
+            Self::NoContainer { .. } => {
+                Some("encrypt it first: encrypt-cloud-image encrypt".to_owned())
+            }
+            Self::SeveralContainers { .. } => Some(
+                "name both partitions: --root-partition-uuid GUID --efi-partition-uuid GUID"
+                    .to_owned(),
+            ),
+            Self::AlreadyDeployed { .. } => Some(
+                "an image is deployed once; keep the encrypted one, and deploy a copy of it with --output"
+                    .to_owned(),
+            ),
+            Self::Esp(filesystem::Error::FatNoSpace { .. }) => Some(
+                "remove files from the EFI system partition; fsck.vfat -a on it frees what interrupted runs left"
+                    .to_owned(),
+            ),
+            Self::Esp(filesystem::Error::FatLink { .. }) => Some(
+                "remove files from the directory that is full".to_owned(),
+            ),
+            Self::KeyAlone { .. } => Some(
+                "add --standard-srk-template if the SRK is the standard one, or give the output of tpm2_readpublic"
+                    .to_owned(),
+            ),
+            Self::RecoveryKeyExists { .. } => {
+                Some("--recovery-key-file takes a key that is there already".to_owned())
+            }
+            Self::Predict(error) => error.hint(),
+            Self::Write { .. } => Some(
+                "run deploy again when the cause is gone; do not ship the image before".to_owned(),
+            ),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! The use case `deploy`: binds an encrypted image to one guest's vTPM.
+//!
+//! The disk key, which `encrypt` left in clear in the LUKS2 header, is sealed to the guest's SRK and its predicted PCR
+//! values, and goes to the EFI system partition; then it vanishes from the header. [`Job`] is what is asked for.
+//! [`Job::prepare`] plans everything down to the bytes and reads it back; any error until then leaves the image as it
+//! was. [`Ready::run`] writes the planned [`Step`]s in an order that survives a crash at any point, into the image
+//! itself or into a copy.
+//!
+//! A deploy that was interrupted between the two header copies is completed by the next one.
+
+mod container;
+mod copy;
+mod digests;
+mod error;
+mod esp;
+mod header;
+mod plan;
+mod recovery;
+mod sealing;
+mod step;
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+pub use digests::Digests;
+pub use error::Error;
+pub use plan::{Disk, FileFacts, KeyslotFacts, Luks, Plan, Purpose, SrkFacts};
+pub use recovery::RecoverySource;
+pub use sealing::{SrkOptions, TemplateChoice};
+pub use step::{Phase, Step, write};
+
+pub use crate::filesystem::fat::SectorWrite;
+pub use crate::keyobject::RecoveryKey;
+
+use super::observer::{Observer, Phase as Work, StopFlag};
+use super::partitions::{self, Named, byte_range, window};
+use super::predict::{EspVolume, Guest, Prediction};
+use super::{Error as CommonError, PublishStep};
+use crate::filesystem::fat::Fat;
+use crate::gpt::{self, Table};
+use crate::image::{self, Lock, Output, Replace, Source, Temporary};
+use crate::secret::Entropy;
+use crate::storage::{ReadAt, Slice, WriteAt};
+use container::{Container, LABEL, State};
+use sealing::Srk;
+
+/// What is asked for.
+#[derive(Clone)]
+pub struct Job {
+    /// The encrypted image.
+    pub source: PathBuf,
+    /// A copy that is deployed in its place.
+    pub output: Option<PathBuf>,
+    /// An existing output is replaced.
+    pub overwrite: bool,
+    /// Nothing will be written: the image is opened for reading alone.
+    pub dry_run: bool,
+    /// The partitions, where they are not found by what they hold.
+    pub partitions: Option<Named>,
+    /// The guest's SRK.
+    pub srk: SrkOptions,
+    /// The guest, and the PCRs to seal to; `None` seals to the vTPM alone.
+    pub guest: Option<Guest>,
+    /// The recovery key.
+    pub recovery: Option<RecoverySource>,
+}
+
+/// A job that was found feasible; nothing is written yet.
+pub struct Ready {
+    plan: Plan,
+    steps: Vec<Step>,
+    source: Source,
+    /// Both header copies, in the file.
+    header_copies: std::ops::Range<u64>,
+    /// The output, where it is a copy.
+    copy: Option<(PathBuf, Replace)>,
+    recovery: Option<(RecoverySource, RecoveryKey)>,
+}
+
+impl Job {
+    /// Opens the image and plans everything. `now` is the time of all changes, in seconds since 1970.
+    ///
+    /// Nothing is written; whatever can be found wrong with image, guest and flags is found here.
+    pub fn prepare(self, entropy: &mut dyn Entropy, now: i64) -> Result<Ready, Error> {
+        let source = self.open()?;
+        let copy = self.checked_output(&source)?;
+        let disk_end_bytes = gpt::disk_end_bytes(source.storage()).map_err(CommonError::Gpt)?;
+        let detected = image::detect(source.storage(), disk_end_bytes);
+        let detected = detected.map_err(CommonError::SourceFile)?;
+        let disk = Slice::new(&source, 0, detected.disk_bytes).map_err(CommonError::Source)?;
+        let (table, found) = Table::read(&disk).map_err(CommonError::Gpt)?;
+        let mut warnings: Vec<_> = detected.warnings.iter().map(ToString::to_string).collect();
+        warnings.extend(found.iter().map(ToString::to_string));
+
+        let esp = partitions::choose_esp(&table, self.partitions.map(|named| named.esp))?;
+        let esp_range = byte_range(&esp, table.sector_bytes());
+        let esp_window = window(&disk, &esp_range)?;
+        let container = Container::find(&disk, &table, self.partitions)?;
+        refuse_what_is_not_ours(&container, &esp_window)?;
+        warnings.extend(esp::warnings(&esp_window).map_err(Error::esp)?);
+        warnings.extend(container.header.warnings().iter().map(ToString::to_string));
+
+        let storage = container.window(&disk)?;
+        let mut plan = Plan {
+            source: self.source.clone(),
+            output: self.output.as_ref().unwrap_or(&self.source).clone(),
+            file_bytes: source.len_bytes(),
+            format: detected.format,
+            disk: Disk::new(&table, container.partition.number, esp.number),
+            completes: false,
+            luks: Luks::after(&[], &disk, &container)?,
+            srk: None,
+            prediction: None,
+            files: Vec::new(),
+            written_bytes: 0,
+            warnings,
+        };
+        let mut recovery = None;
+        let steps = if let State::NotDeployed { clear_key } = &container.state {
+            let srk = Srk::read(&self.srk)?;
+            if let Some(from) = &self.recovery {
+                recovery = Some((from.clone(), from.key(entropy)?));
+            }
+            header::unlock(&container, &storage, clear_key)?;
+            let prediction = self.predict(&esp_window, &mut plan.warnings)?;
+            let files = srk.seal(prediction.as_ref(), &clear_key.key, entropy)?;
+            let key = recovery.as_ref().map(|(_, key)| key);
+            let new = header::deployed(&container, &storage, clear_key, key, entropy)?;
+            plan.tell_sealing(&self.srk, &srk, prediction, &files);
+            let esp_steps = esp::steps(&esp_window, esp_range.start, &files, now)?;
+            step::in_order(esp_steps, new)
+        } else {
+            plan.completes = true;
+            let tidy = esp::mending_step(&esp_window, esp_range.start, now)?;
+            let [first, second] = header::rewritten(&container, entropy)?;
+            vec![first, second, tidy]
+        };
+        plan.luks = Luks::after(&steps, &disk, &container)?;
+        plan.written_bytes = steps.iter().map(Step::len_bytes).sum();
+        let copies = container.header.metadata().keyslots_start_bytes();
+        let header_copies = container.range.start..container.range.start + copies;
+        Ok(Ready {
+            plan,
+            steps,
+            source,
+            header_copies,
+            copy,
+            recovery,
+        })
+    }
+
+    fn open(&self) -> Result<Source, Error> {
+        let source = if self.output.is_some() || self.dry_run {
+            Source::open(&self.source, Lock::Shared)
+        } else {
+            Source::open_to_change(&self.source)
+        };
+        Ok(source.map_err(CommonError::SourceFile)?)
+    }
+
+    /// Checks the output's place, where there is one.
+    fn checked_output(&self, source: &Source) -> Result<Option<(PathBuf, Replace)>, Error> {
+        let Some(output) = &self.output else {
+            return Ok(None);
+        };
+        let replace = if self.overwrite {
+            Replace::Existing
+        } else {
+            Replace::Never
+        };
+        let checked = source
+            .refuse_as_output(output)
+            .and_then(|()| Output::check(output, replace));
+        checked.map_err(CommonError::OutputFile)?;
+        Ok(Some((output.clone(), replace)))
+    }
+
+    fn predict(
+        &self,
+        esp: &dyn ReadAt,
+        warnings: &mut Vec<String>,
+    ) -> Result<Option<Prediction>, Error> {
+        let Some(guest) = &self.guest else {
+            warnings.extend(sealing::policy_warning(None));
+            return Ok(None);
+        };
+        let fat = Fat::open_read_only(esp).map_err(Error::esp)?;
+        let predicted = guest.predict_on(&EspVolume(&fat))?;
+        warnings.extend(predicted.warnings);
+        warnings.extend(sealing::policy_warning(Some(&predicted.prediction)));
+        Ok(Some(predicted.prediction))
+    }
+}
+
+/// Only what `encrypt` has made, and `deploy` has not finished, is worked on.
+fn refuse_what_is_not_ours(container: &Container, esp: &dyn ReadAt) -> Result<(), Error> {
+    let partition = container.partition.number;
+    if let State::NotDeployed { .. } = container.state {
+        return Ok(());
+    }
+    let is_ours = container.header.current().label() == LABEL;
+    if !is_ours || !esp::has_sealed_key(esp).map_err(Error::esp)? {
+        return Err(Error::NotOurs { partition });
+    }
+    match container.state {
+        State::Interrupted => Ok(()),
+        _ => Err(Error::AlreadyDeployed { partition }),
+    }
+}
+
+impl Ready {
+    /// What will be done.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// What will be written, in its order.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// A recovery key that was made for this deploy.
+    pub fn new_recovery_key(&self) -> Option<&RecoveryKey> {
+        match &self.recovery {
+            Some((RecoverySource::New(_), key)) => Some(key),
+            _ => None,
+        }
+    }
+
+    /// Reads the whole image for its digests before and after, without writing.
+    pub fn digests(&self, observer: &dyn Observer, stop: &StopFlag) -> Result<Digests, Error> {
+        observer.begin(Work::Digest, self.source.len_bytes());
+        digests::digests(&self.source, &self.steps, observer, stop)
+    }
+
+    /// Refuses what the output's file system has no room for. [`Ready::run`] begins with it.
+    pub fn check_room(&self) -> Result<(), Error> {
+        let Some((path, _)) = &self.copy else {
+            return Ok(());
+        };
+        let needed_bytes = copy::data_bytes(&self.source, &self.header_copies)?;
+        let folder = Output::directory(path);
+        let free_bytes = image::free_bytes(&folder).map_err(CommonError::OutputFile)?;
+        if free_bytes < needed_bytes && !copy::can_share(&self.source, &folder) {
+            return Err(Error::Common(CommonError::NoSpace {
+                needed_bytes,
+                free_bytes,
+                folder,
+            }));
+        }
+        Ok(())
+    }
+
+    /// Does it. A stop is heard until the first write to an image in place, and until a copy gets its name.
+    pub fn run(&self, observer: &dyn Observer, stop: &StopFlag) -> Result<(), Error> {
+        let Some((path, replace)) = &self.copy else {
+            if stop.is_raised() {
+                return Err(CommonError::Interrupted.into());
+            }
+            return self.write_steps(self.source.storage());
+        };
+        self.check_room()?;
+        let len_bytes = self.source.len_bytes();
+        let output = Output::create(path, len_bytes, *replace, Temporary::default());
+        let output = output.map_err(CommonError::OutputFile)?;
+        observer.begin(
+            Work::CopyImage,
+            copy::data_bytes(&self.source, &self.header_copies)?,
+        );
+        copy::copy(
+            &self.source,
+            output.storage(),
+            &self.header_copies,
+            observer,
+            stop,
+        )?;
+        self.write_steps(output.storage())?;
+        let mut on_step = |step: PublishStep| {
+            observer.publishing(step);
+            if stop.is_raised() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        };
+        output.publish(&mut on_step).map_err(|error| {
+            Error::Common(match error {
+                image::Error::Stopped => CommonError::Interrupted,
+                error => CommonError::OutputFile(error),
+            })
+        })
+    }
+
+    fn write_steps(&self, disk: &dyn WriteAt) -> Result<(), Error> {
+        step::write(&self.steps, disk, |step| {
+            tracing::debug!("writing {} bytes: {}", step.len_bytes(), step.phase);
+            match (&self.recovery, step.phase) {
+                // On disk before the keyslot that it opens.
+                (Some((from, key)), Phase::Keyslot) => from.store(key),
+                _ => Ok(()),
+            }
+        })
+    }
+}
+
+impl Plan {
+    fn tell_sealing(
+        &mut self,
+        options: &SrkOptions,
+        srk: &Srk,
+        prediction: Option<Prediction>,
+        files: &esp::Files,
+    ) {
+        let standard_template = options.template == TemplateChoice::Standard;
+        self.warnings.extend(srk.warnings.iter().cloned());
+        self.srk = Some(SrkFacts {
+            name: srk.parent.name().to_string(),
+            kind: srk.parent.kind().to_string(),
+            aes_bits: srk.parent.aes_bits(),
+            attributes: srk.parent.attributes(),
+            standard_template,
+        });
+        self.prediction = prediction;
+        let template = files.srk_template.as_deref();
+        self.files = vec![
+            FileFacts::new(esp::SEALED_KEY, Some(&files.sealed_key)),
+            FileFacts::new(esp::SRK_TEMPLATE, template),
+        ];
+    }
+}

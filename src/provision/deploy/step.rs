@@ -1,0 +1,105 @@
+//! The steps in which a deploy is written, and what each of them leaves if nothing follows.
+//!
+//! Between two steps everything is made durable. Whatever subset of a step's sectors reaches the disk, the image opens:
+//! until the first header copy is whole with the clear key, afterwards with the sealed one. The order and its reasons
+//! are those of docs/architecture.md, "deploy".
+
+use std::fmt;
+
+use super::Error;
+use super::header::NewHeader;
+use crate::filesystem::fat::SectorWrite;
+use crate::storage::WriteAt;
+
+/// What a step writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Clusters of the EFI system partition that were free: new files and directories.
+    FreeClusters,
+    /// Its allocation tables: new chains; those that will be freed stay.
+    Allocations,
+    /// Its allocation tables: directories that became longer.
+    Links,
+    /// Its directories: here the new files appear.
+    Directories,
+    /// Material of a new keyslot, in an area that no keyslot has.
+    Keyslot,
+    /// The LUKS2 header copy that a reader would not take, without the clear key. From here on the image is deployed.
+    FirstHeader,
+    /// The other copy. From here on the clear key is gone.
+    SecondHeader,
+    /// What nobody uses any more becomes free.
+    Tidy,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::FreeClusters => "free clusters of the EFI system partition",
+            Self::Allocations => "allocation tables of the EFI system partition",
+            Self::Links => "longer directories of the EFI system partition",
+            Self::Directories => "directories of the EFI system partition",
+            Self::Keyslot => "the recovery keyslot",
+            Self::FirstHeader => "the first LUKS2 header copy",
+            Self::SecondHeader => "the second LUKS2 header copy",
+            Self::Tidy => "what becomes free",
+        })
+    }
+}
+
+/// Writes that may reach the disk in any order, at offsets within the disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// What they are.
+    pub phase: Phase,
+    /// The writes: whole sectors, none twice.
+    pub writes: Vec<SectorWrite>,
+}
+
+impl Step {
+    /// A step whose writes are given with offsets from `start_bytes` of the disk.
+    pub fn at(start_bytes: u64, phase: Phase, mut writes: Vec<SectorWrite>) -> Self {
+        for write in &mut writes {
+            write.offset_bytes += start_bytes;
+        }
+        Self { phase, writes }
+    }
+
+    /// How many bytes are written.
+    pub fn len_bytes(&self) -> u64 {
+        self.writes
+            .iter()
+            .map(|write| write.bytes.len() as u64)
+            .sum()
+    }
+}
+
+/// All steps of a deploy: the EFI system partition up to its directories, the header, and last what becomes free. Steps
+/// without a write are left out.
+pub fn in_order(esp: [Step; 5], header: NewHeader) -> Vec<Step> {
+    let mut steps: Vec<_> = esp.into_iter().chain(header.steps).collect();
+    steps.retain(|step| !step.writes.is_empty());
+    steps.sort_by_key(|step| step.phase);
+    steps
+}
+
+/// Writes steps in their order, and flushes after each. `before` is called before a step's first write.
+pub fn write(
+    steps: &[Step],
+    disk: &dyn WriteAt,
+    mut before: impl FnMut(&Step) -> Result<(), Error>,
+) -> Result<(), Error> {
+    for step in steps {
+        before(step)?;
+        let written = step
+            .writes
+            .iter()
+            .try_for_each(|write| disk.write_all_at(&write.bytes, write.offset_bytes))
+            .and_then(|()| disk.flush());
+        written.map_err(|source| Error::Write {
+            phase: step.phase,
+            source,
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,373 @@
+//! Whatever a crash leaves of a deploy's writes, the image opens, and deploying it again gives a deployed image.
+//!
+//! The writes are recorded; the states that a crash can leave of them are enumerated (`support::crash` says how, and
+//! what it takes a disk to be). LUKS2's own rule, the valid copy with the higher sequence id, decides which state an
+//! image is in; cryptsetup, `fsck.vfat` and a second run of the program judge a sample.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use encrypt_cloud_image::filesystem::fat::Fat;
+use encrypt_cloud_image::luks2::Header;
+use encrypt_cloud_image::provision::deploy::{
+    self, Job, Phase, Ready, RecoverySource, SrkOptions, TemplateChoice,
+};
+use encrypt_cloud_image::secret::{SecretBytes, SystemEntropy};
+use encrypt_cloud_image::storage::{FileStorage, Overlay, ReadAt, Recorded, Recorder, Slice};
+
+use crate::encrypted::{ESP, Encrypted, ROOT, SEALED_KEY, TEMPLATE, WITHOUT_PCRS, find_key, ready};
+use crate::support::crash::{self, Place};
+use crate::support::workshop::stderr;
+use crate::support::{command, exits, files};
+
+const RECOVERY_KEY: [u8; 16] = *b"0123456789abcdef";
+const COPY_BYTES: u64 = 524_288;
+
+fn prepared(encrypted: &Encrypted) -> Ready {
+    let recovery = encrypted.workshop.write("recovery.key", &RECOVERY_KEY);
+    let job = Job {
+        source: encrypted.image.clone(),
+        output: None,
+        overwrite: false,
+        dry_run: false,
+        partitions: None,
+        srk: SrkOptions {
+            public: encrypted.workshop.path("srk.pub"),
+            template: TemplateChoice::Written { unique_data: None },
+        },
+        guest: None,
+        recovery: Some(RecoverySource::File(recovery)),
+    };
+    job.prepare(&mut SystemEntropy::new(), 1_700_000_000)
+        .unwrap()
+}
+
+fn storage(image: &Path) -> FileStorage {
+    FileStorage::new(files::open(image).0).unwrap()
+}
+
+/// What is written for a deploy of the image, and in which phases.
+fn recorded(encrypted: &Encrypted) -> (Vec<Phase>, Vec<Recorded>) {
+    let ready = prepared(encrypted);
+    let recorder = Recorder::new(Overlay::new(storage(&encrypted.image)));
+    deploy::write(ready.steps(), &recorder, |_| Ok(())).unwrap();
+    let phases = ready.steps().iter().map(|step| step.phase).collect();
+    (phases, recorder.log())
+}
+
+fn part<'s>(disk: &'s dyn ReadAt, range: &Range<u64>) -> Slice<&'s dyn ReadAt> {
+    Slice::new(disk, range.start, range.end - range.start).unwrap()
+}
+
+struct Truth {
+    root: Range<u64>,
+    esp: Range<u64>,
+    clear_key: SecretBytes,
+    /// Files in `device/fde` before.
+    old_files: BTreeMap<String, Vec<u8>>,
+}
+
+impl Truth {
+    fn of(encrypted: &Encrypted) -> Self {
+        let table = encrypted.table();
+        let disk = storage(&encrypted.image);
+        let mut truth = Self {
+            root: table.byte_range(ROOT),
+            esp: table.byte_range(ESP),
+            clear_key: SecretBytes::new(encrypted.clear_key.clone()),
+            old_files: BTreeMap::new(),
+        };
+        truth.old_files = truth.files(&disk);
+        truth
+    }
+
+    /// Files in `device/fde`, with their bytes.
+    fn files(&self, disk: &dyn ReadAt) -> BTreeMap<String, Vec<u8>> {
+        let esp = part(disk, &self.esp);
+        let fat = Fat::open_read_only(&esp).unwrap();
+        // The boot files are found, whatever happens beside them.
+        assert!(fat.find("EFI/ubuntu/shimx64.efi").unwrap().is_some());
+        let Ok(entries) = fat.list_dir("device/fde") else {
+            return BTreeMap::new();
+        };
+        let read = |name: String| {
+            let bytes = fat
+                .read_file(&format!("device/fde/{name}"), 1 << 20)
+                .unwrap();
+            (name, bytes)
+        };
+        entries.into_iter().map(|entry| read(entry.name)).collect()
+    }
+
+    /// True where the header that counts holds no clear key. In either state every keyslot opens that should.
+    fn is_deployed(&self, disk: &dyn ReadAt, try_keys: bool) -> bool {
+        let container = part(disk, &self.root);
+        let header = Header::read(&container).unwrap();
+        let clear_key = header.metadata().clear_key().unwrap();
+        let is_deployed = clear_key.is_none();
+        assert_eq!(
+            header.metadata().keyslots.len(),
+            if is_deployed { 3 } else { 2 }
+        );
+        if let Some((_, token)) = clear_key {
+            assert!(token.key == self.clear_key);
+        }
+        if try_keys {
+            let unlock = |keyslot, key: &SecretBytes| header.unlock(Some(keyslot), key, &container);
+            assert!(unlock(0, &self.clear_key).is_ok());
+            if is_deployed {
+                assert!(unlock(1, &SecretBytes::new(RECOVERY_KEY.to_vec())).is_ok());
+            }
+        }
+        is_deployed
+    }
+}
+
+/// Enumerates the crash states of a deploy, checks each, and hands a sample to `judge`.
+fn check(
+    encrypted: &Encrypted,
+    mut judge: impl FnMut(&Overlay<FileStorage>, Phase, bool),
+) -> usize {
+    let truth = Truth::of(encrypted);
+    let (phases, log) = recorded(encrypted);
+    assert_eq!(
+        phases.len(),
+        log.iter().filter(|call| **call == Recorded::Flush).count()
+    );
+    assert_keyslots_are_left_alone(&truth, &log);
+
+    let disk = Overlay::new(storage(&encrypted.image));
+    let mut new_files = BTreeMap::new();
+    let mut states = 0;
+    let mut last = (usize::MAX, 0);
+    crash::each_state(&disk, &log, |state, place| {
+        states += 1;
+        let Some(phase) = phases.get(place.flushes).copied() else {
+            return; // behind the last flush there is nothing
+        };
+        last = if last.0 == place.flushes {
+            (last.0, last.1 + 1)
+        } else {
+            (place.flushes, 0)
+        };
+        let is_deployed = truth.is_deployed(state, place.is_whole());
+        let expected = match phase {
+            Phase::FirstHeader => place.is_whole(),
+            phase => phase > Phase::FirstHeader,
+        };
+        assert_eq!(is_deployed, expected, "{phase:?}, {place:?}");
+        if phase <= Phase::Directories || phase == Phase::Tidy || place.is_whole() {
+            check_files(&truth, &truth.files(state), &mut new_files, phase, place);
+        }
+        // The last state of a stretch is the whole one; another one somewhere in its middle.
+        if place.is_whole() || last.1 == 40 {
+            judge(state, phase, is_deployed);
+        }
+    });
+    states
+}
+
+/// The files are the old ones until the directories are written, and the new ones from then on.
+fn check_files(
+    truth: &Truth,
+    found: &BTreeMap<String, Vec<u8>>,
+    new: &mut BTreeMap<String, Vec<u8>>,
+    phase: Phase,
+    place: Place,
+) {
+    if phase < Phase::Directories {
+        assert!(*found == truth.old_files, "{phase:?}, {place:?}");
+    } else if phase == Phase::Directories && !place.is_whole() {
+        for (name, bytes) in &truth.old_files {
+            assert!(
+                found.contains_key(name) || bytes.is_empty(),
+                "{name}, {place:?}"
+            );
+        }
+    } else {
+        if new.is_empty() {
+            new.clone_from(found);
+        }
+        assert!(found == new, "{phase:?}, {place:?}");
+        for path in [SEALED_KEY, TEMPLATE] {
+            assert!(
+                found.contains_key(path.rsplit('/').next().unwrap()),
+                "{found:?}"
+            );
+        }
+    }
+}
+
+/// No write touches the material of a keyslot that is there.
+fn assert_keyslots_are_left_alone(truth: &Truth, log: &[Recorded]) {
+    let areas = truth.root.start + (1 << 20)..truth.root.start + (1 << 20) + 2 * 258_048;
+    for call in log {
+        if let Recorded::Write {
+            offset_bytes,
+            bytes,
+        } = call
+        {
+            let end = offset_bytes + bytes.len() as u64;
+            assert!(end <= areas.start || areas.end <= *offset_bytes);
+        }
+    }
+}
+
+/// The state in a file, judged by programs: cryptsetup opens it, and says what we say of the token; `fsck.vfat -a`
+/// mends the ESP; a second deploy ends with a deployed image.
+fn judge_by_programs(state: &Overlay<FileStorage>, phase: Phase, is_deployed: bool) {
+    let copy = Encrypted::new();
+    let file = files::open_to_write(&copy.image);
+    // The kept image may differ from the one that the state began with: a damaged copy, files of an earlier run.
+    let source = state.base().file();
+    let len_bytes = state.len_bytes();
+    files::copy(source, 0..len_bytes, &file, 0);
+    for range in state.changed_ranges() {
+        let len = usize::try_from(range.end - range.start).unwrap();
+        let bytes = state.read_vec(range.start, len).unwrap();
+        file.write_all_at(&bytes, range.start).unwrap();
+    }
+    let container = copy.container();
+    assert_eq!(container.test_key(0, &copy.clear_key), 0, "{phase:?}");
+    let shows_token = container.dump().contains("ubuntu-fde-cloudimg-key");
+    assert_eq!(shows_token, !is_deployed, "{phase:?}");
+    let esp = copy.esp();
+    let mended = command("fsck.vfat")
+        .arg("-a")
+        .arg(&esp.path)
+        .output()
+        .unwrap();
+    assert!(
+        matches!(mended.status.code(), Some(0 | 1)),
+        "{phase:?}: {mended:?}"
+    );
+    esp.assert_clean();
+
+    let output = copy.deploy(&WITHOUT_PCRS).arg("disk.img").output().unwrap();
+    let text = stderr(&output);
+    let copies_agree =
+        phase > Phase::SecondHeader || phase == Phase::SecondHeader && is_whole_after(&text);
+    if output.status.code() == Some(1) {
+        assert!(
+            text.contains("the image is deployed already"),
+            "{phase:?}: {text}"
+        );
+        assert!(copies_agree, "{phase:?}");
+    } else {
+        assert_eq!(output.status.code(), Some(0), "{phase:?}: {text}");
+        assert_eq!(
+            text.contains("an interrupted deploy was completed"),
+            is_deployed,
+            "{text}"
+        );
+    }
+    assert_eq!(find_key(&copy.image, &copy.clear_key), None, "{phase:?}");
+    assert_eq!(copy.container().test_key(0, &copy.clear_key), 0);
+    assert!(copy.esp().files().contains_key(SEALED_KEY));
+}
+
+fn is_whole_after(text: &str) -> bool {
+    text.contains("the image is deployed already")
+}
+
+#[test]
+fn a_crash_at_any_point_of_a_first_deploy() {
+    if !ready() {
+        return;
+    }
+    let encrypted = Encrypted::new();
+    let states = check(&encrypted, judge_by_programs);
+    assert!(states > 500, "{states}");
+    println!("{states} states");
+}
+
+#[test]
+fn a_crash_of_a_deploy_after_one_that_left_its_files() {
+    if !ready() {
+        return;
+    }
+    let encrypted = Encrypted::new();
+    let sealed = encrypted.workshop.write("sealed", &vec![7; 140_000]);
+    encrypted.change_esp("mmd", &["::/device", "::/device/fde"]);
+    for path in [SEALED_KEY, TEMPLATE] {
+        let place = format!("::/{path}");
+        encrypted.change_esp("mcopy", &[sealed.to_str().unwrap(), &place]);
+    }
+    let states = check(&encrypted, |state, phase, is_deployed| {
+        if phase == Phase::Directories || phase == Phase::Tidy {
+            judge_by_programs(state, phase, is_deployed);
+        }
+    });
+    assert!(states > 500, "{states}");
+}
+
+#[test]
+fn a_crash_where_one_header_copy_was_damaged_before() {
+    if !ready() {
+        return;
+    }
+    for damaged in [0, 1] {
+        let encrypted = Encrypted::new();
+        let start = encrypted.table().byte_range(ROOT).start;
+        files::flip(&encrypted.image, start + damaged * COPY_BYTES + 4200);
+        let states = check(&encrypted, |state, phase, is_deployed| {
+            if phase == Phase::FirstHeader || phase == Phase::SecondHeader {
+                judge_by_programs(state, phase, is_deployed);
+            }
+        });
+        assert!(states > 500, "{states}");
+    }
+}
+
+/// The model finds an order that is wrong: with the copies exchanged, an image whose secondary is damaged is lost.
+#[test]
+fn a_fixed_order_of_the_copies_loses_an_image_with_a_damaged_one() {
+    if !ready() {
+        return;
+    }
+    let encrypted = Encrypted::new();
+    let truth = Truth::of(&encrypted);
+    files::flip(&encrypted.image, truth.root.start + COPY_BYTES + 4200);
+    let ready = prepared(&encrypted);
+    let mut steps: Vec<_> = ready.steps().to_vec();
+    let at = |phase| steps.iter().position(|step| step.phase == phase).unwrap();
+    let (first, second) = (at(Phase::FirstHeader), at(Phase::SecondHeader));
+    steps.swap(first, second);
+    let recorder = Recorder::new(Overlay::new(storage(&encrypted.image)));
+    deploy::write(&steps, &recorder, |_| Ok(())).unwrap();
+    let disk = Overlay::new(storage(&encrypted.image));
+    let mut lost = 0;
+    crash::each_state(&disk, &recorder.log(), |state, _| {
+        lost += usize::from(Header::read(&part(state, &truth.root)).is_err());
+    });
+    assert!(lost > 0, "{lost} states");
+}
+
+/// The same by the program: what it was stopped at leaves what the model says.
+#[test]
+fn a_write_that_fails_says_what_to_do() {
+    if !ready() || !crate::support::programs(&["strace"]) {
+        return;
+    }
+    let encrypted = Encrypted::new();
+    let mut strace = encrypted.workshop.command("strace");
+    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64", "-e"]);
+    strace.arg("inject=pwrite64:error=EIO:when=4+");
+    strace
+        .arg(encrypted.workshop.program())
+        .arg("deploy")
+        .args(WITHOUT_PCRS);
+    let output = exits(strace.arg("disk.img"), 1);
+    let text = stderr(&output);
+    assert!(text.contains("error: disk.img: writing "), "{text}");
+    assert!(
+        text.ends_with(
+            "hint: run deploy again when the cause is gone; do not ship the image before\n"
+        ),
+        "{text}"
+    );
+    let deployed = encrypted.deployed(&WITHOUT_PCRS);
+    assert_eq!(find_key(&deployed.image, &deployed.clear_key), None);
+}

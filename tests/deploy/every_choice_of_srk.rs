@@ -1,0 +1,150 @@
+//! SRKs of both kinds, with and without a template.
+
+use std::fs;
+
+use crate::encrypted::{
+    Encrypted, SEALED_KEY, TEMPLATE, WITHOUT_PCRS, open_offline, ready, soft_srk,
+};
+use crate::support::exits;
+use crate::support::workshop::{refused, stderr};
+
+#[test]
+fn every_kind_of_srk_is_sealed_to() {
+    if !ready() {
+        return;
+    }
+    for name in ["soft-rsa", "soft-ecc", "soft-rsa-aes256", "soft-ecc-aes256"] {
+        let encrypted = Encrypted::new();
+        let srk = fs::read(soft_srk(name)).unwrap();
+        encrypted.workshop.write("srk.pub", &srk);
+        let key = encrypted.clear_key.clone();
+        let deployed = encrypted.deployed(&WITHOUT_PCRS);
+        let files = deployed.esp().files();
+        // The digest over no value at all.
+        let nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(
+            open_offline(&files[SEALED_KEY], name, &[nothing.to_owned()]),
+            key,
+            "{name}"
+        );
+        assert!(!files[TEMPLATE].is_empty());
+    }
+}
+
+#[test]
+fn a_stale_template_is_removed_for_the_standard_one() {
+    if !ready() {
+        return;
+    }
+    let encrypted = Encrypted::new();
+    let stale = encrypted.workshop.write("stale", &[7; 1000]);
+    encrypted.change_esp("mmd", &["::/device", "::/device/fde"]);
+    encrypted.change_esp(
+        "mcopy",
+        &[stale.to_str().unwrap(), "::/device/fde/tpm2-srk.tmpl"],
+    );
+    let mut before = encrypted.esp().files();
+    assert!(before.remove(TEMPLATE).is_some());
+    let flags = [&WITHOUT_PCRS[..], &["--standard-srk-template"]].concat();
+    let output = exits(encrypted.deploy(&flags).arg("disk.img"), 0);
+    // This one is as a plain tpm2_createprimary makes it.
+    assert!(
+        stderr(&output).contains(
+            "warning: --standard-srk-template: the SRK is not one that the standard template makes: its attributes are 0x00030072, the standard ones are 0x00030472 (noda; tpm2_createprimary leaves it out); the guest would make another SRK, and never unlock\n"
+        ),
+        "{}",
+        stderr(&output)
+    );
+    let esp = encrypted.esp();
+    esp.assert_clean();
+    let mut files = esp.files();
+    assert!(files.remove(SEALED_KEY).is_some());
+    assert!(files == before);
+}
+
+#[test]
+fn a_longer_stale_template_leaves_no_tail() {
+    if !ready() {
+        return;
+    }
+    let encrypted = Encrypted::new();
+    let stale = encrypted.workshop.write("stale", &[7; 5000]);
+    encrypted.change_esp("mmd", &["::/device", "::/device/fde"]);
+    encrypted.change_esp(
+        "mcopy",
+        &[stale.to_str().unwrap(), "::/device/fde/tpm2-srk.tmpl"],
+    );
+    let deployed = encrypted.deployed(&WITHOUT_PCRS);
+    let esp = deployed.esp();
+    esp.assert_clean();
+    let fresh = Encrypted::new().deployed(&WITHOUT_PCRS);
+    assert_eq!(esp.files()[TEMPLATE], fresh.esp().files()[TEMPLATE]);
+}
+
+#[test]
+fn a_key_alone_needs_the_standard_template() {
+    if !ready() || !crate::support::programs(&["openssl"]) {
+        return;
+    }
+    let encrypted = Encrypted::new();
+    let mut openssl = crate::support::command("openssl");
+    openssl.args([
+        "genpkey",
+        "-algorithm",
+        "RSA",
+        "-pkeyopt",
+        "rsa_keygen_bits:2048",
+    ]);
+    let private = encrypted.workshop.path("private.pem");
+    exits(openssl.arg("-out").arg(&private), 0);
+    let mut openssl = crate::support::command("openssl");
+    let public = encrypted.workshop.path("srk.pub");
+    exits(
+        openssl
+            .args(["pkey", "-pubout", "-in"])
+            .arg(&private)
+            .arg("-out")
+            .arg(&public),
+        0,
+    );
+    assert_eq!(
+        refused(encrypted.deploy(&WITHOUT_PCRS).arg("disk.img")),
+        "error: --srk-pub: srk.pub holds a key alone, and the guest's SRK has attributes, too\n\
+         hint: add --standard-srk-template if the SRK is the standard one, or give the output of tpm2_readpublic\n"
+    );
+    let flags = [&WITHOUT_PCRS[..], &["--standard-srk-template"]].concat();
+    let output = exits(encrypted.deploy(&flags).arg("disk.img"), 0);
+    assert!(!stderr(&output).contains("is not one that the standard template makes"));
+}
+
+#[test]
+fn unique_data_of_both_forms_come_into_the_template() {
+    if !ready() {
+        return;
+    }
+    let unique: Vec<u8> = (0..=255).collect();
+    let template = |file: &[u8]| {
+        let encrypted = Encrypted::new();
+        encrypted.workshop.write("unique", file);
+        let flags = [&WITHOUT_PCRS[..], &["--srk-template-unique-data", "unique"]].concat();
+        let output = exits(encrypted.deploy(&flags).arg("disk.img"), 0);
+        let note = stderr(&output).contains(
+            "warning: --srk-template-unique-data: unique is in the form of tpm2-tools and was taken as that\n",
+        );
+        (encrypted.esp().files()[TEMPLATE].clone(), note)
+    };
+    let (wire, wire_note) = template(&[&[1, 0], &unique[..]].concat());
+    let (tools, tools_note) = template(&[&[0, 1], &unique[..]].concat());
+    assert_eq!(wire, tools);
+    assert_eq!((wire_note, tools_note), (false, true));
+    assert!(wire.ends_with(&unique));
+
+    let encrypted = Encrypted::new();
+    encrypted.workshop.write("unique", &[9; 7]);
+    let flags = [&WITHOUT_PCRS[..], &["--srk-template-unique-data", "unique"]].concat();
+    let message = refused(encrypted.deploy(&flags).arg("disk.img"));
+    assert!(
+        message.starts_with("error: --srk-template-unique-data: unique: "),
+        "{message}"
+    );
+}

@@ -1,0 +1,20 @@
+//! The command `encrypt-cloud-image deploy`, through the built program; one file a promise.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
+mod a_copy_is_deployed;
+mod a_crash_leaves_an_image_that_opens;
+mod an_interrupted_deploy_is_completed;
+mod encrypted;
+mod every_choice_of_srk;
+mod only_little_is_read;
+mod recovery_keys_open;
+mod the_clear_key_is_gone;
+mod the_policy_is_the_prediction;
+mod the_report_tells_it_without_secrets;
+mod what_cannot_be_deployed_stays_as_it_is;
+
+#[path = "../predict/data.rs"]
+#[allow(dead_code, reason = "parts of it")]
+mod data;
+#[path = "../support/mod.rs"]
+mod support;
