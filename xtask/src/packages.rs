@@ -95,7 +95,10 @@ pub const TEST: &[Package] = &[
         ],
     ),
     package("unzip", &["unzip"]),
-    package("util-linux", &["blkid", "prlimit", "setpriv", "unshare"]),
+    package(
+        "util-linux",
+        &["blkid", "flock", "prlimit", "setpriv", "unshare"],
+    ),
     package("xz-utils", &["xz"]),
     package("zstd", &["zstd"]),
 ];
