@@ -1,7 +1,7 @@
 //! The use case behind `predict`: from the files that an operator has to a prediction.
 //!
 //! The boot files lie on the EFI system partition of an image, in a directory with that partition's files, or
-//! are named one by one; [`boot_files`] finds them. [`uefi_config`] reads the guest's configuration, and
+//! are named one by one; the module `boot_files` finds them. [`uefi_config`] reads the guest's configuration, and
 //! [`measure`] predicts. `deploy` seals to the same value: what is printed is what is sealed.
 
 mod boot_files;
