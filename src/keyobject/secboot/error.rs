@@ -123,6 +123,14 @@ pub enum Error {
         /// Index of the node that it must be; its own for the root.
         wanted: usize,
     },
+    /// A tree of more than four levels.
+    #[error(
+        "the policy tree has {leaf_nodes} leaf nodes; readers take at most 512, in four levels"
+    )]
+    TooDeep {
+        /// Their number.
+        leaf_nodes: usize,
+    },
     /// A node to which no leaf leads.
     #[error("no branch leads to node {node} of the policy tree")]
     Unreachable {

@@ -24,6 +24,8 @@ const TPM_ALG_SHA256: u16 = 0x000b;
 /// The stripes have more than that together.
 const STRIPED_BYTES: usize = 128 * 1024;
 const MAX_BODY_BYTES: usize = 256 * 1024;
+/// Stripes of the shortest content.
+const MAX_STRIPES: u32 = 128 * 1024 + 1;
 
 /// What the outside of a file holds.
 pub(super) struct Unwrapped {
@@ -80,7 +82,7 @@ pub(super) fn unwrap(file: &[u8]) -> Result<Unwrapped, Error> {
     let is_whole = size_bytes.checked_rem(stripes) == Some(0);
     let body_bytes = size_bytes.checked_div(stripes).unwrap_or_default();
     let body_bytes = usize::try_from(body_bytes).unwrap_or(usize::MAX);
-    if !is_whole || !(1..=MAX_BODY_BYTES).contains(&body_bytes) {
+    if !is_whole || stripes > MAX_STRIPES || !(1..=MAX_BODY_BYTES).contains(&body_bytes) {
         return Err(impossible);
     }
     let size = usize::try_from(size_bytes).unwrap_or(usize::MAX);
@@ -91,4 +93,66 @@ pub(super) fn unwrap(file: &[u8]) -> Result<Unwrapped, Error> {
         body,
         trailing_bytes: cursor.left(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of so many stripes that claims `size_bytes`.
+    fn file(stripes: u32, size_bytes: u32, material: &[u8]) -> Vec<u8> {
+        let mut file = Vec::new();
+        file.put(MAGIC);
+        file.put_long(1);
+        file.put_long(stripes);
+        file.put_word(TPM_ALG_SHA256);
+        file.put_long(size_bytes);
+        file.put(material);
+        file
+    }
+
+    #[test]
+    fn one_stripe_is_the_content_itself() {
+        let read = unwrap(&file(1, 3, b"abc")).unwrap();
+        assert_eq!((read.body.expose(), read.trailing_bytes), (&b"abc"[..], 0));
+        assert_eq!(unwrap(&file(1, 3, b"abcde")).unwrap().trailing_bytes, 2);
+    }
+
+    #[test]
+    fn stripes_have_limits_that_are_checked_before_they_are_read() {
+        assert!(
+            unwrap(&file(
+                MAX_STRIPES,
+                MAX_STRIPES,
+                &vec![0; MAX_STRIPES as usize]
+            ))
+            .is_ok()
+        );
+        for (stripes, size_bytes) in [
+            (0, 100),
+            (3, 100),
+            (2, 0),
+            (MAX_STRIPES + 1, MAX_STRIPES + 1),
+            (1, (256 << 10) + 1),
+            (u32::MAX, u32::MAX),
+        ] {
+            let refused = unwrap(&file(stripes, size_bytes, &[0; 100])).err();
+            assert_eq!(
+                refused,
+                Some(Error::Stripes {
+                    size_bytes,
+                    stripes
+                })
+            );
+        }
+        let cut = unwrap(&file(4, 104, &[0; 100])).err();
+        assert!(matches!(cut, Some(Error::Cut(_))), "{cut:?}");
+        assert_eq!(
+            unwrap(&vec![0; MAX_FILE_BYTES + 1])
+                .err()
+                .unwrap()
+                .to_string(),
+            "the sealed-key file has 1048577 bytes, more than 1048576"
+        );
+    }
 }

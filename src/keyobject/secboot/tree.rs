@@ -16,6 +16,8 @@ const ARITY: usize = 8;
 /// Leaves of a tree of four levels, which is what readers take.
 pub const MAX_LEAVES: usize = 4096;
 const MAX_NODES: u32 = 1024;
+/// Leaf nodes of a tree of four levels; also the farthest that a parent may be from its child.
+const MAX_LEAF_NODES: usize = MAX_LEAVES / ARITY;
 
 /// A list for `PolicyOR`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,6 +139,11 @@ impl Tree {
             }
         }
         let mut level = self.leaf_level();
+        if level.nodes > MAX_LEAF_NODES {
+            return Err(Error::TooDeep {
+                leaf_nodes: level.nodes,
+            });
+        }
         let mut wanted_digests = None;
         loop {
             for place in 0..level.nodes {
@@ -271,6 +278,132 @@ impl Tree {
         match above {
             Some(above) if above.digests.contains(&digest) => Ok(parent),
             _ => Err(Error::BrokenNode { node: at }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tree over so many leaves, written and read again.
+    fn read(leaves: usize) -> Result<Tree, Error> {
+        let leaves: Vec<[u8; 32]> = (0..leaves as u64)
+            .map(|number| {
+                let mut leaf = [0; 32];
+                leaf[..8].copy_from_slice(&number.to_be_bytes());
+                leaf
+            })
+            .collect();
+        let mut bytes = Vec::new();
+        Tree::over(&leaves).write(&mut bytes);
+        let tree = Tree::read(&mut Cursor::new(&bytes))?;
+        assert!(tree.leaves().eq(&leaves));
+        tree.check()?;
+        Ok(tree)
+    }
+
+    #[test]
+    fn nodes_stand_as_the_specification_lists_them() {
+        for (leaves, wanted) in [
+            (1, "0:1"),
+            (8, "0:8"),
+            (9, "2:8 1:1 0:2"),
+            (10, "2:8 1:2 0:2"),
+            (64, "8:8 7:8 6:8 5:8 4:8 3:8 2:8 1:8 0:8"),
+            (65, "9:8 8:8 7:8 6:8 5:8 4:8 3:8 2:8 2:1 2:8 1:1 0:2"),
+        ] {
+            let tree = read(leaves).unwrap();
+            let nodes: Vec<String> = tree
+                .nodes()
+                .iter()
+                .map(|node| format!("{}:{}", node.next, node.digests.len()))
+                .collect();
+            assert_eq!(nodes.join(" "), wanted, "{leaves}");
+        }
+    }
+
+    #[test]
+    fn a_tree_has_four_levels_at_most() {
+        let tree = read(MAX_LEAVES).unwrap();
+        let last = *tree.leaves().last().unwrap();
+        assert_eq!(
+            (tree.nodes().len(), tree.path(&last).unwrap().len()),
+            (585, 4)
+        );
+        assert_eq!(
+            read(MAX_LEAVES + 1).unwrap_err().to_string(),
+            "the policy tree has 513 leaf nodes; readers take at most 512, in four levels"
+        );
+    }
+
+    #[test]
+    fn counts_are_checked_before_anything_is_read() {
+        for (count, digests, message) in [
+            (0, 1, "the policy tree has 0 nodes; it must have 1 to 1024"),
+            (
+                1025,
+                1,
+                "the policy tree has 1025 nodes; it must have 1 to 1024",
+            ),
+            (
+                u32::MAX,
+                1,
+                "the policy tree has 4294967295 nodes; it must have 1 to 1024",
+            ),
+            (
+                1,
+                0,
+                "node 0 of the policy tree has 0 digests; it must have 1 to 8",
+            ),
+            (
+                1,
+                9,
+                "node 0 of the policy tree has 9 digests; it must have 1 to 8",
+            ),
+        ] {
+            let mut bytes = Vec::new();
+            bytes.put_long(count);
+            bytes.put_long(0);
+            bytes.put_long(digests);
+            let refused = Tree::read(&mut Cursor::new(&bytes)).unwrap_err();
+            assert_eq!(refused.to_string(), message);
+        }
+    }
+
+    #[test]
+    fn next_leads_to_the_parent_that_the_order_gives() {
+        let mut bytes = Vec::new();
+        Tree::over(&[[7; 32]; 9]).write(&mut bytes);
+        let second = 4 + 8 + 8 * 34;
+        for (at, next, message) in [
+            (4, 2, None),
+            (
+                4,
+                1,
+                Some("node 0 of the policy tree names node 1 as its parent; it must be 0"),
+            ),
+            (
+                4,
+                3,
+                Some("node 0 of the policy tree names node 3 as its parent; there are 3"),
+            ),
+            (
+                4,
+                u32::MAX,
+                Some("node 0 of the policy tree names node 4294967295 as its parent; there are 3"),
+            ),
+            (
+                second,
+                0,
+                Some("node 1 of the policy tree names node 1 as its parent; it must be 2"),
+            ),
+        ] {
+            let mut changed = bytes.clone();
+            changed[at..at + 4].copy_from_slice(&u32::to_be_bytes(next));
+            let read = Tree::read(&mut Cursor::new(&changed));
+            let refused = read.err().map(|error| error.to_string());
+            assert_eq!(refused.as_deref(), message);
         }
     }
 }
