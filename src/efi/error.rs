@@ -16,6 +16,12 @@ pub enum Error {
         /// The file's length.
         file_bytes: u64,
     },
+    /// A file is longer than any boot file.
+    #[error("{file_bytes} bytes are more than a boot file can have: a FAT holds no longer file")]
+    PeLong {
+        /// The file's length.
+        file_bytes: u64,
+    },
     /// A header lies beyond the end of the file.
     #[error("not a PE program: {what} at {offset:#x} lies beyond the end of the file")]
     PeTruncated {
@@ -174,6 +180,19 @@ pub enum Error {
         revision: u16,
         /// Its type.
         kind: u16,
+    },
+
+    /// A program has more signatures than any in life.
+    #[error("the certificate table has more than {max} signatures")]
+    TooManySignatures {
+        /// The limit.
+        max: usize,
+    },
+    /// A signature carries more certificates than any in life.
+    #[error("a signature carries more than {max} certificates")]
+    TooManyCertificates {
+        /// The limit.
+        max: usize,
     },
 
     /// A DER value is not what must stand there.

@@ -53,3 +53,90 @@ pub fn prefix(section: &[u8], is_64_bit: bool) -> Result<Option<String>> {
     }
     Ok(prefix)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Modules behind the header of a 64-bit program, and where they end.
+    fn section(modules: &[u8], end: usize) -> Vec<u8> {
+        let end = u64::try_from(end).unwrap();
+        [
+            &MAGIC.to_le_bytes()[..],
+            &[0; 4],
+            &24_u64.to_le_bytes(),
+            &end.to_le_bytes(),
+            modules,
+        ]
+        .concat()
+    }
+
+    fn module(kind: u32, size: u32, data: &[u8]) -> Vec<u8> {
+        [&kind.to_le_bytes(), &size.to_le_bytes()[..], data].concat()
+    }
+
+    #[test]
+    fn the_first_prefix_is_the_one_that_counts() {
+        let modules = [
+            module(0, 12, b"ELF\0"),
+            module(3, 13, b"/EFI\0"),
+            module(3, 9, b"/"),
+        ]
+        .concat();
+        let all = section(&modules, 24 + modules.len());
+        assert_eq!(prefix(&all, true).unwrap().as_deref(), Some("/EFI"));
+        assert_eq!(prefix(&section(&[], 24), true).unwrap(), None);
+        // 32-bit programs have no padding, and offsets of 4 bytes.
+        let small = [
+            &MAGIC.to_le_bytes()[..],
+            &12_u32.to_le_bytes(),
+            &22_u32.to_le_bytes(),
+            &module(3, 10, b"/\0"),
+        ]
+        .concat();
+        assert_eq!(prefix(&small, false).unwrap().as_deref(), Some("/"));
+    }
+
+    #[test]
+    fn modules_that_cannot_be_followed_are_refused() {
+        for (section, problem) in [
+            (Vec::new(), "the section ends within a header"),
+            (
+                MAGIC.to_le_bytes().to_vec(),
+                "the section ends within a header",
+            ),
+            (vec![0; 40], "the section does not start with their magic"),
+            (
+                section(&module(3, 8, b""), 33),
+                "the modules reach beyond the section",
+            ),
+            (
+                section(&[], usize::MAX),
+                "the modules reach beyond the section",
+            ),
+            (
+                section(&module(3, 9, b""), 32),
+                "the modules reach beyond the section",
+            ),
+            (
+                section(&module(3, u32::MAX, b""), 32),
+                "the modules reach beyond the section",
+            ),
+            (
+                section(&module(3, 7, b""), 32),
+                "a module is shorter than its header",
+            ),
+            (
+                section(&module(3, 0, b""), 32),
+                "a module is shorter than its header",
+            ),
+            (section(&[3, 0], 26), "the section ends within a header"),
+        ] {
+            assert_eq!(
+                prefix(&section, true).unwrap_err().to_string(),
+                format!("the GRUB modules: {problem}"),
+                "{section:x?}"
+            );
+        }
+    }
+}

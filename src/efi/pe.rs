@@ -16,6 +16,8 @@ use crate::storage::{self, ReadAt};
 
 /// The shortest file whose headers could be read.
 const MIN_BYTES: u64 = 96;
+/// The longest file that is read: what a FAT can hold.
+const MAX_BYTES: u64 = 0xffff_ffff;
 /// The longest certificate table that is read.
 const MAX_TABLE_BYTES: u64 = 4 << 20;
 /// The longest section name that is compared with one that we look for.
@@ -25,7 +27,8 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// A section of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Section {
-    /// The name, from the string table where it is a long one. Bytes that are no UTF-8 are replaced.
+    /// The name, from the string table where it is a long one. Bytes that are no UTF-8, and control characters, are
+    /// replaced: messages print it.
     pub name: String,
     /// Size in memory, in bytes.
     pub virtual_bytes: u32,
@@ -65,6 +68,9 @@ impl Pe {
         let file_bytes = file.len_bytes();
         if file_bytes < MIN_BYTES {
             return Err(Error::PeShort { file_bytes });
+        }
+        if file_bytes > MAX_BYTES {
+            return Err(Error::PeLong { file_bytes });
         }
         let mut coff = 0;
         if bytes::<2>(file, 0, "the DOS header")? == *b"MZ" {
@@ -295,7 +301,7 @@ fn read_section_header(file: &dyn ReadAt, at: u64, names: &StringTable<'_>) -> R
             });
             names.get(offset)?
         }
-        _ => String::from_utf8_lossy(short).into_owned(),
+        _ => text(short),
     };
     let (start, len_bytes) = (u64::from(field(20)), u64::from(field(16)));
     let raw = if len_bytes == 0 {
@@ -375,10 +381,23 @@ impl<'a> StringTable<'a> {
             return Err(missing());
         }
         let len_bytes = usize::try_from(len_bytes).map_err(|_| missing())?;
-        let text = self.file.read_vec(start, len_bytes)?;
-        let name = text.split(|byte| *byte == 0).next().unwrap_or_default();
-        Ok(String::from_utf8_lossy(name).into_owned())
+        let bytes = self.file.read_vec(start, len_bytes)?;
+        let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+        Ok(text(name))
     }
+}
+
+/// A name of a section, fit to be printed.
+fn text(name: &[u8]) -> String {
+    let name = String::from_utf8_lossy(name);
+    let printable = name.chars().map(|character| {
+        if character.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            character
+        }
+    });
+    printable.collect()
 }
 
 /// Feeds a range of the file to all `contexts`.
@@ -422,3 +441,6 @@ fn word(file: &dyn ReadAt, offset: u64, what: &'static str) -> Result<u16> {
 fn long(file: &dyn ReadAt, offset: u64, what: &'static str) -> Result<u32> {
     Ok(u32::from_le_bytes(bytes(file, offset, what)?))
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,8 @@
 //! a SHA-256 digest of the program. What was signed is verified as received: over the signed attributes
 //! with their outer tag replaced by SET OF, or over the content where there are none.
 //!
-//! Reading a signature does not verify it: [`Signature::flaw`] and [`Signature::is_anchored`] do.
+//! Reading a signature does not verify it: [`Signature::flaw`] does. It verifies which of the embedded certificates issued
+//! which, once, since [`Signature::is_anchored`] is asked for every entry of a database.
 
 use super::certificate::{Algorithm, Certificate, Hash};
 use super::der::{Reader, Value, tag};
@@ -19,8 +20,8 @@ const INDIRECT_DATA: &[u8] = b"\x2b\x06\x01\x04\x01\x82\x37\x02\x01\x04";
 const PE_IMAGE_DATA: &[u8] = b"\x2b\x06\x01\x04\x01\x82\x37\x02\x01\x0f";
 /// 1.3.6.1.4.1.311.2.1.21, which pesign writes in its place.
 const INDIVIDUAL_SIGNING: &[u8] = b"\x2b\x06\x01\x04\x01\x82\x37\x02\x01\x15";
-/// Longest way from a signer to its anchor, in certificates looked at.
-const MAX_STEPS: usize = 100;
+/// Certificates of a signature: a chain has three or four, and each pair may cost a verification.
+const MAX_CERTIFICATES: usize = 32;
 
 /// What is wrong with a signature in itself, whoever made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct Signature {
     content: Vec<u8>,
     certificates: Vec<Certificate>,
     signer: Certificate,
+    /// The chain from the signer on, with signatures that verify: places in `certificates`.
+    verified_chain: Vec<usize>,
     digest_algorithm: Option<Hash>,
     algorithm: Algorithm,
     /// The signed attributes as they are signed: with the tag of a SET.
@@ -71,6 +74,11 @@ impl Signature {
             let mut set = set.reader();
             while !set.is_empty() {
                 let der = set.value(tag::SEQUENCE, "an embedded certificate")?;
+                if certificates.len() >= MAX_CERTIFICATES {
+                    return Err(Error::TooManyCertificates {
+                        max: MAX_CERTIFICATES,
+                    });
+                }
                 certificates.push(Certificate::parse(der.raw)?);
             }
         }
@@ -84,11 +92,13 @@ impl Signature {
         let mut who = signer.sequence("a signer's name")?;
         let issuer = who.value(tag::SEQUENCE, "a signer's issuer")?;
         let serial = who.value(tag::INTEGER, "a signer's serial number")?;
-        let certificate = certificates
-            .iter()
-            .find(|one| one.issuer().as_der() == issuer.raw && one.is_serial(serial.content))
-            .cloned()
-            .ok_or(Error::SignerMissing)?;
+        let is_signer = |one: &Certificate| {
+            one.issuer().as_der() == issuer.raw && one.is_serial(serial.content)
+        };
+        let place = certificates.iter().position(is_signer);
+        let place = place.ok_or(Error::SignerMissing)?;
+        let verified_chain = chain(&certificates, place, &Certificate::is_issued_by);
+        let certificate = certificates.get(place).cloned();
         let digest_algorithm = hash(&mut signer)?;
         let attributes = signer.optional(tag::CONTEXT_0, "signed attributes")?;
         let algorithm = signer.value(tag::SEQUENCE, "a signature algorithm")?;
@@ -100,7 +110,8 @@ impl Signature {
             image_digest: content.image_digest,
             content: content.bytes,
             certificates,
-            signer: certificate,
+            signer: certificate.ok_or(Error::SignerMissing)?,
+            verified_chain,
             digest_algorithm,
             algorithm: Algorithm::of_signer(digest_algorithm.unwrap_or(Hash::Sha1), algorithm)?,
             message_digest: attributes.map(message_digest).transpose()?.flatten(),
@@ -154,59 +165,59 @@ impl Signature {
 
     /// True where the signer is `anchor`, or was issued below it, as far as names tell.
     pub fn is_anchored_by_name(&self, anchor: &Certificate) -> bool {
-        self.any_in_chain(&Certificate::is_issued_by_name, &|one| {
-            one.is_issued_by_name(anchor)
-        }) || self.any_in_chain(&Certificate::is_issued_by_name, &|one| {
-            one.is_by_name(anchor)
-        })
+        self.chain_by_name()
+            .any(|one| one.is_issued_by_name(anchor) || one.is_by_name(anchor))
     }
 
     /// True where the signer is `anchor`, or was issued below it with signatures that verify. Says
     /// nothing of the signature itself, see [`Signature::flaw`].
     pub fn is_anchored(&self, anchor: &Certificate) -> bool {
-        self.any_in_chain(&Certificate::is_issued_by, &|one| {
-            one == anchor || one.is_issued_by(anchor)
-        })
+        self.any_in_verified_chain(&|one| one == anchor || one.is_issued_by(anchor))
     }
 
     /// True where some certificate of the signer's chain, by names alone, was issued by an authority of
     /// which only these are known.
     pub fn is_below_known(&self, subject: &[u8], subject_key_id: &[u8]) -> bool {
-        self.any_in_chain(&Certificate::is_issued_by_name, &|one| {
-            one.is_issued_by_known(subject, subject_key_id)
-        })
+        self.chain_by_name()
+            .any(|one| one.is_issued_by_known(subject, subject_key_id))
     }
 
     /// True where some certificate of the signer's chain has this property.
     pub fn any_in_verified_chain(&self, is_it: &dyn Fn(&Certificate) -> bool) -> bool {
-        self.any_in_chain(&Certificate::is_issued_by, is_it)
+        let mut places = self.verified_chain.iter();
+        places.any(|place| self.certificates.get(*place).is_some_and(is_it))
     }
 
-    /// Walks from the signer along embedded certificates, `link` telling who issued whom, until one has
-    /// the property. Each certificate is looked at once; one that issued itself is not walked further.
-    fn any_in_chain(
-        &self,
-        link: &dyn Fn(&Certificate, &Certificate) -> bool,
-        is_it: &dyn Fn(&Certificate) -> bool,
-    ) -> bool {
-        let mut found: Vec<&Certificate> = vec![&self.signer];
-        let mut next = 0;
-        while let Some(&current) = found.get(next) {
-            if is_it(current) {
-                return true;
-            }
-            next = next.saturating_add(1);
-            if current.is_issued_by_name(current) {
-                continue;
-            }
-            for issuer in &self.certificates {
-                if found.len() < MAX_STEPS && !found.contains(&issuer) && link(current, issuer) {
-                    found.push(issuer);
-                }
+    fn chain_by_name(&self) -> impl Iterator<Item = &Certificate> {
+        let place = self.verified_chain.first().copied().unwrap_or_default();
+        let chain = chain(&self.certificates, place, &Certificate::is_issued_by_name);
+        chain
+            .into_iter()
+            .filter_map(|place| self.certificates.get(place))
+    }
+}
+
+/// The places of the certificates that a walk from `signer` along issuers meets, `link` telling who issued
+/// whom. Each is met once; one that issued itself is not walked further.
+fn chain(
+    certificates: &[Certificate],
+    signer: usize,
+    link: &dyn Fn(&Certificate, &Certificate) -> bool,
+) -> Vec<usize> {
+    let mut found = vec![signer];
+    let mut next = 0;
+    while let Some(current) = found.get(next).and_then(|place| certificates.get(*place)) {
+        next = next.saturating_add(1);
+        if current.is_issued_by_name(current) {
+            continue;
+        }
+        for (place, issuer) in certificates.iter().enumerate() {
+            if !found.contains(&place) && link(current, issuer) {
+                found.push(place);
             }
         }
-        false
     }
+    found
 }
 
 /// `SpcIndirectDataContent`, in the content of `SignedData`.
@@ -287,3 +298,6 @@ fn as_set(attributes: Value<'_>) -> Vec<u8> {
     }
     bytes
 }
+
+#[cfg(test)]
+mod tests;

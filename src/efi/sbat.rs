@@ -7,6 +7,8 @@
 //! `SbatLevel`: lines of component and generation; the first, of the component `sbat`, has a date as its
 //! third field and orders levels by age.
 
+use std::collections::HashMap;
+
 use super::{Error, Result};
 
 /// One component of a program.
@@ -68,12 +70,14 @@ pub fn minimum_generations(level: &str) -> Vec<Component> {
 
 /// The first component that a level forbids, with the generation that would be needed.
 pub fn forbidden<'a>(components: &'a [Component], level: &str) -> Option<(&'a Component, u64)> {
-    let minimum = minimum_generations(level);
+    let mut minimum = HashMap::new();
+    for needed in minimum_generations(level) {
+        // Of two lines for a component the first counts.
+        minimum.entry(needed.name).or_insert(needed.generation);
+    }
     components.iter().find_map(|component| {
-        let needed = minimum
-            .iter()
-            .find(|needed| needed.name == component.name)?;
-        (component.generation < needed.generation).then_some((component, needed.generation))
+        let needed = *minimum.get(&component.name)?;
+        (component.generation < needed).then_some((component, needed))
     })
 }
 
@@ -150,5 +154,124 @@ fn records(text: &str) -> Vec<Option<Vec<String>>> {
             }
             Some(character) => field.push(character),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: &str =
+        "sbat,1,SBAT Version,sbat,1,https://github.com/rhboot/shim/blob/main/SBAT.md\n";
+
+    fn read(text: &str) -> Vec<(String, u64)> {
+        let components = components(text.as_bytes()).unwrap();
+        components
+            .into_iter()
+            .map(|one| (one.name, one.generation))
+            .collect()
+    }
+
+    #[test]
+    fn a_record_has_six_fields_which_quotes_may_enclose() {
+        let all = format!(
+            "{FIRST}\r\n\n\"grub\",4,\"Free, \"\"Software\"\"\nFoundation\",grub,2.06,url\r\nx,18446744073709551615,,,,"
+        );
+        let wanted = [("sbat", 1), ("grub", 4), ("x", u64::MAX)];
+        assert_eq!(
+            read(&all),
+            wanted.map(|(name, number)| (name.to_owned(), number))
+        );
+        assert_eq!(read(""), []);
+        // What follows the first NUL is padding.
+        assert_eq!(read(&format!("{FIRST}\0no,record")).len(), 1);
+    }
+
+    #[test]
+    fn what_is_no_record_is_refused_with_its_number() {
+        for (text, message) in [
+            ("a,1,b,c,d\n", "record 2 has 5 fields, not 6"),
+            ("a,1,b,c,d,e,\n", "record 2 has 7 fields, not 6"),
+            (" \n", "record 2 has 1 fields, not 6"),
+            (
+                "a,x,b,c,d,e\n",
+                "the generation in record 2 is \"x\", not a number",
+            ),
+            (
+                "a,,b,c,d,e\n",
+                "the generation in record 2 is \"\", not a number",
+            ),
+            (
+                "a,-1,b,c,d,e\n",
+                "the generation in record 2 is \"-1\", not a number",
+            ),
+            (
+                "a,18446744073709551616,b,c,d,e\n",
+                "the generation in record 2 is \"18446744073709551616\", not a number",
+            ),
+            ("a,1,\"b,c,d,e\n", "a quote in a wrong place in record 2"),
+            ("a,1,b\",c,d,e\n", "a quote in a wrong place in record 2"),
+            ("a,1,\"b\"c,c,d,e\n", "a quote in a wrong place in record 2"),
+        ] {
+            let error = components(format!("{FIRST}{text}").as_bytes()).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("the section .sbat: {message}"),
+                "{text:?}"
+            );
+        }
+        assert_eq!(
+            components(FIRST.replacen('1', "2", 1).as_bytes())
+                .unwrap_err()
+                .to_string(),
+            "the section .sbat is of version 2; only 1 is known"
+        );
+    }
+
+    #[test]
+    fn a_level_forbids_what_is_below_it_and_speaks_of_nothing_else() {
+        let level =
+            "sbat,1,2024010900\nshim,4\ngrub,3\nno line of a level\nshim,9\ngrub.debian,x\n";
+        let of = |name: &str, generation| Component {
+            name: name.to_owned(),
+            generation,
+        };
+        let good = [
+            of("sbat", 1),
+            of("shim", 4),
+            of("grub.debian", 0),
+            of("other", 0),
+        ];
+        assert_eq!(forbidden(&good, level), None);
+        let bad = [of("shim", 4), of("grub", 2), of("sbat", 0)];
+        assert_eq!(forbidden(&bad, level), Some((&bad[1], 3)));
+        assert_eq!(forbidden(&bad, ""), None);
+    }
+
+    /// Each of the components would be compared with each line of the level.
+    #[test]
+    fn many_components_under_a_long_level_take_no_more_than_a_moment() {
+        let components: Vec<_> = (0..80_000)
+            .map(|number| Component {
+                name: format!("a{number}"),
+                generation: 1,
+            })
+            .collect();
+        let lines: Vec<_> = (0..200_000).map(|number| format!("b{number},1")).collect();
+        let level = lines.join("\n");
+        assert_eq!(forbidden(&components, &level), None);
+    }
+
+    #[test]
+    fn the_second_and_third_field_tell_the_age_as_bytes() {
+        let newer = |own: &str, other: &str| is_newer(own, other).unwrap();
+        assert!(newer("sbat,1,2024\nx,1\n", "sbat,1,2023\ny,1\n"));
+        assert!(!newer("sbat,1,2023\n", "sbat,1,2023\nmore,1\n"));
+        // As bytes, not as numbers.
+        assert!(newer("sbat,2,0\n", "sbat,10,9\n"));
+        assert_eq!(
+            is_newer("sbat,1,2\n", "sbat,1\n").unwrap_err().to_string(),
+            "the SBAT level's first line is \"sbat,1\", without three fields"
+        );
     }
 }

@@ -160,3 +160,6 @@ impl Levels {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

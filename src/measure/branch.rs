@@ -18,6 +18,9 @@ use crate::efi::shim::Version;
 use crate::efi::{Hash, Program, guid, sbat};
 use crate::tpm::{Bank, Selection, composite, event_log};
 
+/// Most branches: the leaves that a policy can have.
+const MAX_BRANCHES: usize = 4096;
+
 /// A program with the name that messages and logs show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootFile {
@@ -141,6 +144,9 @@ pub fn predict(input: &Input<'_>) -> Result<Prediction, Error> {
     let mut next = 0;
     while let Some(state) = states.get(next).cloned() {
         next = next.saturating_add(1);
+        if branches.len().saturating_add(boot.chains.len()) > MAX_BRANCHES {
+            return Err(Error::TooManyBranches { max: MAX_BRANCHES });
+        }
         for chain in &boot.chains {
             let (events, left) = walk.branch(*chain, &state)?;
             if profile.secure_boot && rules.secure_boot {

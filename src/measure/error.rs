@@ -28,6 +28,14 @@ pub enum Error {
     /// There is nothing to boot at all.
     #[error("there is no boot chain to predict")]
     NoChain,
+    /// More ways to boot than a policy can hold.
+    #[error(
+        "there are more than {max} ways in which these files may boot; a policy has at most {max} branches"
+    )]
+    TooManyBranches {
+        /// The limit.
+        max: usize,
+    },
     /// A boot file cannot boot, or nobody could say what it measures.
     #[error("{file}: {problem}")]
     Program {
@@ -106,7 +114,8 @@ pub enum Problem {
     Sbat(efi::Error),
     /// shim's level forbids it.
     #[error(
-        "its component {component} has the generation {generation}, and shim's SBAT level asks for {needed}: shim refuses it"
+        "its component {} has the generation {generation}, and shim's SBAT level asks for {needed}: shim refuses it",
+        component.escape_debug()
     )]
     SbatTooOld {
         /// The component.

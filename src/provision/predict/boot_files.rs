@@ -21,6 +21,8 @@ const REMOVABLE: &str = "BOOTX64.EFI";
 /// A section that every shim has.
 const VENDOR: &str = ".vendor_cert";
 const KERNEL_PREFIX: &str = "kernel.efi-";
+/// Kernels that are read: an EFI system partition has room for a few, but a damaged one may name any number.
+const MAX_KERNELS: usize = 100;
 
 /// What of a boot file is read besides its SHA-256 digest and its signatures.
 #[derive(Debug, Clone, Copy, Default)]
@@ -113,6 +115,18 @@ fn program(file: &dyn ReadAt, name: &str, wanted: Wanted) -> Result<BootFile, Pr
     })
 }
 
+/// A name as messages and tables show it: one on a FAT may hold any character.
+fn printable(name: &str) -> String {
+    let shown = |character: char| {
+        if character.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            character
+        }
+    };
+    name.chars().map(shown).collect()
+}
+
 /// The boot files of an EFI system partition and the chains that they make.
 pub fn on_esp(esp: &dyn EspFiles, wanted: Wanted) -> Result<Boot, PredictError> {
     let mut folder = Vec::new();
@@ -129,16 +143,21 @@ pub fn on_esp(esp: &dyn EspFiles, wanted: Wanted) -> Result<Boot, PredictError> 
         .collect();
     kernels.sort_by(|a, b| a.name.cmp(&b.name));
     kernels.extend(find(&names, LAST_KERNEL));
+    if kernels.len() > MAX_KERNELS {
+        return Err(PredictError::TooManyKernels {
+            count: kernels.len(),
+            max: MAX_KERNELS,
+        });
+    }
 
     let mut files = Vec::new();
     for entry in std::iter::once(&shim).chain(&kernels) {
+        let name = printable(&entry.name);
         if entry.is_directory {
-            return Err(PredictError::IsDirectory {
-                file: entry.name.clone(),
-            });
+            return Err(PredictError::IsDirectory { file: name });
         }
         let path = [folder.as_slice(), std::slice::from_ref(&entry.name)].concat();
-        files.push(program(esp.open(&path)?.as_ref(), &entry.name, wanted)?);
+        files.push(program(esp.open(&path)?.as_ref(), &name, wanted)?);
     }
     let chain = |kernel| Chain::Shim { shim: 0, kernel };
     let chains = if kernels.is_empty() {
@@ -149,7 +168,7 @@ pub fn on_esp(esp: &dyn EspFiles, wanted: Wanted) -> Result<Boot, PredictError> 
     Ok(Boot {
         files,
         chains,
-        beside_shim: names.into_iter().map(|entry| entry.name).collect(),
+        beside_shim: names.iter().map(|entry| printable(&entry.name)).collect(),
     })
 }
 

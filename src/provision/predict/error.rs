@@ -27,6 +27,14 @@ pub enum PredictError {
         /// Why.
         source: storage::Error,
     },
+    /// More kernels than any guest has.
+    #[error("there are {count} kernels in EFI/ubuntu; at most {max} are looked at")]
+    TooManyKernels {
+        /// How many there are.
+        count: usize,
+        /// The limit.
+        max: usize,
+    },
     /// A boot file's name belongs to a directory.
     #[error("{file}: is a directory, not a boot file")]
     IsDirectory {
@@ -77,6 +85,7 @@ impl PredictError {
         match self {
             Self::NoShim
             | Self::Unreadable { .. }
+            | Self::TooManyKernels { .. }
             | Self::IsDirectory { .. }
             | Self::Program { .. }
             | Self::Image(_)

@@ -32,7 +32,9 @@ impl EspFiles for EspVolume<'_, '_> {
     }
 
     fn open(&self, file: &[String]) -> Result<Box<dyn ReadAt>, PredictError> {
-        let bytes = self.0.read_file(&file.join("/"), MAX_BOOT_FILE_BYTES)?;
+        // Where clusters form a circle, a file claims more than the volume has.
+        let limit_bytes = self.0.geometry().len_bytes().min(MAX_BOOT_FILE_BYTES);
+        let bytes = self.0.read_file(&file.join("/"), limit_bytes)?;
         Ok(Box::new(MemoryStorage::new(bytes)))
     }
 }
