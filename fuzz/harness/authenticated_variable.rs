@@ -2,6 +2,8 @@
 
 use encrypt_cloud_image::efi::{authenticated_variable, signature_list};
 
+use super::told;
+
 pub fn run(input: &[u8]) -> bool {
     match authenticated_variable::value(input) {
         Ok(value) => {
@@ -11,7 +13,7 @@ pub fn run(input: &[u8]) -> bool {
             true
         }
         Err(error) => {
-            let _ = error.to_string();
+            told(&error);
             false
         }
     }

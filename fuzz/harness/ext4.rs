@@ -7,6 +7,7 @@ use encrypt_cloud_image::filesystem::ext4::{Filesystem, Superblock};
 use encrypt_cloud_image::storage::{MemoryStorage, Overlay, ReadAt, WriteAt};
 
 use super::sparse::{self, Input};
+use super::told;
 
 /// Filesystems of mke2fs, in the form of an input.
 const BASES: [&[u8]; 4] = [
@@ -37,14 +38,12 @@ pub fn run(input: &[u8]) -> bool {
     let superblock = match Superblock::read(&image) {
         Ok(superblock) => superblock,
         Err(error) => {
-            let _ = error.to_string();
+            told(&error);
             return false;
         }
     };
     assert!(superblock.len_bytes() <= len_bytes);
-    let _ = superblock
-        .check_editable()
-        .map_err(|error| error.to_string());
+    let _ = superblock.check_editable().map_err(|error| told(&error));
     read(&image);
     if !sparse.option(3) {
         edit(&image);
@@ -87,7 +86,7 @@ fn edit(image: &MemoryStorage) {
         filesystem.write_file("/full/another-name-that-makes-it-grow", b"x", 0o644),
     ];
     for error in edits.into_iter().filter_map(Result::err) {
-        let _ = error.to_string();
+        told(&error);
     }
     let _ = filesystem.used_blocks().map(|map| map.used_bytes());
     let _ = filesystem.close();

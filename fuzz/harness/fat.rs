@@ -8,6 +8,7 @@ use encrypt_cloud_image::filesystem::{Error, Result};
 use encrypt_cloud_image::storage::{OVERLAY_BLOCK_BYTES, Overlay};
 
 use super::sparse::{Input, Zeros};
+use super::told;
 
 /// Filesystems of mkfs.vfat, in the form of an input.
 const BASES: [&[u8]; 4] = [
@@ -35,7 +36,7 @@ pub fn run(input: &[u8]) -> bool {
     let geometry = match Geometry::read(&image) {
         Ok(geometry) => geometry,
         Err(error) => {
-            let _ = error.to_string();
+            told(&error);
             return false;
         }
     };
@@ -52,7 +53,7 @@ pub fn run(input: &[u8]) -> bool {
 
 /// An error is an answer as good as success.
 fn read(fat: &Fat<'_>) {
-    let _ = fat.label().map_err(|error| error.to_string());
+    let _ = fat.label().map_err(|error| told(&error));
     let _ = fat.is_dirty();
     if let Ok(free_bytes) = fat.free_bytes() {
         assert!(free_bytes <= fat.geometry().len_bytes());
@@ -63,7 +64,7 @@ fn read(fat: &Fat<'_>) {
             let _ = fat.find(&path);
             match fat.read_file(&path, 1 << 20) {
                 Ok(bytes) => assert!(bytes.len() <= 1 << 20),
-                Err(error) => drop(error.to_string()),
+                Err(error) => told(&error),
             }
         }
     }
@@ -89,13 +90,13 @@ fn edit(image: &Overlay<Zeros>, geometry: &Geometry, which: u8) {
         match EDITS[usize::from(number & 7)](&fat) {
             Ok(()) => {}
             Err(error @ Error::Fat { .. }) => {
-                let _ = error.to_string();
+                told(&error);
                 let changed_bytes = overlay.changed_bytes();
                 if let Err(Error::Abandoned) = fat.replace_file("/x", b"after a failure") {
                     assert_eq!(overlay.changed_bytes(), changed_bytes);
                 }
             }
-            Err(error) => drop(error.to_string()),
+            Err(error) => told(&error),
         }
     }
     let end_bytes = geometry.len_bytes().next_multiple_of(OVERLAY_BLOCK_BYTES);

@@ -7,6 +7,7 @@ use encrypt_cloud_image::gpt::{Table, disk_end_bytes};
 use encrypt_cloud_image::storage::{Overlay, ReadAt, WriteAt};
 
 use super::sparse::{self, Input, Zeros};
+use super::{shown, told};
 
 pub fn run(input: &[u8]) -> bool {
     let Some(sparse) = Input::parse(input) else {
@@ -22,12 +23,12 @@ pub fn run(input: &[u8]) -> bool {
     let (mut table, warnings) = match Table::read(&disk) {
         Ok(read) => read,
         Err(error) => {
-            let _ = error.to_string();
+            told(&error);
             return false;
         }
     };
     for warning in &warnings {
-        let _ = warning.to_string();
+        shown(&warning);
     }
     written_and_read(&table, &disk);
 

@@ -3,12 +3,14 @@
 //! Options: bits 0 and 1 mend the checksum of the primary and of the secondary, bit 2 makes the secondary a copy of the
 //! primary first; bit 3 tries a passphrase, where that takes few iterations.
 
+use encrypt_cloud_image::keyobject::{RecoveryToken, recovery_token};
 use encrypt_cloud_image::luks2::{Header, Position, Update};
-use encrypt_cloud_image::secret::{Entropy, EntropyError, SecretBytes};
+use encrypt_cloud_image::secret::SecretBytes;
 use encrypt_cloud_image::storage::WriteAt;
 use sha2::{Digest as _, Sha256, Sha512};
 
 use super::sparse::{self, Input};
+use super::{Counter, shown, told};
 
 pub const BINARY_BYTES: usize = 4096;
 const LARGEST_BYTES: u64 = 4 << 20;
@@ -38,12 +40,15 @@ pub fn exercise(container: &dyn WriteAt, unlock: bool) -> bool {
     let header = match Header::read(&container) {
         Ok(header) => header,
         Err(error) => {
-            let _ = error.to_string();
+            told(&error);
             return false;
         }
     };
     for warning in header.warnings() {
-        let _ = warning.to_string();
+        shown(&warning);
+    }
+    for token in &header.metadata().tokens {
+        let _ = RecoveryToken::parse(token);
     }
     for copy in header.valid_copies() {
         let bytes = copy.to_bytes().unwrap();
@@ -60,13 +65,13 @@ pub fn exercise(container: &dyn WriteAt, unlock: bool) -> bool {
     if unlock && !has_many_iterations(header.current().text()) {
         let passphrase = SecretBytes::new(b"test only".to_vec());
         if let Err(error) = header.unlock(None, &passphrase, &container) {
-            let _ = error.to_string();
+            told(&error);
         }
     }
     let mut update = match header.update() {
         Ok(update) => update,
         Err(error) => {
-            let _ = error.to_string();
+            told(&error);
             return true;
         }
     };
@@ -86,6 +91,11 @@ pub fn exercise(container: &dyn WriteAt, unlock: bool) -> bool {
     if update
         .add_token(None, r#"{"type":"test","keyslots":[],"x":"y"}"#)
         .is_ok()
+    {
+        written_and_read(&update, container);
+    }
+    if let Some(keyslot) = keyslots.first()
+        && update.add_token(None, &recovery_token(*keyslot)).is_ok()
     {
         written_and_read(&update, container);
     }
@@ -182,17 +192,4 @@ fn number(bytes: &[u8]) -> u64 {
     bytes
         .iter()
         .fold(0, |number, byte| number << 8 | u64::from(*byte))
-}
-
-/// Bytes that are the same in every run.
-struct Counter(u8);
-
-impl Entropy for Counter {
-    fn fill(&mut self, buffer: &mut [u8]) -> Result<(), EntropyError> {
-        for byte in buffer {
-            self.0 = self.0.wrapping_mul(5).wrapping_add(1);
-            *byte = self.0;
-        }
-        Ok(())
-    }
 }

@@ -1,39 +1,87 @@
 //! What each fuzz target does with an input, shared with the test that replays inputs on stable Rust.
 //!
 //! Every function takes any bytes, returns true where the parser accepted them, and panics where a promise is broken.
-//! An error is printed, since its words are made from hostile bytes too.
+//! An error is printed, since its words are made from hostile bytes too: they must not reach a terminal as they are.
 
 pub mod authenticated_variable;
 pub mod azure;
+pub mod event_log;
 pub mod ext4;
 pub mod fat;
 pub mod gpt;
 pub mod luks2_header;
 pub mod luks2_metadata;
+pub mod pe;
+pub mod pkcs7;
+pub mod prediction;
 pub mod probe;
 pub mod qcow2;
+pub mod sbat;
+pub mod sealed_key;
 pub mod signature_list;
 mod sparse;
+pub mod tpm_public;
 pub mod uefi_config;
 pub mod variable_store;
 pub mod vhd;
+
+use std::error::Error;
+use std::fmt::Display;
+
+use encrypt_cloud_image::secret::{Entropy, EntropyError};
 
 /// A fuzz target: any bytes, to whether they were accepted.
 pub type Target = fn(&[u8]) -> bool;
 
 /// All targets by name: that of their file, their seeds and what they found.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 20] = [
     ("authenticated_variable", authenticated_variable::run),
     ("azure", azure::run),
+    ("event_log", event_log::run),
     ("ext4", ext4::run),
     ("fat", fat::run),
     ("gpt", gpt::run),
     ("luks2_header", luks2_header::run),
     ("luks2_metadata", luks2_metadata::run),
+    ("pe", pe::run),
+    ("pkcs7", pkcs7::run),
+    ("prediction", prediction::run),
     ("probe", probe::run),
     ("qcow2", qcow2::run),
+    ("sbat", sbat::run),
+    ("sealed_key", sealed_key::run),
     ("signature_list", signature_list::run),
+    ("tpm_public", tpm_public::run),
     ("uefi_config", uefi_config::run),
     ("variable_store", variable_store::run),
     ("vhd", vhd::run),
 ];
+
+/// An error is told with its causes, each on a line of its own, and cannot do anything else to a terminal.
+fn told(error: &dyn Error) {
+    shown(error);
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        shown(error);
+        cause = error.source();
+    }
+}
+
+/// What is made from hostile bytes and printed has no control characters.
+fn shown(text: &(impl Display + ?Sized)) {
+    let text = text.to_string();
+    assert!(!text.contains(char::is_control), "{text:?}");
+}
+
+/// Bytes that are the same in every run.
+struct Counter(u8);
+
+impl Entropy for Counter {
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<(), EntropyError> {
+        for byte in buffer {
+            self.0 = self.0.wrapping_mul(5).wrapping_add(1);
+            *byte = self.0;
+        }
+        Ok(())
+    }
+}

@@ -2,6 +2,7 @@
 
 use encrypt_cloud_image::filesystem::{Content, probe};
 
+use super::shown;
 use super::sparse::Input;
 
 pub fn run(input: &[u8]) -> bool {
@@ -9,6 +10,6 @@ pub fn run(input: &[u8]) -> bool {
         return false;
     };
     let content = probe(&sparse.storage()).unwrap();
-    let _ = content.to_string();
+    shown(&content);
     content != Content::Unknown
 }

@@ -4,6 +4,7 @@ use encrypt_cloud_image::efi::qcow2::{Qcow2, is_qcow2};
 use encrypt_cloud_image::storage::ReadAt;
 
 use super::sparse::Input;
+use super::told;
 use super::variable_store;
 
 pub fn run(input: &[u8]) -> bool {
@@ -17,7 +18,7 @@ pub fn run(input: &[u8]) -> bool {
     let disk = match Qcow2::open(&file) {
         Ok(disk) => disk,
         Err(error) => {
-            let _ = error.to_string();
+            told(&error);
             return false;
         }
     };
@@ -29,7 +30,7 @@ pub fn run(input: &[u8]) -> bool {
         let piece = usize::try_from((data.end - data.start).min(4096)).unwrap();
         let _ = disk
             .read_vec(data.start, piece)
-            .map_err(|error| error.to_string());
+            .map_err(|error| told(&error));
         let _ = disk.read_vec(data.end - piece as u64, piece);
         from_bytes = data.end;
         left -= 1;

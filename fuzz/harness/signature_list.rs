@@ -3,15 +3,17 @@
 use encrypt_cloud_image::efi::signature_list::{self, SignatureList};
 use encrypt_cloud_image::efi::{authority, efivarfs};
 
+use super::told;
+
 pub fn run(input: &[u8]) -> bool {
     if let Err(error) = efivarfs::content(input) {
-        let _ = error.to_string();
+        told(&error);
     }
     let _ = std::str::from_utf8(input).map(efivarfs::split_file_name);
     let lists = match signature_list::parse(input) {
         Ok(lists) => lists,
         Err(error) => {
-            let _ = error.to_string();
+            told(&error);
             return false;
         }
     };

@@ -4,6 +4,8 @@ use encrypt_cloud_image::efi::Database;
 use encrypt_cloud_image::efi::UefiConfig;
 use encrypt_cloud_image::efi::config::Rules;
 
+use super::told;
+
 pub fn run(input: &[u8]) -> bool {
     let mut is_read = false;
     for rules in [Rules::Ours, Rules::Reference] {
@@ -20,7 +22,7 @@ pub fn run(input: &[u8]) -> bool {
                 }
             }
             Err(error) => {
-                let _ = error.to_string();
+                told(&error);
             }
         }
     }

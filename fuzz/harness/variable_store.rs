@@ -7,6 +7,7 @@ use encrypt_cloud_image::efi::{Database, signature_list};
 use encrypt_cloud_image::storage::{ReadAt, WriteAt};
 
 use super::sparse::{self, Input};
+use super::told;
 
 pub fn run(input: &[u8]) -> bool {
     let Some(sparse) = Input::parse(input) else {
@@ -23,7 +24,7 @@ pub fn exercise(file: &dyn ReadAt) -> bool {
     let store = match VariableStore::read(file) {
         Ok(store) => store,
         Err(error) => {
-            let _ = error.to_string();
+            told(&error);
             return false;
         }
     };

@@ -8,6 +8,7 @@ use encrypt_cloud_image::image::{DiskFormat, FOOTER_BYTES, Footer, detect};
 use encrypt_cloud_image::storage::{ReadAt, WriteAt};
 
 use super::sparse::{self, Input};
+use super::{shown, told};
 
 pub fn run(input: &[u8]) -> bool {
     let Some(sparse) = Input::parse(input) else {
@@ -25,12 +26,12 @@ pub fn run(input: &[u8]) -> bool {
     let found = match detect(&file, disk_end_bytes) {
         Ok(found) => found,
         Err(error) => {
-            let _ = error.to_string();
+            told(&error);
             return false;
         }
     };
     for warning in &found.warnings {
-        let _ = warning.to_string();
+        shown(&warning);
     }
     assert_eq!(found.format.file_bytes(found.disk_bytes), Some(len_bytes));
     assert_eq!(found.disk(&file).unwrap().len_bytes(), found.disk_bytes);

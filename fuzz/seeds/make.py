@@ -1,21 +1,26 @@
 #!/usr/bin/env python3
-"""Makes the seeds and the bases of ext4 and FAT anew, by the programs that make such files in life.
+"""Makes the seeds and the bases of ext4 and FAT anew, by the programs that make such files in life, and from tests/data,
+which holds what other programs, firmware and guests have made.
 
-Needs cryptsetup, sgdisk, sfdisk, mke2fs, debugfs, mkfs.vfat, mtools, qemu-img, sbsiglist and sbvarsign (sbsigntool),
-openssl and the package ovmf. What is here was made on Debian 12; another version makes other bytes, which serve as well.
+Arguments choose groups: disks, efi, programs, tpm; all if there is none. Needs cryptsetup, sgdisk, sfdisk, mke2fs, debugfs,
+mkfs.vfat, mtools, qemu-img, sbsiglist and sbvarsign (sbsigntool), openssl and the package ovmf. What is here was
+made on Debian 12; another version makes other bytes, which serve as well.
 """
 
 import base64
+import gzip
+import hashlib
 import json
 import os
 import struct
 import subprocess
+import sys
 import tempfile
-import uuid
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-CERTIFICATES = HERE.parent.parent / "tests/data/certificates"
+DATA = HERE.parent.parent / "tests/data"
+CERTIFICATES = DATA / "certificates"
 NIL = "00112233-4455-4677-8899-aabbccddeeff"
 
 
@@ -293,17 +298,165 @@ def efi(folder):
     save("azure", "template", json.dumps(template).encode())
 
 
+def program(name):
+    data = (DATA / "vectors" / name).read_bytes()
+    return gzip.decompress(data) if name.endswith(".gz") else data
+
+
+class Pe:
+    """As much of a program as the seeds are cut from."""
+
+    def __init__(self, data):
+        self.data = data
+        coff = struct.unpack_from("<I", data, 0x3C)[0] + 4
+        sections, symbols, count, optional = struct.unpack_from("<H", data, coff + 2) + struct.unpack_from("<IIH", data, coff + 8)
+        start = coff + 20
+        fixed = {0x10B: 96, 0x20B: 112}[struct.unpack_from("<H", data, start)[0]]
+        offset, size = struct.unpack_from("<II", data, start + fixed + 32)
+        self.table = data[offset : offset + size]
+        names = symbols + 18 * count
+        self.sections = {}
+        for number in range(sections):
+            header = data[start + optional + 40 * number :][:40]
+            name = header[:8].rstrip(b"\0")
+            if name.startswith(b"/"):
+                name = data[names + int(name[1:]) :].split(b"\0")[0]
+            length, place = struct.unpack_from("<II", header, 16)
+            self.sections.setdefault(name.decode(), data[place : place + length])
+
+
+def short(section):
+    """Without most of the zeros at its end."""
+    return section.rstrip(b"\0").ljust(16, b"\0") + b"\0"
+
+
+def built(sections):
+    """A PE32+ program of these sections alone, which no linker at hand makes."""
+    headers = 512
+    table, data = b"", b""
+    for name, content in sections.items():
+        raw = content.ljust(-(-len(content) // 8) * 8, b"\0")
+        table += struct.pack("<8sIIIIIIHHI", name, len(content), 0x1000 + len(data), len(raw), headers + len(data), 0, 0, 0, 0, 0x40000040)
+        data += raw
+    coff = struct.pack("<HHIIIHH", 0x8664, len(sections), 0, 0, 0, 112 + 16 * 8, 0x22)
+    optional = struct.pack("<H58xII40xI", 0x20B, headers, 0, 16).ljust(112 + 16 * 8, b"\0")
+    return (b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 0x40) + b"PE\0\0" + coff + optional + table).ljust(headers, b"\0") + data
+
+
+def programs(_):
+    for name in ["kernel-db-a", "kernel-unsigned", "kernel-dual-a-vendor", "pe-gap", "pe-order", "pe-long-names", "pe-pe32",
+                 "pe-few-directories", "pe-odd-length-unaligned-table", "pe-bytes-after-table", "pe-empty-section",
+                 "pe-wincert-two", "pe-wincert-guid-type", "pe-wincert-truncated", "pe-grub-modules-bad", "shim-15.8-vendor-db"]:
+        save("pe", name, sparse(program(f"pe/{name}.efi")))
+    prefix = b"/EFI/ubuntu\0\0\0\0\0"
+    mods = struct.pack("<IIQQ", 0x676D696D, 0, 24, 32 + len(prefix)) + struct.pack("<II", 3, 8 + len(prefix)) + prefix
+    save("pe", "grub", sparse(built({b"mods": mods, b".sbat": b"sbat,1,a,b,1,c\ngrub,4,a,b,1,c\n"})))
+    magic = b"#### LoaderInfo: systemd-stub 257.8-1 ####\0"
+    save("pe", "kernel-inside", sparse(built({b".sdmagic": magic, b".linux": program("pe/pe-pe32.efi")}), 1))
+
+    debian = Pe(program("pe/shim-debian-16.1.efi.gz"))
+    for name, source in [
+        ("rsa", "kernel-db-a.efi"), ("rsa-4096", "kernel-rsa4096.efi"), ("ec", "kernel-ec.efi"), ("chain", "kernel-chain.efi"),
+        ("no-key-ids", "kernel-noski.efi"), ("unwrapped", "pe-wincert-unwrapped.efi"), ("sha1", "pe-wincert-sha1.efi"),
+        ("debian-shim", "shim-debian-16.1.efi.gz"), ("pesign", "fwupd-debian-1.4.efi.signed.gz"),
+    ]:
+        table = Pe(program(f"pe/{source}")).table
+        length = struct.unpack_from("<I", table)[0]
+        save("pkcs7", name, b"\0" + table[8:length])
+    for name in ["two", "zero-padding-4", "zero-padding-16", "guid-type", "revision-1"]:
+        save("pkcs7", "table-" + name, b"\1" + Pe(program(f"pe/pe-wincert-{name}.efi")).table)
+    for certificate in CERTIFICATES.glob("*.der"):
+        save("pkcs7", "certificate-" + certificate.stem, b"\2" + certificate.read_bytes())
+
+    for name, section in [("debian", ".sbat"), ("debian-level", ".sbatlevel"), ("debian-version", ".data.ident"),
+                          ("debian-vendor", ".vendor_cert")]:
+        save("sbat", name, short(debian.sections[section]))
+    for name, source, section in [
+        ("kernel", "kernel-db-a", ".sbat"), ("kernel-bad", "kernel-bad-sbat", ".sbat"), ("level-gap", "shim-level-gap", ".sbatlevel"),
+        ("level-short", "shim-level-short", ".sbatlevel"), ("vendor-db", "shim-15.8-vendor-db", ".vendor_cert"),
+        ("vendor-dbx", "shim-15.8-vendor-dbx", ".vendor_cert"), ("vendor-empty", "shim-15.8-vendor-empty", ".vendor_cert"),
+    ]:
+        save("sbat", name, short(Pe(program(f"pe/{source}.efi")).sections[section]))
+    save("sbat", "quotes", b'sbat,1,SBAT Version,sbat,1,https://github.com/rhboot/shim\n\nx,2,"a ""b"", c",d\r\n,e,f\n')
+    predictions()
+
+
+def predictions():
+    cases = {case["name"]: case for case in json.loads((DATA / "vectors/cases.json").read_text())["cases"]}
+    for name, options in [
+        ("signer-db", 0), ("signer-dual-both", 0), ("signer-chain-root-in-db", 0), ("signer-ec", 0), ("db-hash-kernel", 0),
+        ("dbx-cert-kernel", 8), ("shim-15.2-no-sbat", 1), ("shim-15.8-vendor-db", 0), ("shim-15.8-vendor-dbx", 0),
+        ("shim-same-authority-as-kernel", 0x20), ("kernel-is-a-newer-shim", 1), ("forged-ms-15.4", 1), ("pe-wincert-two", 4),
+        ("signer-stranger-pcr4", 0x80),
+    ]:
+        case = cases[name]
+        configuration = json.loads((DATA / "vectors" / case["uefi_config"]).read_text())
+        parts = [base64.b64decode(configuration.get(database) or "") for database in ["db", "dbx"]]
+        shim, *kernels = (program(source) for path, source in sorted(case["esp"].items(), key=lambda one: "shimx64" not in one[0]))
+        parts.append(shim)
+        save("prediction", name, bytes([options]) + b"".join(struct.pack("<I", len(part)) + part for part in parts) + kernels[0])
+        if name == "signer-db":
+            # The kernel alone, and without Secure Boot.
+            for more, options in [("direct", 0x10), ("off", 0x12)]:
+                parts[2] = b""
+                data = b"".join(struct.pack("<I", len(part)) + part for part in parts) + kernels[0]
+                save("prediction", f"{name}-{more}", bytes([options]) + data)
+
+
+def striped(body, stripes):
+    """The anti-forensic split with SHA-256."""
+    buffer, out = bytes(len(body)), b""
+    for number in range(stripes - 1):
+        stripe = hashlib.shake_128(bytes([number])).digest(len(body))
+        out += stripe
+        buffer = bytes(a ^ b for a, b in zip(buffer, stripe))
+        blocks = [buffer[at : at + 32] for at in range(0, len(buffer), 32)]
+        buffer = b"".join(hashlib.sha256(struct.pack(">I", at) + block).digest()[: len(block)] for at, block in enumerate(blocks))
+    return out + bytes(a ^ b for a, b in zip(buffer, body))
+
+
+def tpm(folder):
+    for name in ["secure-boot-off-setup-mode", "direct-db-cert", "hash-in-db"]:
+        save("event_log", name, (DATA / "firmware" / name / "eventlog.bin").read_bytes())
+
+    for name, version, stripes in [
+        ("rsa-1", 2, 1), ("ecc-1", 2, 1), ("ecc-1", 2, 3), ("ecc-10", 2, 1), ("ecc-65", 2, 1), ("rsa-no-pcrs", 2, 1),
+        ("ecc-short-signature", 2, 1), ("rewritten-v1", 1, 1),
+    ]:
+        body = striped((DATA / f"sealed/{name}.body").read_bytes(), stripes)
+        header = b"USK$" + struct.pack(">IIHI", version, stripes, 0x000B, len(body))
+        save("sealed_key", f"{name}-{stripes}", header + body)
+
+    for public in (DATA / "sealed").glob("soft-*.pub"):
+        save("tpm_public", public.stem, public.read_bytes())
+    for case in json.loads((DATA / "srk-template/cases.json").read_text())["cases"]:
+        for member, suffix in [("srk_pub_tpmt", "tpmt"), ("unique_wire", "wire"), ("unique_tpm2_tools", "tools"),
+                               ("template_file", "template")]:
+            if case[member]:
+                save("tpm_public", f"{case['name']}-{suffix}", bytes.fromhex(case[member]))
+    key = folder / "key"
+    for name, options in [("rsa", ["RSA", "-pkeyopt", "rsa_keygen_bits:2048"]), ("ecc", ["EC", "-pkeyopt", "ec_paramgen_curve:P-256"])]:
+        run("openssl", "genpkey", "-quiet", "-algorithm", *options, "-out", key)
+        for form in ["pem", "der"]:
+            run("openssl", "pkey", "-in", key, "-pubout", "-outform", form, "-out", folder / "public")
+            save("tpm_public", f"{name}-{form}", (folder / "public").read_bytes())
+
+
+def disks(folder):
+    table = gpt(folder)
+    vhd(folder, table)
+    probe()
+    luks2(folder)
+    luks2_metadata()
+    ext4(folder)
+    fat(folder)
+
+
 def main():
+    groups = {"disks": disks, "efi": efi, "programs": programs, "tpm": tpm}
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        table = gpt(folder)
-        vhd(folder, table)
-        probe()
-        luks2(folder)
-        luks2_metadata()
-        ext4(folder)
-        fat(folder)
-        efi(folder)
+        for group in sys.argv[1:] or groups:
+            groups[group](Path(name))
 
 
 main()
