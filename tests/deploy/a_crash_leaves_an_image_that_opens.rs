@@ -65,7 +65,7 @@ struct Truth {
     root: Range<u64>,
     esp: Range<u64>,
     clear_key: SecretBytes,
-    /// Files in `device/fde` before.
+    /// The sealed key and the template before.
     old_files: BTreeMap<String, Vec<u8>>,
 }
 
@@ -83,22 +83,28 @@ impl Truth {
         truth
     }
 
-    /// Files in `device/fde`, with their bytes.
+    /// The template and what lies in `device/fde`, by their paths.
     fn files(&self, disk: &dyn ReadAt) -> BTreeMap<String, Vec<u8>> {
         let esp = part(disk, &self.esp);
         let fat = Fat::open_read_only(&esp).unwrap();
         // The boot files are found, whatever happens beside them.
         assert!(fat.find("EFI/ubuntu/shimx64.efi").unwrap().is_some());
-        let Ok(entries) = fat.list_dir("device/fde") else {
-            return BTreeMap::new();
+        let mut paths: Vec<_> = [TEMPLATE.to_owned()]
+            .into_iter()
+            .filter(|path| fat.find(path).unwrap().is_some())
+            .collect();
+        // It may not be there yet.
+        let sealed = fat.list_dir("device/fde").unwrap_or_default();
+        paths.extend(
+            sealed
+                .iter()
+                .map(|entry| format!("device/fde/{}", entry.name)),
+        );
+        let read = |path: String| {
+            let bytes = fat.read_file(&path, 1 << 20).unwrap();
+            (path, bytes)
         };
-        let read = |name: String| {
-            let bytes = fat
-                .read_file(&format!("device/fde/{name}"), 1 << 20)
-                .unwrap();
-            (name, bytes)
-        };
-        entries.into_iter().map(|entry| read(entry.name)).collect()
+        paths.into_iter().map(read).collect()
     }
 
     /// True where the header that counts holds no clear key. In either state every keyslot opens that should.
@@ -192,10 +198,7 @@ fn check_files(
         }
         assert!(found == new, "{phase:?}, {place:?}");
         for path in [SEALED_KEY, TEMPLATE] {
-            assert!(
-                found.contains_key(path.rsplit('/').next().unwrap()),
-                "{found:?}"
-            );
+            assert!(found.contains_key(path), "{found:?}");
         }
     }
 }

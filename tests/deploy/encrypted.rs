@@ -22,7 +22,7 @@ pub const ESP: u32 = 15;
 /// The sealed key on the EFI system partition.
 pub const SEALED_KEY: &str = "device/fde/cloudimg-rootfs.sealed-key";
 /// The template on the EFI system partition.
-pub const TEMPLATE: &str = "device/fde/tpm2-srk.tmpl";
+pub const TEMPLATE: &str = "tpm2-srk.tmpl";
 
 /// A complete command line, without the image.
 pub const FLAGS: [&str; 7] = [

@@ -38,11 +38,7 @@ fn a_stale_template_is_removed_for_the_standard_one() {
     }
     let encrypted = Encrypted::new();
     let stale = encrypted.workshop.write("stale", &[7; 1000]);
-    encrypted.change_esp("mmd", &["::/device", "::/device/fde"]);
-    encrypted.change_esp(
-        "mcopy",
-        &[stale.to_str().unwrap(), "::/device/fde/tpm2-srk.tmpl"],
-    );
+    encrypted.change_esp("mcopy", &[stale.to_str().unwrap(), "::/tpm2-srk.tmpl"]);
     let mut before = encrypted.esp().files();
     assert!(before.remove(TEMPLATE).is_some());
     let flags = [&WITHOUT_PCRS[..], &["--standard-srk-template"]].concat();
@@ -69,11 +65,7 @@ fn a_longer_stale_template_leaves_no_tail() {
     }
     let encrypted = Encrypted::new();
     let stale = encrypted.workshop.write("stale", &[7; 5000]);
-    encrypted.change_esp("mmd", &["::/device", "::/device/fde"]);
-    encrypted.change_esp(
-        "mcopy",
-        &[stale.to_str().unwrap(), "::/device/fde/tpm2-srk.tmpl"],
-    );
+    encrypted.change_esp("mcopy", &[stale.to_str().unwrap(), "::/tpm2-srk.tmpl"]);
     let deployed = encrypted.deployed(&WITHOUT_PCRS);
     let esp = deployed.esp();
     esp.assert_clean();

@@ -314,10 +314,7 @@ fn a_dry_run_writes_nothing_and_tells_everything() {
             "{line:?} in:\n{text}"
         );
     }
-    assert!(
-        text.contains("\n  ESP:device/fde/tpm2-srk.tmpl: "),
-        "{text}"
-    );
+    assert!(text.contains("\n  ESP:tpm2-srk.tmpl: "), "{text}");
     assert!(!encrypted.workshop.path("new.key").exists());
     assert_eq!(files::digest(&encrypted.image), before);
 }

@@ -11,7 +11,7 @@ use crate::fat_image::{Image, KINDS, NOW, image, pattern, ready};
 use crate::support::crash::{self, Place};
 
 const KEY: &str = "device/fde/cloudimg-rootfs.sealed-key";
-const TEMPLATE: &str = "device/fde/tpm2-srk.tmpl";
+const TEMPLATE: &str = "tpm2-srk.tmpl";
 
 /// Every file by its path, as our reader sees them; the directories are listed whole.
 fn files(storage: &dyn ReadAt) -> BTreeMap<String, Vec<u8>> {

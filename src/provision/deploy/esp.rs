@@ -1,7 +1,8 @@
 //! What `deploy` puts on the EFI system partition: the sealed key, and the template of the guest's SRK.
 //!
-//! Both lie in `device/fde`, where the guest's initramfs looks. They are made in an overlay, looked at there, and come
-//! to the disk in the phases of [`phases`](fat::phases()). Nothing else on the partition changes.
+//! The key lies in `device/fde`, the template at the top: there the guest's initramfs looks. They are made in an overlay,
+//! looked at there, and come to the disk in the phases of [`phases`](fat::phases()). Nothing else on the partition
+//! changes.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +11,12 @@ use crate::filesystem::fat::{self, Entry, Fat};
 use crate::filesystem::{self, Result as FatResult};
 use crate::storage::{Overlay, ReadAt};
 
-/// Directory of both files.
+/// Directory of the sealed key.
 const FOLDER: &str = "device/fde";
 /// The sealed key, named after the volume.
 pub const SEALED_KEY: &str = "device/fde/cloudimg-rootfs.sealed-key";
 /// From what the guest makes its SRK again.
-pub const SRK_TEMPLATE: &str = "device/fde/tpm2-srk.tmpl";
+pub const SRK_TEMPLATE: &str = "tpm2-srk.tmpl";
 
 /// What the files shall hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
