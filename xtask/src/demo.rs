@@ -1,14 +1,15 @@
 //! `cargo xtask demo`: the main job once, on a real image, with the programs as a user runs them.
 
-use std::fs::{self, File};
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
+use crate::disk::Disk;
 use crate::{guest, packages, process};
 
 #[derive(clap::Args)]
@@ -68,9 +69,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let seconds = start.elapsed().as_secs_f64();
 
     heading("The result, as sgdisk and cryptsetup see it");
-    let table = process::output(process::program("sgdisk").arg("--print").arg(&encrypted))?;
-    print!("{table}");
-    show_container(&encrypted, &table, &folder)?;
+    let mut sgdisk = process::program("sgdisk");
+    print!(
+        "{}",
+        process::output(sgdisk.arg("--print").arg(&encrypted))?
+    );
+    show_container(&encrypted, &folder)?;
 
     println!("\nEncrypted in {seconds:.1} s:");
     for file in [&image, &encrypted] {
@@ -83,21 +87,11 @@ fn heading(text: &str) {
     println!("\n==> {text}");
 }
 
-/// Shows the LUKS2 container of `disk`, whose partition table `sgdisk` printed as `table`, and that the
-/// key in its token opens it: this image is one of a pool, not yet bound to a guest.
-fn show_container(disk: &Path, table: &str, folder: &Path) -> Result<()> {
-    const HEADER_MIB: u64 = 16;
-
-    // cryptsetup gets a copy of the header: it takes no offset, and mends what it reads.
-    let offset_bytes = container_offset_bytes(disk, table)?;
+/// Shows the LUKS2 container of `disk`, and that the key in its token opens it: this image is one of a pool, not yet
+/// bound to a guest.
+fn show_container(disk: &Path, folder: &Path) -> Result<()> {
     let header = folder.join("header.luks");
-    let mut dd = process::program("dd");
-    dd.arg(format!("if={}", disk.display()))
-        .arg(format!("of={}", header.display()));
-    dd.args(["bs=1M", "iflag=skip_bytes", "status=none"]);
-    dd.arg(format!("skip={offset_bytes}"))
-        .arg(format!("count={HEADER_MIB}"));
-    process::run(&mut dd)?;
+    Disk::of(disk)?.copy_container_header(&header)?;
     let cryptsetup = |arguments: &[&str]| {
         let mut command = process::program("cryptsetup");
         // The directory of its locks belongs to root, and nobody else opens this copy.
@@ -149,39 +143,6 @@ fn is_worth_showing(line: &str) -> bool {
     !is_bytes && !names.iter().any(|name| start.starts_with(name))
 }
 
-/// Where the partition that starts with a LUKS header starts.
-fn container_offset_bytes(disk: &Path, table: &str) -> Result<u64> {
-    let mut file = File::open(disk).with_context(|| format!("cannot open {}", disk.display()))?;
-    for offset_bytes in partition_offsets_bytes(table) {
-        let mut magic = [0; 6];
-        file.seek(SeekFrom::Start(offset_bytes))?;
-        if file.read_exact(&mut magic).is_ok() && magic == *b"LUKS\xba\xbe" {
-            return Ok(offset_bytes);
-        }
-    }
-    bail!(
-        "no partition of {} starts with a LUKS header",
-        disk.display()
-    )
-}
-
-/// The offsets of the partitions in what `sgdisk --print` wrote.
-fn partition_offsets_bytes(table: &str) -> Vec<u64> {
-    let sector_bytes = table
-        .lines()
-        .find_map(|line| line.strip_prefix("Sector size (logical): "))
-        .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
-        .unwrap_or(512);
-    table
-        .lines()
-        .filter_map(|line| {
-            let mut words = line.split_whitespace();
-            words.next()?.parse::<u32>().ok()?; // the partition's number
-            Some(words.next()?.parse::<u64>().ok()? * sector_bytes)
-        })
-        .collect()
-}
-
 fn described(file: &Path) -> Result<String> {
     let found = fs::metadata(file).with_context(|| format!("cannot open {}", file.display()))?;
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
@@ -214,14 +175,5 @@ mod tests {
         ] {
             assert!(is_worth_showing(line), "{line}");
         }
-    }
-
-    #[test]
-    fn partitions_are_read_from_what_sgdisk_prints() {
-        let table = "Disk disk.img: 4194304 sectors, 2.0 GiB\nSector size (logical): 512 bytes\n\n\
-                     Number  Start (sector)    End (sector)  Size       Code  Name\n   \
-                     1          227328         4194270   1.9 GiB     8300  \n  \
-                     14            2048           10239   4.0 MiB     EF02  \n";
-        assert_eq!(partition_offsets_bytes(table), [227_328 * 512, 2048 * 512]);
     }
 }

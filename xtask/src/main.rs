@@ -1,4 +1,4 @@
-//! What a contributor runs: `cargo xtask test`, `demo`, `docs`, `bench`, `fuzz`.
+//! What a contributor runs: `cargo xtask test`, `demo`, `interop`, `docs`, `bench`, `fuzz`.
 //!
 //! They start on a Debian or Ubuntu machine that has Rust and git alone, install the Debian packages
 //! that they need and say so. This program never depends on the library: that one builds only after its
@@ -6,14 +6,18 @@
 
 mod bench;
 mod demo;
+mod disk;
 mod docs;
 mod fuzz;
 mod guest;
+mod interop;
 mod packages;
+mod prediction;
 mod process;
 mod python;
 mod sources;
 mod test;
+mod tpm;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,6 +39,8 @@ enum Task {
     Test(test::Arguments),
     /// Encrypt a cloud image and show the result
     Demo(demo::Arguments),
+    /// Let the reader of Ubuntu's initramfs open what deploy seals
+    Interop(interop::Arguments),
     /// Measure again what docs/performance.md says
     Bench(bench::Arguments),
     /// Write reference pages, manual pages and completions from the programs' own definitions
@@ -47,6 +53,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Test(arguments) => test::run(&arguments),
         Task::Demo(arguments) => demo::run(&arguments),
+        Task::Interop(arguments) => interop::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Docs(arguments) => docs::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),

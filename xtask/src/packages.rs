@@ -118,6 +118,30 @@ pub const DEMO: &[Package] = &[
 /// What building libFuzzer takes beside [`BUILD`].
 pub const FUZZ: &[Package] = &[package("g++", &["c++"])];
 
+/// What `interop` takes beside [`BUILD`] and [`GO`]: a TPM, and what makes an image to deploy.
+pub const INTEROP: &[Package] = &[
+    package("cryptsetup-bin", &["cryptsetup"]),
+    package("dosfstools", &["mkfs.vfat"]),
+    package("e2fsprogs", &["mke2fs"]),
+    package("gdisk", &["sgdisk"]),
+    package("mtools", &["mcopy", "mmd"]),
+    package("swtpm", &["swtpm"]),
+    package(
+        "tpm2-tools",
+        &[
+            "tpm2_createprimary",
+            "tpm2_flushcontext",
+            "tpm2_pcrextend",
+            "tpm2_pcrread",
+            "tpm2_readpublic",
+            "tpm2_shutdown",
+        ],
+    ),
+];
+
+/// What builds the reader of `interop`.
+pub const GO: Package = package("golang-go", &["go"]);
+
 /// What builds the demo's guest.
 pub const GUEST: &[Package] = &[
     package("dosfstools", &["mkfs.vfat"]),

@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -27,6 +27,14 @@ pub fn program(name: &str) -> Command {
     let mut command = Command::new(find(name).unwrap_or_else(|| PathBuf::from(name)));
     command.env("LC_ALL", "C");
     command
+}
+
+/// One of the programs that `cargo build --bins` has built.
+pub fn built(name: &str) -> Result<Command> {
+    let folder = crate::target_folder()?.join("debug");
+    let mut command = Command::new(folder.join(name));
+    command.env("LC_ALL", "C");
+    Ok(command)
 }
 
 /// The cargo that started this program, at the top of the checkout.
@@ -65,6 +73,25 @@ pub fn quiet_output(command: &mut Command) -> Result<String> {
         );
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Runs a command unseen that gets `input` on its standard input.
+pub fn fed(command: &mut Command, input: &[u8]) -> Result<()> {
+    command.stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut child = command.stderr(Stdio::piped()).spawn();
+    let child = child.as_mut().map_err(|_| cannot_start(command));
+    let child = child.map_err(anyhow::Error::msg)?;
+    let written = child.stdin.take().map(|mut pipe| pipe.write_all(input));
+    let mut talk = String::new();
+    if let Some(mut errors) = child.stderr.take() {
+        errors.read_to_string(&mut talk)?;
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("`{}` failed ({status}): {}", shown(command), talk.trim());
+    }
+    written.transpose()?;
+    Ok(())
 }
 
 /// Tries a command unseen, together with what it starts: an error where it fails, or has not ended after `limit`.
@@ -120,15 +147,18 @@ fn cannot_start(command: &Command) -> String {
     format!("cannot start `{}`", command.get_program().display())
 }
 
+/// The variable that tells tpm2-tools where their TPM is.
+pub const TCTI: &str = "TPM2TOOLS_TCTI";
+
 /// The command line as one would type it: program names without their folder, paths below the current
-/// folder relative to it.
-fn shown(command: &Command) -> String {
+/// folder relative to it. What one would export before is left out.
+pub fn shown(command: &Command) -> String {
     let name = Path::new(command.get_program())
         .file_name()
         .unwrap_or(command.get_program());
     let mut line = String::new();
     for (variable, value) in command.get_envs() {
-        if let Some(value) = value.filter(|_| variable != "LC_ALL") {
+        if let Some(value) = value.filter(|_| variable != "LC_ALL" && variable != TCTI) {
             let _ = write!(line, "{}={} ", variable.display(), quoted(value));
         }
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{packages, process, python};
+use crate::{interop, packages, process, python};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -27,7 +27,14 @@ pub struct Arguments {
 
 /// Runs every step; the first that fails ends it.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    packages::install(packages::BUILD.iter().chain(packages::TEST))?;
+    // Who names tests wants these alone.
+    let is_whole = arguments.for_cargo_test.is_empty();
+    let mut needed: Vec<_> = packages::BUILD.iter().chain(packages::TEST).collect();
+    if is_whole {
+        needed.extend(packages::INTEROP);
+        needed.push(&packages::GO);
+    }
+    packages::install(needed)?;
     python::install_virt_fw_vars()?;
     if !arguments.no_lint {
         install_components()?;
@@ -38,9 +45,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if arguments.all {
         tests.env("ECI_TEST_ALL", "1");
     }
-    let mut steps = Vec::new();
+    let mut steps: Vec<Step> = Vec::new();
     if !arguments.no_lint {
-        steps.push(("format", process::cargo(&["fmt", "--all", "--check"])));
+        steps.push(command(
+            "format",
+            process::cargo(&["fmt", "--all", "--check"]),
+        ));
         let clippy = [
             "clippy",
             "--workspace",
@@ -50,23 +60,33 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             "-D",
             "warnings",
         ];
-        steps.push(("clippy", process::cargo(&clippy)));
+        steps.push(command("clippy", process::cargo(&clippy)));
     }
-    steps.push(("tests", tests));
+    steps.push(command("tests", tests));
     if !arguments.no_lint {
         let mut documentation = process::cargo(&["doc", "--workspace", "--no-deps", "--locked"]);
         documentation.env("RUSTDOCFLAGS", "-D warnings");
-        steps.push(("documentation", documentation));
+        steps.push(command("documentation", documentation));
     }
-    take(&mut steps)
+    if is_whole {
+        steps.push(("interop", Box::new(|| interop::run(&interop::Arguments {}))));
+    }
+    take(steps)
 }
 
-fn take(steps: &mut [(&str, Command)]) -> Result<()> {
+/// Its name, and what it does.
+type Step = (&'static str, Box<dyn FnOnce() -> Result<()>>);
+
+fn command(name: &'static str, mut command: Command) -> Step {
+    (name, Box::new(move || process::run(&mut command)))
+}
+
+fn take(steps: Vec<Step>) -> Result<()> {
     let mut times = Vec::new();
-    for (name, command) in steps {
+    for (name, step) in steps {
         println!("\n==> {name}");
         let start = Instant::now();
-        process::run(command).with_context(|| format!("the step `{name}` failed"))?;
+        step().with_context(|| format!("the step `{name}` failed"))?;
         times.push(format!("{name} {:.1} s", start.elapsed().as_secs_f64()));
     }
     println!("\nAll steps passed: {}.", times.join(", "));
