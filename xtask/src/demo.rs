@@ -41,7 +41,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     heading("The image");
     let image = match &arguments.image {
         Some(image) => image.clone(),
-        None => guest::image(&folder)?,
+        None => guest::Guest::prepare(&folder)?.disk(),
     };
     print!(
         "{}",

@@ -144,12 +144,21 @@ pub const GO: Package = package("golang-go", &["go"]);
 
 /// What builds the demo's guest.
 pub const GUEST: &[Package] = &[
+    package("coreutils", &["install", "sha256sum"]),
     package("dosfstools", &["mkfs.vfat"]),
     package("e2fsprogs", &["mke2fs"]),
     package("gdisk", &["sgdisk"]),
+    package("gzip", &["gzip"]),
     package("mmdebstrap", &["mmdebstrap"]),
     package("mtools", &["mcopy"]),
+    package("openssl", &["openssl"]),
+    package("ovmf", &["/usr/share/OVMF/OVMF_VARS_4M.ms.fd"]),
     package("python3", &["python3"]),
+    package(
+        "python3-cryptography",
+        &["/usr/lib/python3/dist-packages/cryptography"],
+    ),
+    package("sbsigntool", &["sbsign"]),
     package("uidmap", &["newgidmap", "newuidmap"]),
     package("util-linux", &["unshare"]),
     package("xz-utils", &["xz"]),

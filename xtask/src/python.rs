@@ -4,6 +4,7 @@
 //! `tests/guide` finds it. Later distributions have it as the package `python3-virt-firmware`: a program
 //! that is on the `PATH` already is taken as it is.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
@@ -16,9 +17,26 @@ const PYTHON: &str = "/usr/bin/python3";
 /// What is installed here.
 pub const PROGRAM: &str = "virt-fw-vars";
 
+/// The installed program, to be given its arguments.
+pub fn virt_fw_vars() -> Result<Command> {
+    if process::find(PROGRAM).is_some() {
+        return Ok(process::program(PROGRAM));
+    }
+    let folder = folder()?;
+    let mut command = process::program(PYTHON);
+    command
+        .env("PYTHONPATH", &folder)
+        .arg(folder.join("bin").join(PROGRAM));
+    Ok(command)
+}
+
+fn folder() -> Result<PathBuf> {
+    Ok(crate::target_folder()?.join("python"))
+}
+
 /// Installs the program unless it is there.
 pub fn install_virt_fw_vars() -> Result<()> {
-    let folder = crate::target_folder()?.join("python");
+    let folder = folder()?;
     if process::find(PROGRAM).is_some() || folder.join("bin").join(PROGRAM).exists() {
         return Ok(());
     }

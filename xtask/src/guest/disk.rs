@@ -9,7 +9,7 @@
 //! Root ends on the last usable sector of a disk of 2 GiB, as it does on Ubuntu's: 7 mod 8 sectors, so
 //! that its last seven sectors lie behind the filesystem's last block.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -33,48 +33,57 @@ pub fn root_blocks() -> u64 {
     (LAST_USABLE_LBA + 1 - ROOT_LBA) * SECTOR_BYTES / 4096
 }
 
-/// Makes `disk.img` in `folder`, from `root.img` and the directory `esp` that lie there, and removes
-/// what is inside of it now.
-pub fn assemble(folder: &Path) -> Result<()> {
-    let disk = folder.join("disk.img");
-    let esp = folder.join("esp.img");
-    let root = folder.join("root.img");
+/// What a disk is made of.
+pub struct Parts<'a> {
+    /// Image of the root filesystem, [`root_blocks`] long.
+    pub root: &'a Path,
+    pub root_type: RootType,
+    /// Folder with the files of the EFI system partition.
+    pub esp: &'a Path,
+}
 
-    make_sparse(&disk, DISK_SECTORS)?;
+/// The type of the root's partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RootType {
+    /// Linux filesystem data, which Ubuntu's images have.
+    LinuxData,
+}
+
+impl RootType {
+    fn guid(self) -> &'static str {
+        match self {
+            Self::LinuxData => "0FC63DAF-8483-4772-8E79-3D69D8477DE4",
+        }
+    }
+}
+
+/// Makes the disk image `disk`.
+pub fn assemble(parts: &Parts, disk: &Path) -> Result<()> {
+    make_sparse(disk, DISK_SECTORS)?;
     let mut sgdisk = process::program("sgdisk");
     sgdisk.arg("--set-alignment=1"); // start where the numbers say
     let partitions = [
         (14, BIOS_BOOT_LBA, ESP_LBA - 1, "ef02"),
         (15, ESP_LBA, ROOT_LBA - 1, "ef00"),
-        (1, ROOT_LBA, LAST_USABLE_LBA, "8300"),
+        (1, ROOT_LBA, LAST_USABLE_LBA, parts.root_type.guid()),
     ];
     for (number, first, last, kind) in partitions {
         sgdisk.arg(format!("--new={number}:{first}:{last}"));
         sgdisk.arg(format!("--typecode={number}:{kind}"));
     }
-    process::output(sgdisk.arg(&disk))?;
+    process::quiet_output(sgdisk.arg(disk))?;
 
+    let esp = disk.with_extension("esp");
     make_sparse(&esp, ROOT_LBA - ESP_LBA)?;
-    process::output(
-        process::program("mkfs.vfat")
-            .args(["-F", "32", "-n", "UEFI"])
-            .arg(&esp),
-    )?;
+    let mut mkfs = process::program("mkfs.vfat");
+    process::quiet_output(mkfs.args(["-F", "32", "-n", "UEFI"]).arg(&esp))?;
     let mut mcopy = process::program("mcopy");
-    process::run(
-        mcopy
-            .arg("-i")
-            .arg(&esp)
-            .arg("-s")
-            .arg(folder.join("esp/EFI"))
-            .arg("::"),
-    )?;
+    let files = parts.esp.join("EFI");
+    process::quiet_output(mcopy.arg("-i").arg(&esp).arg("-s").arg(files).arg("::"))?;
 
-    copy_into(&disk, &esp, ESP_LBA)?;
-    copy_into(&disk, &root, ROOT_LBA)?;
-    for file in [&esp, &root] {
-        std::fs::remove_file(file)?;
-    }
+    copy_into(disk, &esp, ESP_LBA)?;
+    copy_into(disk, parts.root, ROOT_LBA)?;
+    fs::remove_file(&esp)?;
     Ok(())
 }
 
@@ -89,7 +98,8 @@ fn copy_into(disk: &Path, partition: &Path, lba: u64) -> Result<()> {
     dd.arg(format!("if={}", partition.display()))
         .arg(format!("of={}", disk.display()));
     dd.args(["bs=1M", "conv=notrunc,sparse", "status=none"]);
-    process::run(dd.arg(format!("seek={}", lba / MIB_SECTORS)))
+    process::quiet_output(dd.arg(format!("seek={}", lba / MIB_SECTORS)))?;
+    Ok(())
 }
 
 #[cfg(test)]

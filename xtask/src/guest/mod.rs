@@ -1,22 +1,31 @@
 //! The demo's guest: a small but real cloud image, made of Debian packages without root.
 //!
 //! Debian 13, because its systemd 257 and its dracut initrd can open a root volume by a TPM. The disk is
-//! laid out as Ubuntu's cloud images are ([`disk`]), the root filesystem comes out of [`ROOT_SCRIPT`].
+//! laid out as Ubuntu's cloud images are ([`disk`]), the root filesystem comes out of `root.sh`, and a key of its own
+//! signs the kernel image ([`kernel_image`], [`secure_boot`]).
 //! Both the packages and the finished guest are kept below `target/demo`, under a name that is a digest
 //! of all that went into them; what another version of this program left there is removed.
 //!
 //! Runs as an ordinary user within a user namespace, or as root without one.
 
 mod disk;
+mod initrd;
+mod kernel_image;
+mod namespace;
+mod secure_boot;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{packages, process, sources};
+use self::disk::RootType;
+use self::kernel_image::KernelImage;
+use self::namespace::Namespace;
+use self::secure_boot::Signer;
+use crate::{packages, process, python, sources};
 
 const SUITE: &str = "trixie";
 
@@ -54,7 +63,21 @@ const PACKAGES: &[&str] = &[
     "systemd-ukify",
 ];
 
-const ROOT_SCRIPT: &str = include_str!("root.sh");
+/// The files beside this one that decide what a guest is.
+const SOURCES: &[&str] = &[
+    include_str!("mod.rs"),
+    include_str!("root.sh"),
+    include_str!("proof/boot-proof"),
+    include_str!("proof/boot-proof.service"),
+    include_str!("proof/boot-proof.target"),
+    disk::SOURCE,
+    initrd::SOURCE,
+    kernel_image::SOURCE,
+    secure_boot::SOURCE,
+];
+
+/// The root once it is open. What opens it is said in the initrd.
+const COMMAND_LINE: &str = "root=LABEL=cloudimg-rootfs ro";
 
 /// The Debian packages that this machine needs to build the guest.
 pub fn packages() -> Result<Vec<&'static packages::Package>> {
@@ -65,44 +88,92 @@ pub fn packages() -> Result<Vec<&'static packages::Package>> {
     Ok(needed)
 }
 
-/// The guest's disk image, built below `folder` unless it is there already.
-pub fn image(folder: &Path) -> Result<PathBuf> {
-    if std::env::consts::ARCH != "x86_64" {
-        bail!("the guest is built on x86-64 machines only; name an image: cargo xtask demo IMAGE");
-    }
-    let packages_key = digest(&[SUITE, &PACKAGES.join(",")])?;
-    let guest_key = digest(&[&packages_key, ROOT_SCRIPT, disk::SOURCE])?;
-    let archive = folder.join(format!("packages-{packages_key}.tar"));
-    let guest = folder.join(format!("guest-{guest_key}"));
-    let image = guest.join("disk.img");
-    if image.exists() {
-        println!("The guest of an earlier run is still good.");
-        return Ok(image);
+/// A built guest.
+pub struct Guest {
+    folder: PathBuf,
+}
+
+impl Guest {
+    /// The guest below `folder`, built unless it is there already.
+    pub fn prepare(folder: &Path) -> Result<Self> {
+        if std::env::consts::ARCH != "x86_64" {
+            bail!(
+                "the guest is built on x86-64 machines only; name an image: cargo xtask demo IMAGE"
+            );
+        }
+        let packages_key = digest(&[SUITE, &PACKAGES.join(",")])?;
+        let guest_key = digest(&[&[packages_key.as_str()], SOURCES].concat())?;
+        let archive = folder.join(format!("packages-{packages_key}.tar"));
+        let this = Self {
+            folder: folder.join(format!("guest-{guest_key}")),
+        };
+        if this.folder.exists() {
+            println!("The guest of an earlier run is still good.");
+            return Ok(this);
+        }
+
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        python::install_virt_fw_vars()?;
+        let start = Instant::now();
+        let namespace = Namespace::find()?;
+        let work = folder.join("work");
+        // What a run that was killed left belongs to users of the namespace.
+        process::quiet_output(namespace.command().arg("rm").arg("-rf").arg(&work))?;
+        remove_all_but(folder, &archive)?;
+        if !archive.exists() {
+            install_packages(&namespace, &archive)?;
+        }
+        Self { folder: work }.build(&namespace, &archive)?;
+        fs::rename(folder.join("work"), &this.folder)
+            .with_context(|| format!("cannot make {}", this.folder.display()))?;
+        println!(
+            "The guest is built, in {:.0} s.",
+            start.elapsed().as_secs_f64()
+        );
+        Ok(this)
     }
 
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let start = Instant::now();
-    let namespace = Namespace::find()?;
-    // What a run that was killed left belongs to users of the namespace.
-    process::quiet_output(
-        namespace
-            .command()
-            .arg("rm")
-            .arg("-rf")
-            .arg(folder.join("work")),
-    )?;
-    remove_all_but(folder, &archive)?;
-    if !archive.exists() {
-        install_packages(&namespace, &archive)?;
+    /// A cloud image that starts under Secure Boot, where firmware has [`Self::variables`].
+    pub fn disk(&self) -> PathBuf {
+        self.folder.join("disk.img")
     }
-    build(&namespace, &archive, &folder.join("work"))?;
-    fs::rename(folder.join("work"), &guest)
-        .with_context(|| format!("cannot make {}", guest.display()))?;
-    println!(
-        "The guest is built, in {:.0} s.",
-        start.elapsed().as_secs_f64()
-    );
-    Ok(image)
+
+    /// A variable store of edk2's firmware: Secure Boot on, the key of the guest's kernel image in db, and a boot
+    /// entry. Firmware writes to it: give it a copy.
+    pub fn variables(&self) -> PathBuf {
+        self.folder.join("variables.fd")
+    }
+
+    /// Root filesystem, boot files and disk image.
+    fn build(&self, namespace: &Namespace, archive: &Path) -> Result<()> {
+        let folder = &self.folder;
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let mut root = process::program("sh");
+        root.arg(crate::project_folder().join("xtask/src/guest/root.sh"));
+        root.args([archive, folder])
+            .arg(disk::root_blocks().to_string());
+        namespace.run(&root)?;
+
+        let signer = Signer::make(&folder.join("keys"))?;
+        secure_boot::write_store(&signer, None, &self.variables())?;
+        let esp = folder.join("esp");
+        let kernel_image = KernelImage {
+            parts: &folder.join("boot"),
+            archives: &[initrd::write(
+                &initrd::root_by_label(),
+                folder,
+                "root-by-label",
+            )?],
+            command_line: &format!("{COMMAND_LINE} {}", kernel_image::COMMON),
+        };
+        kernel_image.write(&signer, &esp.join("EFI/ubuntu/grubx64.efi"))?;
+        let parts = disk::Parts {
+            root: &folder.join("root.img"),
+            root_type: RootType::LinuxData,
+            esp: &esp,
+        };
+        disk::assemble(&parts, &self.disk())
+    }
 }
 
 /// Debian's packages, installed, as a tar file.
@@ -135,17 +206,6 @@ fn install_packages(namespace: &Namespace, archive: &Path) -> Result<()> {
     fs::rename(&unfinished, archive).with_context(|| format!("cannot make {}", archive.display()))
 }
 
-/// Root filesystem, boot files and disk image, in `folder`.
-fn build(namespace: &Namespace, archive: &Path, folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let mut root = process::program("sh");
-    root.arg(crate::project_folder().join("xtask/src/guest/root.sh"));
-    root.args([archive, folder])
-        .arg(disk::root_blocks().to_string());
-    namespace.run(&root)?;
-    disk::assemble(folder)
-}
-
 /// Removes what earlier versions left in `folder`, but for `kept`.
 fn remove_all_but(folder: &Path, kept: &Path) -> Result<()> {
     for entry in fs::read_dir(folder)? {
@@ -166,63 +226,6 @@ fn remove_all_but(folder: &Path, kept: &Path) -> Result<()> {
         removed.with_context(|| format!("cannot remove {}", path.display()))?;
     }
     Ok(())
-}
-
-/// How files of other owners are made: as root, or as the root of a user namespace.
-enum Namespace {
-    /// Root needs none; a container's root often could not make one.
-    Root,
-    User,
-}
-
-impl Namespace {
-    fn find() -> Result<Self> {
-        if process::is_root()? {
-            return Ok(Self::Root);
-        }
-        // Where namespaces are forbidden, util-linux 2.38 leaves a helper behind that waits for ever.
-        let mapped = process::attempt(Self::User.command().arg("true"), Duration::from_secs(60));
-        mapped.context(
-            "this user cannot make a user namespace, in which the guest's files get their owners.\n\
-             Mend what applies, or run as root, or name an image (cargo xtask demo IMAGE):\n\
-             - no ranges in /etc/subuid and /etc/subgid:\n  \
-               sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 \"$USER\"\n\
-             - forbidden by AppArmor (Ubuntu 24.04 and newer):\n  \
-               sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0\n\
-             - forbidden by the kernel's settings:\n  \
-               sudo sysctl kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000\n\
-             - forbidden within a chroot: leave it",
-        )?;
-        Ok(Self::User)
-    }
-
-    fn mmdebstrap_mode(&self) -> &'static str {
-        match self {
-            Self::Root => "--mode=root",
-            Self::User => "--mode=unshare",
-        }
-    }
-
-    /// What stands before a command that runs in the namespace.
-    fn command(&self) -> Command {
-        match self {
-            Self::Root => Command::new("env"),
-            Self::User => {
-                let mut command = process::program("unshare");
-                command.args(["--map-root-user", "--map-auto"]);
-                command
-            }
-        }
-    }
-
-    fn run(&self, inner: &Command) -> Result<()> {
-        let mut command = self.command();
-        command
-            .arg(inner.get_program())
-            .args(inner.get_args())
-            .env("LC_ALL", "C");
-        process::run(&mut command)
-    }
 }
 
 /// SHA-256 over `parts`, by coreutils: 16 hex digits, enough to tell caches apart.
