@@ -16,32 +16,55 @@
 //! | … | 1 + n | vendor information |
 //!
 //! Each further event is PCR (4), type (4), number of digests (4), for each its algorithm (2) and bytes,
-//! then the length of the event data (4) and the data.
+//! then the length of the event data (4) and the data. An `EV_NO_ACTION` event is not extended; the one that
+//! begins with `StartupLocality` and a NUL says in one byte what PCR 0 started with (section 10.4.5.3).
+
+use std::collections::BTreeMap;
 
 use super::Bank;
 
 const EV_NO_ACTION: u32 = 3;
+/// PCRs of a TPM.
+const PCRS: u32 = 24;
+const STARTUP_LOCALITY: &[u8; 16] = b"StartupLocality\0";
 const SIGNATURE: &[u8; 16] = b"Spec ID Event03\0";
 /// Algorithms of a log: more than a TPM has banks.
 const MAX_ALGORITHMS: u32 = 16;
 const SHA1_BYTES: usize = 20;
 
-/// Why a log cannot be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// Why a log cannot be read. Offsets count from the start of the log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The first event does not describe a crypto-agile log.
     #[error(
-        "not an event log in the crypto-agile format: the first event is no Spec ID Event03 (a log of TPM 1.2, or another file)"
+        "not an event log in the crypto-agile format: the event at byte 0 is no Spec ID Event03 (a log of TPM 1.2, or another file)"
     )]
     NoSpecId,
     /// A number of algorithms or a digest's length is impossible.
-    #[error("the event log's first event describes algorithms that cannot be")]
-    Algorithms,
+    #[error(
+        "the event log describes algorithms that cannot be, at byte {offset} of its first event"
+    )]
+    Algorithms {
+        /// Where the number, identifier or length lies that cannot be.
+        offset: usize,
+    },
     /// The log ends within an event.
     #[error("the event log ends within the event at byte {offset}")]
     Cut {
         /// Where the event starts.
         offset: usize,
+    },
+    /// An event has more digests than the log has algorithms.
+    #[error(
+        "the event at byte {offset} claims {count} digests, and the log announces {announced} algorithms"
+    )]
+    DigestCount {
+        /// Where the event starts.
+        offset: usize,
+        /// What it claims.
+        count: u32,
+        /// How many the log announces.
+        announced: usize,
     },
     /// A digest is of an algorithm that the log did not announce.
     #[error(
@@ -53,12 +76,46 @@ pub enum Error {
         /// `TPM_ALG_ID`.
         algorithm: u16,
     },
+    /// An event was extended into a PCR that no TPM has.
+    #[error("the event at byte {offset} is for PCR {pcr}, which no TPM has")]
+    Pcr {
+        /// Where the event starts.
+        offset: usize,
+        /// The number.
+        pcr: u32,
+    },
     /// The log has no digests of the bank that was asked for.
-    #[error("the event log has no digests of the {bank} bank")]
+    #[error("the event log has no digests of the {bank} bank; it has those of {}", algorithm_names(.announced))]
     NoBank {
         /// The bank.
         bank: Bank,
+        /// `TPM_ALG_ID` of each that it announces.
+        announced: Vec<u16>,
     },
+    /// One event lacks the digest of the bank.
+    #[error("the event at byte {offset} has no digest of the {bank} bank")]
+    NoDigest {
+        /// Where the event starts.
+        offset: usize,
+        /// The bank.
+        bank: Bank,
+    },
+}
+
+/// Names of algorithms, as tpm2-tools write them.
+fn algorithm_names(ids: &[u16]) -> String {
+    let name = |id: &u16| match id {
+        0x0004 => "sha1".to_owned(),
+        0x000b => "sha256".to_owned(),
+        0x000c => "sha384".to_owned(),
+        0x000d => "sha512".to_owned(),
+        0x0012 => "sm3_256".to_owned(),
+        other => format!("{other:#06x}"),
+    };
+    match ids {
+        [] => "no bank".to_owned(),
+        ids => ids.iter().map(name).collect::<Vec<_>>().join(", "),
+    }
 }
 
 /// One event, with its digest in one bank.
@@ -113,13 +170,14 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// The events of a log, with their digests in `bank`. Zeros behind the last event are no event: a kernel
-/// may show the whole buffer.
+/// The events of a log, with their digests in `bank`; the first event, which describes the log, is not among
+/// them. Zeros behind the last event are no event: a kernel may show the whole buffer.
 pub fn read(log: &[u8], bank: Bank) -> Result<Vec<LoggedEvent>, Error> {
     let mut cursor = Cursor { bytes: log, at: 0 };
     let algorithms = spec_id(&mut cursor)?;
     if !algorithms.iter().any(|(id, _)| *id == bank.algorithm_id()) {
-        return Err(Error::NoBank { bank });
+        let announced = algorithms.iter().map(|(id, _)| *id).collect();
+        return Err(Error::NoBank { bank, announced });
     }
     let mut events = Vec::new();
     let end = log
@@ -133,6 +191,7 @@ pub fn read(log: &[u8], bank: Bank) -> Result<Vec<LoggedEvent>, Error> {
     Ok(events)
 }
 
+/// The algorithms that the first event announces, with the lengths of their digests.
 fn spec_id(cursor: &mut Cursor<'_>) -> Result<Vec<(u16, usize)>, Error> {
     let header: Option<[u8; 8]> = cursor.array();
     let digest = cursor.take(SHA1_BYTES);
@@ -140,35 +199,32 @@ fn spec_id(cursor: &mut Cursor<'_>) -> Result<Vec<(u16, usize)>, Error> {
     let (Some([0, 0, 0, 0, 3, 0, 0, 0]), Some(_), Some(data)) = (header, digest, data) else {
         return Err(Error::NoSpecId);
     };
+    let start = cursor.at.saturating_sub(data.len());
     let mut data = Cursor { bytes: data, at: 0 };
     if data.array() != Some(*SIGNATURE) {
         return Err(Error::NoSpecId);
     }
-    data.take(8).ok_or(Error::Algorithms)?;
-    let count = data.long().ok_or(Error::Algorithms)?;
-    if count > MAX_ALGORITHMS {
-        return Err(Error::Algorithms);
-    }
-    let mut algorithms = Vec::new();
-    for _ in 0..count {
+    let wrong = |at: usize| Error::Algorithms {
+        offset: start.saturating_add(at),
+    };
+    data.take(8).ok_or(wrong(data.at))?;
+    let at = data.at;
+    let count = data.long().filter(|count| *count <= MAX_ALGORITHMS);
+    let mut algorithms: Vec<(u16, usize)> = Vec::new();
+    for _ in 0..count.ok_or(wrong(at))? {
+        let at = data.at;
         let (Some(id), Some(len)) = (data.word(), data.word()) else {
-            return Err(Error::Algorithms);
+            return Err(wrong(at));
         };
+        let known = [Bank::Sha256, Bank::Sha384];
+        let bank = known.iter().find(|bank| bank.algorithm_id() == id);
+        let fits = bank.is_none_or(|bank| bank.digest_bytes() == usize::from(len));
+        if !fits || algorithms.iter().any(|(earlier, _)| *earlier == id) {
+            return Err(wrong(at));
+        }
         algorithms.push((id, usize::from(len)));
     }
-    let lengths_fit = [Bank::Sha256, Bank::Sha384].iter().all(|bank| {
-        let announced = algorithms
-            .iter()
-            .filter(|(id, _)| *id == bank.algorithm_id());
-        announced
-            .into_iter()
-            .all(|(_, len)| *len == bank.digest_bytes())
-    });
-    if lengths_fit {
-        Ok(algorithms)
-    } else {
-        Err(Error::Algorithms)
-    }
+    Ok(algorithms)
 }
 
 fn event(
@@ -177,25 +233,37 @@ fn event(
     algorithms: &[(u16, usize)],
     bank: Bank,
 ) -> Result<LoggedEvent, Error> {
-    let cut = Error::Cut { offset };
-    let pcr = cursor.long().ok_or(cut)?;
-    let event_type = cursor.long().ok_or(cut)?;
-    let count = cursor.long().ok_or(cut)?;
+    let cut = || Error::Cut { offset };
+    let pcr = cursor.long().ok_or_else(cut)?;
+    let event_type = cursor.long().ok_or_else(cut)?;
+    // What is only noted may stand for no PCR, written as 0xffffffff.
+    if pcr >= PCRS && event_type != EV_NO_ACTION {
+        return Err(Error::Pcr { offset, pcr });
+    }
+    let count = cursor.long().ok_or_else(cut)?;
+    if usize::try_from(count).is_ok_and(|count| count > algorithms.len()) {
+        let announced = algorithms.len();
+        return Err(Error::DigestCount {
+            offset,
+            count,
+            announced,
+        });
+    }
     let mut found = None;
     for _ in 0..count {
-        let algorithm = cursor.word().ok_or(cut)?;
+        let algorithm = cursor.word().ok_or_else(cut)?;
         let known = algorithms.iter().find(|(id, _)| *id == algorithm);
         let (_, len) = known.ok_or(Error::UnknownAlgorithm { offset, algorithm })?;
-        let digest = cursor.take(*len).ok_or(cut)?;
+        let digest = cursor.take(*len).ok_or_else(cut)?;
         if algorithm == bank.algorithm_id() {
             found = Some(digest.to_vec());
         }
     }
-    let data = cursor.counted().ok_or(cut)?;
+    let data = cursor.counted().ok_or_else(cut)?;
     Ok(LoggedEvent {
         pcr,
         event_type,
-        digest: found.ok_or(Error::NoBank { bank })?,
+        digest: found.ok_or(Error::NoDigest { offset, bank })?,
         data: data.to_vec(),
     })
 }
@@ -231,8 +299,34 @@ pub fn write<'a>(events: impl IntoIterator<Item = &'a LoggedEvent>, bank: Bank) 
 pub fn replay<'a>(
     digests: impl IntoIterator<Item = (u32, &'a [u8])>,
     bank: Bank,
-) -> std::collections::BTreeMap<u32, Vec<u8>> {
-    let mut values = std::collections::BTreeMap::new();
+) -> BTreeMap<u32, Vec<u8>> {
+    extend_all(BTreeMap::new(), digests, bank)
+}
+
+/// The values that the PCRs of a log have at its end; PCRs that it does not name are left out.
+pub fn values(log: &[LoggedEvent], bank: Bank) -> BTreeMap<u32, Vec<u8>> {
+    let mut start = BTreeMap::new();
+    let mut noted = log.iter().filter(|event| event.is_only_noted());
+    let locality = noted.find_map(|event| match event.data.strip_prefix(STARTUP_LOCALITY) {
+        Some([locality]) => Some(*locality),
+        _ => None,
+    });
+    if let Some(locality) = locality {
+        let mut value = bank.zero();
+        value.pop();
+        value.push(locality);
+        start.insert(0, value);
+    }
+    let extended = log.iter().filter(|event| !event.is_only_noted());
+    let digests = extended.map(|event| (event.pcr, event.digest.as_slice()));
+    extend_all(start, digests, bank)
+}
+
+fn extend_all<'a>(
+    mut values: BTreeMap<u32, Vec<u8>>,
+    digests: impl IntoIterator<Item = (u32, &'a [u8])>,
+    bank: Bank,
+) -> BTreeMap<u32, Vec<u8>> {
     for (pcr, digest) in digests {
         let value = values.entry(pcr).or_insert_with(|| bank.zero());
         *value = bank.extend(value, digest);
