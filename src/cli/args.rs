@@ -342,6 +342,14 @@ pub struct Predict {
     #[arg(long, help_heading = "Output")]
     pub json: bool,
 
+    /// Compare with a guest's event log, and tell where it differs and why
+    ///
+    /// LOG is the guest's `/sys/kernel/security/tpm0/binary_bios_measurements`. The branch that fits best is
+    /// shown event by event, with the likely cause of each difference; exit status 0 where the guest measured
+    /// what was predicted, 1 where it did not. What the running system extends is in no such log.
+    #[arg(long, value_name = "LOG", help_heading = "Output")]
+    pub explain: Option<PathBuf>,
+
     /// Write a branch as a TCG2 event log, as `tpm2_eventlog` reads it
     ///
     /// The epoch of PCR 12, which no guest logs, stands in it as `EV_IPL`.

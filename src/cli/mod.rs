@@ -11,6 +11,7 @@ mod deploy;
 mod deploy_plan;
 mod deploy_report;
 mod encrypt;
+mod explanation;
 mod message;
 mod parse;
 mod plan;

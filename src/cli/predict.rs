@@ -5,7 +5,7 @@ use clap::error::ErrorKind;
 
 use super::args::{self, EncryptCloudImage};
 use super::message::{Failure, answer, warn};
-use super::prediction;
+use super::{explanation, prediction};
 use crate::provision::predict::{self, BootFiles, Distinct, Guest, PredictError, Profile, Request};
 use crate::provision::uefi_config::{self, Options};
 
@@ -25,15 +25,33 @@ pub fn run(command: &args::Predict) -> Result<(), Failure> {
         let branch = chosen(&branches, command.branch)?.branch;
         predict::write_tcg_log(branch, request.guest.bank, path).map_err(failure)?;
     }
+    let explanation = match &command.explain {
+        None => None,
+        Some(path) => Some(predict::explain(prediction, path).map_err(failure)?),
+    };
     if command.json {
+        let explanation = explanation.as_ref().map(explanation::json);
         answer(&prediction::json(
             prediction,
             &branches,
             &predicted.warnings,
-        ))
+            explanation,
+        ))?;
     } else {
         warn(&predicted.warnings);
-        answer(&prediction::table(prediction, &branches))
+        answer(&match (&explanation, &command.explain) {
+            (Some(explanation), Some(log)) => {
+                explanation::table(log, explanation, prediction, &branches)
+            }
+            _ => prediction::table(prediction, &branches),
+        })?;
+    }
+    match (explanation, &command.explain) {
+        (Some(explanation), Some(path)) if !explanation.is_equal() => {
+            let what = explanation::difference(&explanation);
+            Err(Failure::new(anyhow::Error::msg(what), None).about(Some(path)))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use super::explanation::JsonExplanation;
 use crate::provision::predict::{Distinct, Prediction};
 
 /// The events of every branch, and the values that they lead to.
@@ -47,6 +48,8 @@ struct Document<'a> {
     selection: Vec<u8>,
     branches: Vec<JsonBranch<'a>>,
     warnings: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explanation: Option<JsonExplanation<'a>>,
 }
 
 /// A branch as it stands in documents.
@@ -67,13 +70,19 @@ struct JsonEvent<'a> {
 }
 
 /// The same as one JSON document, with a line end behind it.
-pub fn json(prediction: &Prediction, branches: &[Distinct<'_>], warnings: &[String]) -> String {
+pub fn json(
+    prediction: &Prediction,
+    branches: &[Distinct<'_>],
+    warnings: &[String],
+    explanation: Option<JsonExplanation<'_>>,
+) -> String {
     let document = Document {
         version: 1,
         bank: prediction.selection.bank.to_string(),
         selection: prediction.selection.pcrs.iter().copied().collect(),
         branches: json_branches(branches),
         warnings,
+        explanation,
     };
     // Strings and numbers only: nothing that JSON could not say.
     let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();

@@ -55,11 +55,19 @@ impl EventKind {
     /// The TCG's name of a type.
     pub fn name_of(number: u32) -> Option<&'static str> {
         Some(match number {
+            0x1 => "EV_POST_CODE",
             0x3 => "EV_NO_ACTION",
             0x4 => "EV_SEPARATOR",
             0x5 => "EV_ACTION",
+            0x6 => "EV_EVENT_TAG",
+            0x7 => "EV_S_CRTM_CONTENTS",
             0x8 => "EV_S_CRTM_VERSION",
+            0x9 => "EV_CPU_MICROCODE",
+            0xa => "EV_PLATFORM_CONFIG_FLAGS",
+            0xb => "EV_TABLE_OF_DEVICES",
+            0xc => "EV_COMPACT_HASH",
             0xd => "EV_IPL",
+            0x12 => "EV_OMIT_BOOT_DEVICE_EVENTS",
             0x8000_0001 => "EV_EFI_VARIABLE_DRIVER_CONFIG",
             0x8000_0002 => "EV_EFI_VARIABLE_BOOT",
             0x8000_0003 => "EV_EFI_BOOT_SERVICES_APPLICATION",
@@ -68,9 +76,14 @@ impl EventKind {
             0x8000_0006 => "EV_EFI_GPT_EVENT",
             0x8000_0007 => "EV_EFI_ACTION",
             0x8000_0008 => "EV_EFI_PLATFORM_FIRMWARE_BLOB",
+            0x8000_0009 => "EV_EFI_HANDOFF_TABLES",
+            0x8000_000a => "EV_EFI_PLATFORM_FIRMWARE_BLOB2",
+            0x8000_000b => "EV_EFI_HANDOFF_TABLES2",
             0x8000_000c => "EV_EFI_VARIABLE_BOOT2",
+            0x8000_0010 => "EV_EFI_HCRTM_EVENT",
             0x8000_00e0 => "EV_EFI_VARIABLE_AUTHORITY",
             0x8000_00e1 => "EV_EFI_SPDM_FIRMWARE_BLOB",
+            0x8000_00e2 => "EV_EFI_SPDM_FIRMWARE_CONFIG",
             _ => return None,
         })
     }

@@ -9,6 +9,8 @@
 //! `SbatLevel`; the authorities for the kernel. PCR 4: an action, a separator, shim's digest, the
 //! kernel's digest. PCR 12: the epoch of snap-bootstrap, where it is asked for.
 //!
+//! [`explain`] holds a prediction against the event log of a guest that has booted.
+//!
 //! By default the answer is the one that real firmware and shim give; [`Rules::reference`] gives that of
 //! canonical/encrypt-cloud-image.
 
@@ -21,10 +23,12 @@ mod authority;
 mod branch;
 mod error;
 mod event;
+mod explain;
 mod identity;
 mod rules;
 
 pub use branch::{Boot, BootFile, Branch, Chain, Input, Prediction, predict};
 pub use error::{Error, Problem, Warning};
 pub use event::{Event, EventKind, Source, parse_variable_data};
+pub use explain::{Cause, Comparison, Explanation, Measured, Row, Verdict, explain};
 pub use rules::{Profile, Rules};

@@ -10,7 +10,7 @@ use crate::data::{self, Case, Cases};
 use crate::support::{self, command, exits, files, programs, scratch};
 
 /// The built program, run in `folder`.
-fn predict(folder: &Path) -> Command {
+pub fn predict(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_encrypt-cloud-image"));
     command
         .current_dir(folder)
@@ -19,13 +19,13 @@ fn predict(folder: &Path) -> Command {
     command
 }
 
-fn text(bytes: Vec<u8>) -> String {
+pub fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
 /// Runs it with arguments that it refuses, and returns what it said.
 #[track_caller]
-fn refused(folder: &Path, arguments: &[&str], code: i32) -> String {
+pub fn refused(folder: &Path, arguments: &[&str], code: i32) -> String {
     let output = exits(predict(folder).args(arguments), code);
     assert!(output.stdout.is_empty(), "{}", text(output.stdout));
     text(output.stderr)
@@ -38,7 +38,7 @@ fn case(name: &str) -> Case {
 }
 
 /// A folder with the files of a case: `esp` and `uefi-config.json`.
-fn laid_out(name: &str) -> (tempfile::TempDir, Case) {
+pub fn laid_out(name: &str) -> (tempfile::TempDir, Case) {
     let folder = scratch();
     let case = case(name);
     fs::create_dir(folder.path().join("esp")).unwrap();
@@ -48,7 +48,7 @@ fn laid_out(name: &str) -> (tempfile::TempDir, Case) {
     (folder, case)
 }
 
-const CONFIGURATION: [&str; 2] = ["--uefi-config", "uefi-config.json"];
+pub const CONFIGURATION: [&str; 2] = ["--uefi-config", "uefi-config.json"];
 
 /// The flags of a case.
 fn flags(case: &Case) -> Vec<&'static str> {

@@ -4,6 +4,9 @@
 mod a_hostile_partition;
 mod command;
 mod data;
+mod explain;
+mod explain_causes;
+mod explain_command;
 mod firmware;
 mod vectors;
 

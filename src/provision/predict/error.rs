@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::provision::{Error, uefi_config};
+use crate::tpm::event_log;
 use crate::{efi, filesystem, measure, storage};
 
 /// Why a prediction fails.
@@ -77,6 +78,28 @@ pub enum PredictError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// A guest's event log cannot be opened.
+    #[error("cannot read {}", path.display())]
+    ReadLog {
+        /// Which one.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A guest's event log is longer than any.
+    #[error("{} has more than 16 MiB, and is not read: a guest's event log has some ten KiB", path.display())]
+    LogTooLong {
+        /// Which one.
+        path: PathBuf,
+    },
+    /// A guest's event log is none.
+    #[error("{}: {problem}", path.display())]
+    Log {
+        /// Which one.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: event_log::Error,
+    },
 }
 
 impl PredictError {
@@ -99,7 +122,10 @@ impl PredictError {
             Self::Directory { .. }
             | Self::ChainLength { .. }
             | Self::Firmware(_)
-            | Self::WriteLog { .. } => false,
+            | Self::WriteLog { .. }
+            | Self::ReadLog { .. }
+            | Self::LogTooLong { .. }
+            | Self::Log { .. } => false,
         }
     }
 
@@ -123,6 +149,17 @@ impl PredictError {
             Self::Measure(measure::Error::Program { problem, .. }) => problem
                 .flag()
                 .map(|flag| format!("{flag} predicts the values all the same")),
+            Self::Log {
+                problem: event_log::Error::NoSpecId,
+                ..
+            } => Some(
+                "in the guest the log is /sys/kernel/security/tpm0/binary_bios_measurements; only root may read it"
+                    .to_owned(),
+            ),
+            Self::Log {
+                problem: event_log::Error::NoBank { .. },
+                ..
+            } => Some("choose a bank that the log has: --bank sha256 or --bank sha384".to_owned()),
             _ => None,
         }
     }

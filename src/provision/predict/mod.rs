@@ -8,6 +8,8 @@ mod boot_files;
 mod error;
 mod esp;
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
@@ -16,7 +18,10 @@ pub use boot_files::{EspDirectory, EspFiles, Name, Wanted, of_chains, on_esp};
 pub use error::PredictError;
 pub use esp::EspVolume;
 
-pub use crate::measure::{Branch, Event, Input, Prediction, Profile, Rules};
+pub use crate::measure::{
+    Branch, Comparison, Event, Explanation, Input, Measured, Prediction, Profile, Row, Rules,
+    Verdict,
+};
 pub use crate::tpm::Bank;
 
 use super::staged::Staged;
@@ -24,6 +29,9 @@ use super::uefi_config::{self, Warning};
 use crate::efi::Hash;
 use crate::measure::{self, Boot};
 use crate::tpm::event_log::{self, LoggedEvent};
+
+/// Most bytes of an event log that is read; a guest's has some ten KiB.
+const MAX_LOG_BYTES: u64 = 16 << 20;
 
 /// Where a guest's boot files are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,4 +192,28 @@ pub fn write_tcg_log(branch: &Branch, bank: Bank, path: &Path) -> Result<(), Pre
         path: path.to_owned(),
         source,
     })
+}
+
+/// Compares a prediction with the event log that a guest has made, in the file `path`.
+pub fn explain(prediction: &Prediction, path: &Path) -> Result<Explanation, PredictError> {
+    let path = path.to_owned();
+    let mut log = Vec::new();
+    let read = File::open(&path).and_then(|file| {
+        // The kernel's file claims to be empty, so its length is not asked for.
+        file.take(MAX_LOG_BYTES.saturating_add(1))
+            .read_to_end(&mut log)
+    });
+    if let Err(source) = read {
+        return Err(PredictError::ReadLog { path, source });
+    }
+    if log.len() as u64 > MAX_LOG_BYTES {
+        return Err(PredictError::LogTooLong { path });
+    }
+    let events = event_log::read(&log, prediction.selection.bank)
+        .map_err(|problem| PredictError::Log { path, problem })?;
+    let branches: Vec<_> = distinct(prediction)
+        .iter()
+        .map(|distinct| distinct.branch)
+        .collect();
+    Ok(measure::explain(&branches, &prediction.selection, &events))
 }

@@ -1,4 +1,4 @@
-//! The first part: a plain image becomes an encrypted one of a pool.
+//! `cargo xtask demo`: the main job once, on a real image, with the programs as a user runs them.
 
 use std::fs;
 use std::io::Write as _;
@@ -9,34 +9,56 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
-use super::{heading, product};
 use crate::disk::Disk;
-use crate::process;
+use crate::{guest, packages, process};
 
-/// An encrypted image, and how long it took.
-pub struct Encrypted {
-    pub image: PathBuf,
-    pub seconds: f64,
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The cloud image to encrypt; a guest built from Debian's packages if left out
+    ///
+    /// The image itself is not changed. The guest is built by the first run, in some minutes, and
+    /// kept for the next one. The result lies below `target/demo`.
+    image: Option<PathBuf>,
 }
 
-/// Encrypts an image, and shows what sgdisk and cryptsetup say of the result.
-pub fn encrypt(image: &Path, folder: &Path) -> Result<Encrypted> {
-    heading("The image");
-    let table = |image: &Path| {
-        let mut sgdisk = process::program("sgdisk");
-        process::output(sgdisk.arg("--print").arg(image)).map(|table| print!("{table}"))
-    };
-    table(image)?;
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let mut needed: Vec<_> = packages::BUILD.iter().chain(packages::DEMO).collect();
+    if arguments.image.is_none() {
+        needed.extend(guest::packages()?);
+    }
+    packages::install(needed)?;
 
+    heading("Build the programs");
+    process::run(&mut process::cargo(&[
+        "build",
+        "--release",
+        "--locked",
+        "--bins",
+    ]))?;
+    let target = crate::target_folder()?;
+    let folder = target.join("demo");
+
+    heading("The image");
+    let image = match &arguments.image {
+        Some(image) => image.clone(),
+        None => guest::Guest::prepare(&folder)?.disk(),
+    };
+    print!(
+        "{}",
+        process::output(process::program("sgdisk").arg("--print").arg(&image))?
+    );
+
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let extension = image.extension().unwrap_or("img".as_ref());
     let encrypted = folder.join("encrypted").with_extension(extension);
     let encrypt = |options: &[&str]| {
-        let mut command = product("encrypt-cloud-image")?;
+        let mut command = Command::new(target.join("release/encrypt-cloud-image"));
         command
             .arg("encrypt")
             .args(options)
             .args(["--overwrite", "-o"]);
-        process::run(command.args([encrypted.as_path(), image]))
+        command.args([&encrypted, &image]);
+        process::run(&mut command)
     };
     heading("What encrypt is going to do");
     encrypt(&["--dry-run"])?;
@@ -47,16 +69,22 @@ pub fn encrypt(image: &Path, folder: &Path) -> Result<Encrypted> {
     let seconds = start.elapsed().as_secs_f64();
 
     heading("The result, as sgdisk and cryptsetup see it");
-    table(&encrypted)?;
-    show_container(&encrypted, folder)?;
-    println!();
-    for file in [image, &encrypted] {
-        println!("{}", described(file)?);
+    let mut sgdisk = process::program("sgdisk");
+    print!(
+        "{}",
+        process::output(sgdisk.arg("--print").arg(&encrypted))?
+    );
+    show_container(&encrypted, &folder)?;
+
+    println!("\nEncrypted in {seconds:.1} s:");
+    for file in [&image, &encrypted] {
+        println!("  {}", described(file)?);
     }
-    Ok(Encrypted {
-        image: encrypted,
-        seconds,
-    })
+    Ok(())
+}
+
+fn heading(text: &str) {
+    println!("\n==> {text}");
 }
 
 /// Shows the LUKS2 container of `disk`, and that the key in its token opens it: this image is one of a pool, not yet
@@ -70,7 +98,10 @@ fn show_container(disk: &Path, folder: &Path) -> Result<()> {
         command.arg("--disable-locks").args(arguments).arg(&header);
         command
     };
-    show_dump(&mut cryptsetup(&["luksDump"]))?;
+    let dump = process::output(&mut cryptsetup(&["luksDump"]))?;
+    dump.lines()
+        .filter(|line| is_worth_showing(line))
+        .for_each(|line| println!("{line}"));
 
     let token = process::output(&mut cryptsetup(&["token", "export", "--token-id=0"]))?;
     println!("{}", token.trim());
@@ -91,14 +122,6 @@ fn show_container(disk: &Path, folder: &Path) -> Result<()> {
     base64.wait()?;
     fs::remove_file(&header)?; // it holds the key as the image does
     opened
-}
-
-/// Runs `cryptsetup luksDump`, and shows what tells one container from another.
-pub fn show_dump(dump: &mut Command) -> Result<()> {
-    let dump = process::output(dump)?;
-    let lines = dump.lines().filter(|line| is_worth_showing(line));
-    lines.for_each(|line| println!("{line}"));
-    Ok(())
 }
 
 /// Leaves out of what `cryptsetup luksDump` wrote the bytes of salts and digests, and what is the same
