@@ -1,8 +1,9 @@
 //! Where the parts of a disk image lie, as `sgdisk` sees it, and what is in them.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -38,15 +39,28 @@ impl Disk {
 
     /// Copies a file of the EFI system partition.
     pub fn copy_from_esp(&self, path: &str, to: &Path) -> Result<()> {
+        let mut mcopy = self.mtools("mcopy")?;
+        mcopy.arg("-n").arg(format!("::/{path}")).arg(to);
+        process::quiet_output(&mut mcopy)?;
+        Ok(())
+    }
+
+    /// The command that lists a file or folder of the EFI system partition.
+    pub fn list_esp(&self, path: &str) -> Result<Command> {
+        let mut mdir = self.mtools("mdir")?;
+        mdir.arg(format!("::/{path}"));
+        Ok(mdir)
+    }
+
+    fn mtools(&self, name: &str) -> Result<Command> {
         let is_esp = |partition: &&Partition| partition.code == ESP_CODE;
         let esp = self.partitions.iter().find(is_esp);
         let esp =
             esp.with_context(|| format!("{} has no EFI system partition", self.file.display()))?;
-        let mut mcopy = process::program("mcopy");
-        mcopy.env("MTOOLS_SKIP_CHECK", "1").arg("-n").arg("-i");
-        mcopy.arg(format!("{}@@{}", self.file.display(), esp.offset_bytes));
-        process::quiet_output(mcopy.arg(format!("::/{path}")).arg(to))?;
-        Ok(())
+        let mut mtools = process::program(name);
+        mtools.env("MTOOLS_SKIP_CHECK", "1").arg("-i");
+        mtools.arg(format!("{}@@{}", self.file.display(), esp.offset_bytes));
+        Ok(mtools)
     }
 
     /// Copies the header of the LUKS container: cryptsetup takes no offset, and mends what it reads.
@@ -101,6 +115,11 @@ fn partitions(table: &str) -> Vec<Partition> {
 pub fn make_sparse(file: &Path, len_bytes: u64) -> Result<()> {
     let made = File::create(file).and_then(|made| made.set_len(len_bytes));
     made.with_context(|| format!("cannot make {}", file.display()))
+}
+
+/// Removes a file that holds a key, or what tells of one.
+pub fn remove(file: &Path) -> Result<()> {
+    fs::remove_file(file).with_context(|| format!("cannot remove {}", file.display()))
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ struct Arguments {
 enum Task {
     /// Install what the tests need, then check and test everything
     Test(test::Arguments),
-    /// Encrypt a cloud image and show the result
+    /// Encrypt a cloud image, deploy it to a TPM, and show the result
     Demo(demo::Arguments),
     /// Let the reader of Ubuntu's initramfs open what deploy seals
     Interop(interop::Arguments),

@@ -109,10 +109,23 @@ pub const PIP: &[Package] = &[package(
     &["/usr/lib/python3/dist-packages/pip"],
 )];
 
-/// What shows the result of the demo.
+/// What the demo takes beside [`BUILD`] and its guest: a TPM, firmware's variables, and what shows the result.
 pub const DEMO: &[Package] = &[
     package("cryptsetup-bin", &["cryptsetup"]),
     package("gdisk", &["sgdisk"]),
+    package("mtools", &["mcopy", "mdir"]),
+    package("ovmf", &["/usr/share/OVMF/OVMF_VARS_4M.ms.fd"]),
+    package("python3", &["python3"]),
+    package("swtpm", &["swtpm"]),
+    package(
+        "tpm2-tools",
+        &[
+            "tpm2_createprimary",
+            "tpm2_pcrextend",
+            "tpm2_pcrread",
+            "tpm2_unseal",
+        ],
+    ),
 ];
 
 /// What building libFuzzer takes beside [`BUILD`].

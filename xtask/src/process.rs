@@ -132,6 +132,13 @@ pub fn attempt(command: &mut Command, limit: Duration) -> Result<()> {
     Ok(())
 }
 
+/// The bytes that a program printed in hexadecimal.
+pub fn bytes(text: &str) -> Result<Vec<u8>> {
+    let digits = (0..text.len() / 2).map(|i| text.get(2 * i..2 * i + 2).unwrap_or_default());
+    let bytes: Result<_, _> = digits.map(|two| u8::from_str_radix(two, 16)).collect();
+    bytes.context("what should be a key is not in hexadecimal")
+}
+
 /// True where the command runs and exits with 0; what it writes is not shown.
 pub fn succeeds(command: &mut Command) -> bool {
     command.output().is_ok_and(|output| output.status.success())
@@ -168,6 +175,11 @@ pub fn shown(command: &Command) -> String {
         line.push_str(&quoted(argument));
     }
     line
+}
+
+/// A path as [`shown`] shows it.
+pub fn shown_path(path: &Path) -> String {
+    quoted(path.as_os_str())
 }
 
 fn quoted(word: &OsStr) -> String {

@@ -13,6 +13,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::process;
 
+/// Where a guest keeps its SRK.
+pub const SRK_HANDLE: &str = "0x81000001";
+
 /// What persists in a TPM, in its folder.
 const STATE: &str = "tpm2-00.permall";
 
@@ -62,6 +65,11 @@ impl Tpm {
         fs::copy(folder.join(STATE), copy.join(STATE))
             .with_context(|| format!("no TPM has left its state in {}", folder.display()))?;
         Self::start(copy)
+    }
+
+    /// The line that starts it, as one would type it.
+    pub fn shown(folder: &Path) -> String {
+        format!("{} &", process::shown(&command(folder)))
     }
 
     /// What tpm2-tools have to be told.

@@ -124,7 +124,7 @@ impl<'r> Case<'r> {
         cryptsetup
             .args(["--key-slot=0", "--key-file=-"])
             .arg(&self.header);
-        process::fed(&mut cryptsetup, &bytes(&unsealed.disk_key)?)?;
+        process::fed(&mut cryptsetup, &process::bytes(&unsealed.disk_key)?)?;
         passed("the key opens keyslot 0");
         Ok(unsealed)
     }
@@ -263,12 +263,6 @@ fn values(branch: &Branch) -> String {
         .map(|(pcr, value)| format!("{pcr}={value}"))
         .collect();
     values.join(",")
-}
-
-fn bytes(text: &str) -> Result<Vec<u8>> {
-    let digits = (0..text.len() / 2).map(|i| text.get(2 * i..2 * i + 2).unwrap_or_default());
-    let bytes: std::result::Result<_, _> = digits.map(|two| u8::from_str_radix(two, 16)).collect();
-    bytes.context("the key is not in hexadecimal")
 }
 
 fn make_srk(tpm: &Tpm, algorithm: &str, public: &Path) -> Result<()> {

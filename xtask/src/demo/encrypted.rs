@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: the main job once, on a real image, with the programs as a user runs them.
+//! The first part: a plain image becomes an encrypted one of a pool.
 
 use std::fs;
 use std::io::Write as _;
@@ -9,56 +9,34 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
+use super::{heading, product};
 use crate::disk::Disk;
-use crate::{guest, packages, process};
+use crate::process;
 
-#[derive(clap::Args)]
-pub struct Arguments {
-    /// The cloud image to encrypt; a guest built from Debian's packages if left out
-    ///
-    /// The image itself is not changed. The guest is built by the first run, in some minutes, and
-    /// kept for the next one. The result lies below `target/demo`.
-    image: Option<PathBuf>,
+/// An encrypted image, and how long it took.
+pub struct Encrypted {
+    pub image: PathBuf,
+    pub seconds: f64,
 }
 
-pub fn run(arguments: &Arguments) -> Result<()> {
-    let mut needed: Vec<_> = packages::BUILD.iter().chain(packages::DEMO).collect();
-    if arguments.image.is_none() {
-        needed.extend(guest::packages()?);
-    }
-    packages::install(needed)?;
-
-    heading("Build the programs");
-    process::run(&mut process::cargo(&[
-        "build",
-        "--release",
-        "--locked",
-        "--bins",
-    ]))?;
-    let target = crate::target_folder()?;
-    let folder = target.join("demo");
-
+/// Encrypts an image, and shows what sgdisk and cryptsetup say of the result.
+pub fn encrypt(image: &Path, folder: &Path) -> Result<Encrypted> {
     heading("The image");
-    let image = match &arguments.image {
-        Some(image) => image.clone(),
-        None => guest::Guest::prepare(&folder)?.disk(),
+    let table = |image: &Path| {
+        let mut sgdisk = process::program("sgdisk");
+        process::output(sgdisk.arg("--print").arg(image)).map(|table| print!("{table}"))
     };
-    print!(
-        "{}",
-        process::output(process::program("sgdisk").arg("--print").arg(&image))?
-    );
+    table(image)?;
 
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let extension = image.extension().unwrap_or("img".as_ref());
     let encrypted = folder.join("encrypted").with_extension(extension);
     let encrypt = |options: &[&str]| {
-        let mut command = Command::new(target.join("release/encrypt-cloud-image"));
+        let mut command = product("encrypt-cloud-image")?;
         command
             .arg("encrypt")
             .args(options)
             .args(["--overwrite", "-o"]);
-        command.args([&encrypted, &image]);
-        process::run(&mut command)
+        process::run(command.args([encrypted.as_path(), image]))
     };
     heading("What encrypt is going to do");
     encrypt(&["--dry-run"])?;
@@ -69,22 +47,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let seconds = start.elapsed().as_secs_f64();
 
     heading("The result, as sgdisk and cryptsetup see it");
-    let mut sgdisk = process::program("sgdisk");
-    print!(
-        "{}",
-        process::output(sgdisk.arg("--print").arg(&encrypted))?
-    );
-    show_container(&encrypted, &folder)?;
-
-    println!("\nEncrypted in {seconds:.1} s:");
-    for file in [&image, &encrypted] {
-        println!("  {}", described(file)?);
+    table(&encrypted)?;
+    show_container(&encrypted, folder)?;
+    println!();
+    for file in [image, &encrypted] {
+        println!("{}", described(file)?);
     }
-    Ok(())
-}
-
-fn heading(text: &str) {
-    println!("\n==> {text}");
+    Ok(Encrypted {
+        image: encrypted,
+        seconds,
+    })
 }
 
 /// Shows the LUKS2 container of `disk`, and that the key in its token opens it: this image is one of a pool, not yet
@@ -98,10 +70,7 @@ fn show_container(disk: &Path, folder: &Path) -> Result<()> {
         command.arg("--disable-locks").args(arguments).arg(&header);
         command
     };
-    let dump = process::output(&mut cryptsetup(&["luksDump"]))?;
-    dump.lines()
-        .filter(|line| is_worth_showing(line))
-        .for_each(|line| println!("{line}"));
+    show_dump(&mut cryptsetup(&["luksDump"]))?;
 
     let token = process::output(&mut cryptsetup(&["token", "export", "--token-id=0"]))?;
     println!("{}", token.trim());
@@ -122,6 +91,14 @@ fn show_container(disk: &Path, folder: &Path) -> Result<()> {
     base64.wait()?;
     fs::remove_file(&header)?; // it holds the key as the image does
     opened
+}
+
+/// Runs `cryptsetup luksDump`, and shows what tells one container from another.
+pub fn show_dump(dump: &mut Command) -> Result<()> {
+    let dump = process::output(dump)?;
+    let lines = dump.lines().filter(|line| is_worth_showing(line));
+    lines.for_each(|line| println!("{line}"));
+    Ok(())
 }
 
 /// Leaves out of what `cryptsetup luksDump` wrote the bytes of salts and digests, and what is the same
