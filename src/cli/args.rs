@@ -183,13 +183,14 @@ pub struct Partitions {
 ]))]
 pub struct Deploy {
     /// Encrypted image to deploy
+    #[arg(value_parser = parse::image_path())]
     pub source: PathBuf,
 
     /// Deploy a copy that is written here, and leave SOURCE as it is
     ///
     /// The copy shares its blocks with SOURCE where the file system can, and is sparse elsewhere. It has never
     /// held the clear key.
-    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    #[arg(short, long, value_name = "FILE", value_parser = parse::image_path(), help_heading = "Output")]
     pub output: Option<PathBuf>,
 
     /// Replace the output file if there is one

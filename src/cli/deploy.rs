@@ -10,13 +10,13 @@ use super::args::{self, EncryptCloudImage};
 use super::encrypt::now;
 use super::message::{Failure, answer, say, warn};
 use super::progress::Progress;
-use super::{deploy_plan, deploy_report, predict, signals};
+use super::{deploy_files, deploy_plan, deploy_report, predict, signals};
 use crate::provision::deploy::{Error, Job, Ready, RecoverySource, SrkOptions, TemplateChoice};
 use crate::provision::predict::{Bank, Guest};
 use crate::provision::{About, Named, Staged, StopFlag, SystemEntropy};
 
-/// Deploys an image, or shows what that would do.
-pub fn run(command: &args::Deploy) -> Result<(), Failure> {
+/// Deploys an image, or shows what that would do. `verbose`: a run tells its whole plan.
+pub fn run(command: &args::Deploy, verbose: bool) -> Result<(), Failure> {
     let to_stdout = command.report.as_deref() == Some(Path::new("-"));
     if to_stdout && command.recovery.print {
         let message = "--report - and --print both write to standard output";
@@ -24,6 +24,7 @@ pub fn run(command: &args::Deploy) -> Result<(), Failure> {
             .error(ErrorKind::ArgumentConflict, message)
             .exit();
     }
+    deploy_files::refuse_one_for_two(command)?;
     let stop = signals::install().map_err(|error| {
         let error = anyhow::Error::new(error).context("cannot handle signals");
         Failure::new(error, None)
@@ -48,7 +49,11 @@ pub fn run(command: &args::Deploy) -> Result<(), Failure> {
         }
         return answer(&deploy_plan::table(plan));
     }
-    say(&deploy_plan::choices(plan));
+    say(&if verbose {
+        deploy_plan::table(plan)
+    } else {
+        deploy_plan::choices(plan)
+    });
     warn(&plan.warnings);
     let progress = Progress::new();
     let written = match &command.report {

@@ -8,6 +8,7 @@
 mod args;
 mod create_uefi_config;
 mod deploy;
+mod deploy_files;
 mod deploy_plan;
 mod deploy_report;
 mod encrypt;
@@ -44,7 +45,7 @@ pub fn run_encrypt_cloud_image() -> ExitCode {
         message::start_diagnostics(arguments.verbose);
         match arguments.command {
             Subcommand::Encrypt(command) => encrypt::run(&command, arguments.verbose),
-            Subcommand::Deploy(command) => deploy::run(&command),
+            Subcommand::Deploy(command) => deploy::run(&command, arguments.verbose),
             Subcommand::Predict(command) => predict::run(&command),
         }
     })

@@ -105,6 +105,10 @@ fn outputs_are_refused_as_those_of_encrypt_are() {
         refused(encrypted.deploy(&flags()).arg("disk.img")),
         "error: copy.img: the output exists already\nhint: --overwrite replaces it\n"
     );
+    for stream in [&["-o", "-", "disk.img"][..], &["-"]] {
+        let output = exits(&mut encrypted.deploy(&[&FLAGS[..], stream].concat()), 2);
+        assert!(stderr(&output).contains("images are files"));
+    }
     let mut onto_itself = flags();
     onto_itself.extend(["--overwrite", "-o", "disk.img"]);
     let message = refused(encrypted.deploy(&onto_itself).arg("disk.img"));

@@ -317,4 +317,61 @@ fn a_dry_run_writes_nothing_and_tells_everything() {
     assert!(text.contains("\n  ESP:tpm2-srk.tmpl: "), "{text}");
     assert!(!encrypted.workshop.path("new.key").exists());
     assert_eq!(files::digest(&encrypted.image), before);
+
+    // A run tells the same with -v.
+    fs::set_permissions(&encrypted.image, PermissionsExt::from_mode(0o600)).unwrap();
+    let flags = [&FLAGS[..], &["-v", "--recovery-key-out", "new.key"]].concat();
+    let output = exits(encrypted.deploy(&flags).arg("disk.img"), 0);
+    let talk = crate::support::workshop::stderr(&output);
+    for line in text.lines().filter(|line| !line.starts_with("LUKS2 ")) {
+        assert!(talk.contains(line), "{line:?} in:\n{talk}");
+    }
+}
+
+#[test]
+fn one_file_for_two_purposes() {
+    if !ready() {
+        return;
+    }
+    let encrypted = Encrypted::new();
+    encrypted.workshop.write("recovery.key", &[7; 16]);
+    std::os::unix::fs::symlink("disk.img", encrypted.workshop.path("link")).unwrap();
+    for (more, message) in [
+        (
+            &["--report", "disk.img"][..],
+            "error: --report and SOURCE name one file: disk.img\n",
+        ),
+        (
+            &["--report", "link"],
+            "error: --report and SOURCE name one file: link\n",
+        ),
+        (
+            &["-o", "new.img", "--report", "./new.img"],
+            "error: --output and --report name one file: new.img\n",
+        ),
+        (
+            &["-o", "new.img", "--recovery-key-out", "new.img"],
+            "error: --output and --recovery-key-out name one file: new.img\n",
+        ),
+        (
+            &["--report", "srk.pub"],
+            "error: --report and --srk-pub name one file: srk.pub\n",
+        ),
+        (
+            &[
+                "--report",
+                "recovery.key",
+                "--recovery-key-file",
+                "recovery.key",
+            ],
+            "error: --report and --recovery-key-file name one file: recovery.key\n",
+        ),
+    ] {
+        assert_refused(&encrypted, &[&WITHOUT_PCRS[..], more].concat(), message);
+    }
+    assert_refused(
+        &encrypted,
+        &[&FLAGS[..], &["--report", "uefi-config.json"]].concat(),
+        "error: --report and --uefi-config name one file: uefi-config.json\n",
+    );
 }
