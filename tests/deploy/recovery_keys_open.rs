@@ -121,12 +121,11 @@ fn what_is_no_recovery_key_is_refused_before_anything_is_written() {
         refuse(&["--recovery-key-out", "there.key"]),
         "error: --recovery-key-out: there.key exists already\nhint: --recovery-key-file takes a key that is there already\n"
     );
-    assert_eq!(files::digest(&encrypted.image), before);
-    // Where the key cannot be written the disk's header is not changed: the image can be deployed again.
     assert_eq!(
         refuse(&["--recovery-key-out", "none/new.key"]),
         "error: --recovery-key-out: cannot write none/new.key\n  because: No such file or directory (os error 2)\n"
     );
+    assert_eq!(files::digest(&encrypted.image), before);
     assert_eq!(
         fs::read(encrypted.workshop.path("there.key")).unwrap(),
         [1; 16]

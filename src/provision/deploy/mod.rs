@@ -292,13 +292,13 @@ impl Ready {
     }
 
     fn write_steps(&self, disk: &dyn WriteAt) -> Result<(), Error> {
+        // On disk before the keyslot that it opens; where it cannot be written, the image is as it was.
+        if let Some((from, key)) = &self.recovery {
+            from.store(key)?;
+        }
         step::write(&self.steps, disk, |step| {
             tracing::debug!("writing {} bytes: {}", step.len_bytes(), step.phase);
-            match (&self.recovery, step.phase) {
-                // On disk before the keyslot that it opens.
-                (Some((from, key)), Phase::Keyslot) => from.store(key),
-                _ => Ok(()),
-            }
+            Ok(())
         })
     }
 }
