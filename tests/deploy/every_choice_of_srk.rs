@@ -5,8 +5,9 @@ use std::fs;
 use crate::encrypted::{
     Encrypted, SEALED_KEY, TEMPLATE, WITHOUT_PCRS, open_offline, ready, soft_srk,
 };
-use crate::support::exits;
+use crate::support::tpm::{self, Tpm};
 use crate::support::workshop::{refused, stderr};
+use crate::support::{exits, programs, run, scratch};
 
 #[test]
 fn every_kind_of_srk_is_sealed_to() {
@@ -28,6 +29,46 @@ fn every_kind_of_srk_is_sealed_to() {
             "{name}"
         );
         assert!(!files[TEMPLATE].is_empty());
+    }
+}
+
+/// The standard SRK of a TPM, in the four forms that `tpm2_readpublic` writes.
+#[test]
+fn an_srk_comes_in_four_forms() {
+    if !ready() || !programs(&tpm::PROGRAMS) {
+        return;
+    }
+    let encrypted = Encrypted::new();
+    let folder = scratch();
+    let path = |name: &str| folder.path().join(name);
+    let tpm = Tpm::start(&path("tpm"));
+    fs::write(path("zeros"), [&[0, 1][..], &[0; 256]].concat()).unwrap();
+    let attributes =
+        "restricted|decrypt|fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda";
+    let mut create = tpm.tool("tpm2_createprimary");
+    create.args(["-a", attributes, "-u"]).arg(path("zeros"));
+    run(create.arg("-c").arg(path("srk.ctx")));
+    tpm.flush_objects();
+    for form in ["tss", "tpmt", "pem", "der"] {
+        let mut read = tpm.tool("tpm2_readpublic");
+        read.args(["-f", form, "-o"]).arg(path(form));
+        read.arg("-n").arg(path("name"));
+        run(read.arg("-c").arg(path("srk.ctx")));
+        tpm.flush_objects();
+        let name = hex::encode(fs::read(path("name")).unwrap());
+        let srk = fs::read(path(form)).unwrap();
+        encrypted.workshop.write("srk.pub", &srk);
+        let report = format!("{form}.json");
+        let flags = [
+            &WITHOUT_PCRS[..],
+            &["--standard-srk-template", "--report", &report],
+            &["--overwrite", "-o", "copy.img", "disk.img"],
+        ];
+        let output = exits(&mut encrypted.deploy(&flags.concat()), 0);
+        assert!(!stderr(&output).contains("warning: --standard"), "{form}");
+        let report = fs::read(encrypted.workshop.path(&report)).unwrap();
+        let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+        assert_eq!(report["srk"]["name"], name, "{form}");
     }
 }
 

@@ -22,13 +22,31 @@ const WRONG_STATE: &str = "session digest not found in policy data";
 /// TPM cannot decrypt the seed.
 const WRONG_PARENT: [&str; 2] = ["TPM_RC_INTEGRITY", "TPM_RC_FAILURE"];
 
+/// How the guest's SRK is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Srk {
+    /// By `tpm2_createprimary` without options but the algorithm.
+    Plain(Algorithm),
+    /// With unique data, in the form that `tpm2_createprimary` takes.
+    WithUniqueData(Algorithm),
+    /// By the standard template, which every reader knows.
+    Standard,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    Rsa,
+    Ecc,
+}
+
 /// A deployed image and its TPM.
 pub struct Case<'r> {
     folder: PathBuf,
     reader: &'r Reader,
     report: Report,
     sealed: PathBuf,
-    template: PathBuf,
+    /// From what the SRK is made; none where that is the standard template.
+    template: Option<PathBuf>,
     header: PathBuf,
     /// How many copies of a TPM there are.
     copies: Cell<u32>,
@@ -36,16 +54,12 @@ pub struct Case<'r> {
 
 impl<'r> Case<'r> {
     /// Deploys a copy of an encrypted image to a new TPM, in `folder`.
-    pub fn deploy(
-        folder: &Path,
-        encrypted: &Path,
-        algorithm: &str,
-        reader: &'r Reader,
-    ) -> Result<Self> {
-        fs::create_dir(folder)?;
+    pub fn deploy(folder: &Path, encrypted: &Path, srk: Srk, reader: &'r Reader) -> Result<Self> {
         let file = |name: &str| folder.join(name);
         let tpm = Tpm::start(&file("tpm"))?;
-        make_srk(&tpm, algorithm, &file("srk.pub"))?;
+        let unique_data = file("unique-data");
+        fs::write(&unique_data, srk.unique_data())?;
+        make_srk(&tpm, srk, &unique_data, &file("srk.pub"))?;
         tpm.stop()?;
         let mut deploy = process::built("encrypt-cloud-image")?;
         deploy.arg("deploy").arg("--srk-pub").arg(file("srk.pub"));
@@ -56,6 +70,15 @@ impl<'r> Case<'r> {
             "--add-ubuntu-kernel-profile",
             "--ignore-sbat", // these kernels have none
         ]);
+        match srk {
+            Srk::Plain(_) => {}
+            Srk::WithUniqueData(_) => {
+                deploy.arg("--srk-template-unique-data").arg(&unique_data);
+            }
+            Srk::Standard => {
+                deploy.arg("--standard-srk-template");
+            }
+        }
         deploy.arg("--recovery-key-out").arg(file("recovery.key"));
         deploy.arg("--report").arg(file("report.json"));
         deploy.arg("-o").arg(file("deployed.img")).arg(encrypted);
@@ -64,14 +87,17 @@ impl<'r> Case<'r> {
         let disk = Disk::of(&file("deployed.img"))?;
         let sealed = "device/fde/cloudimg-rootfs.sealed-key";
         disk.copy_from_esp(sealed, &file("sealed-key"))?;
-        disk.copy_from_esp("tpm2-srk.tmpl", &file("tpm2-srk.tmpl"))?;
+        let template = (srk != Srk::Standard).then(|| file("tpm2-srk.tmpl"));
+        if let Some(template) = &template {
+            disk.copy_from_esp("tpm2-srk.tmpl", template)?;
+        }
         disk.copy_container_header(&file("header"))?;
         Ok(Self {
             folder: folder.to_owned(),
             reader,
             report: Report::read(&file("report.json"))?,
             sealed: file("sealed-key"),
-            template: file("tpm2-srk.tmpl"),
+            template,
             header: file("header"),
             copies: Cell::new(0),
         })
@@ -84,13 +110,21 @@ impl<'r> Case<'r> {
         self.other_states_are_refused()?;
         self.another_tpm_is_refused()?;
         self.recovery_key_has_its_name()?;
-        self.policy_is_rewritten(&unsealed)
+        // nullboot looks for a persistent SRK.
+        if self.template.is_some() {
+            self.policy_is_rewritten(&unsealed)?;
+        }
+        Ok(())
     }
 
-    /// The template makes the very SRK in a TPM that has lost it. From then on it is there.
+    /// The template makes the very SRK in a TPM that has lost it. From then on it is there. One that the standard template
+    /// makes is never there: the reader makes it while it unseals.
     fn srk_is_made_again(&self) -> Result<()> {
+        let Some(template) = &self.template else {
+            return Ok(());
+        };
         let tpm = Tpm::start(&self.folder.join("tpm"))?;
-        let name = self.reader.provision(&tpm, &self.template)?;
+        let name = self.reader.provision(&tpm, template)?;
         ensure!(
             name == self.report.srk.name,
             "the template makes an SRK of name {name}, the key is sealed to {}",
@@ -145,7 +179,9 @@ impl<'r> Case<'r> {
     /// An SRK of the same kind, in the very state that opens.
     fn another_tpm_is_refused(&self) -> Result<()> {
         let tpm = Tpm::start(&self.folder.join("another"))?;
-        self.reader.provision(&tpm, &self.template)?;
+        if let Some(template) = &self.template {
+            self.reader.provision(&tpm, template)?;
+        }
         tpm.extend(&self.report.policy.branches[0].events)?;
         self.is_refused(&self.sealed, &tpm, &WRONG_PARENT)?;
         passed("refused by another TPM");
@@ -265,11 +301,41 @@ fn values(branch: &Branch) -> String {
     values.join(",")
 }
 
-fn make_srk(tpm: &Tpm, algorithm: &str, public: &Path) -> Result<()> {
+impl Srk {
+    fn unique_data(self) -> Vec<u8> {
+        match self {
+            Self::Plain(_) => Vec::new(),
+            // The length, little-endian, and the bytes.
+            Self::WithUniqueData(Algorithm::Rsa) => [&[0, 1][..], &[0x5a; 256]].concat(),
+            // The same for both coordinates, each with room for 128 bytes.
+            Self::WithUniqueData(Algorithm::Ecc) => {
+                let coordinate = |byte: u8| [&[32, 0][..], &[byte; 32], &[0; 96]].concat();
+                [coordinate(0x5b), coordinate(0x5c)].concat()
+            }
+            Self::Standard => [&[0, 1][..], &[0; 256]].concat(),
+        }
+    }
+}
+
+/// Makes the SRK and writes its public area. It does not stay in the TPM.
+fn make_srk(tpm: &Tpm, srk: Srk, unique_data: &Path, public: &Path) -> Result<()> {
     let context = public.with_extension("ctx");
     let mut create = tpm.tool("tpm2_createprimary");
-    create.args(["-G", algorithm, "-c"]).arg(&context);
-    process::quiet_output(&mut create)?;
+    let algorithm = match srk {
+        Srk::Plain(Algorithm::Ecc) | Srk::WithUniqueData(Algorithm::Ecc) => "ecc",
+        _ => "rsa2048",
+    };
+    create.args(["-G", algorithm]);
+    if !matches!(srk, Srk::Plain(_)) {
+        create.arg("-u").arg(unique_data);
+    }
+    if srk == Srk::Standard {
+        create.args([
+            "-a",
+            "restricted|decrypt|fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda",
+        ]);
+    }
+    process::quiet_output(create.arg("-c").arg(&context))?;
     let mut read = tpm.tool("tpm2_readpublic");
     process::quiet_output(read.arg("-c").arg(&context).arg("-o").arg(public))?;
     tpm.flush_objects()

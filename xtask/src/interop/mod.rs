@@ -18,7 +18,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::{packages, process};
-use case::Case;
+use case::{Algorithm, Case, Srk};
 use reader::Reader;
 
 #[derive(clap::Args)]
@@ -41,12 +41,28 @@ pub fn run(_: &Arguments) -> Result<()> {
     let start = Instant::now();
     // Sockets have short paths.
     let scratch = tempfile::Builder::new().prefix("eci-").tempdir()?;
-    for kernels in [1, 10] {
+    for (kernels, srks) in [
+        (
+            1,
+            &[
+                Srk::Plain(Algorithm::Rsa),
+                Srk::Plain(Algorithm::Ecc),
+                Srk::Standard,
+            ][..],
+        ),
+        (
+            10,
+            &[
+                Srk::WithUniqueData(Algorithm::Rsa),
+                Srk::WithUniqueData(Algorithm::Ecc),
+            ],
+        ),
+    ] {
         let encrypted = encrypted(scratch.path(), kernels)?;
-        for algorithm in ["rsa2048", "ecc"] {
-            println!("\n{algorithm}, {kernels} kernels:");
-            let folder = scratch.path().join(format!("{algorithm}-{kernels}"));
-            Case::deploy(&folder, &encrypted, algorithm, &reader)?.check()?;
+        for srk in srks {
+            println!("\nSRK {srk:?}, kernels: {kernels}");
+            let folder = tempfile::Builder::new().tempdir_in(scratch.path())?;
+            Case::deploy(folder.path(), &encrypted, *srk, &reader)?.check()?;
         }
     }
     let seconds = start.elapsed().as_secs_f64();
