@@ -8,6 +8,7 @@ mod explain;
 mod explain_causes;
 mod explain_command;
 mod firmware;
+mod software_tpm;
 mod vectors;
 
 #[path = "../support/mod.rs"]
