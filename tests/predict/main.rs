@@ -8,6 +8,7 @@ mod explain;
 mod explain_causes;
 mod explain_command;
 mod firmware;
+mod second_opinion;
 mod software_tpm;
 mod vectors;
 

@@ -17,6 +17,7 @@ mod process;
 mod python;
 mod sources;
 mod test;
+mod tools;
 mod tpm;
 
 use std::path::PathBuf;

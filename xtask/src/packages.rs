@@ -83,6 +83,7 @@ pub const TEST: &[Package] = &[
             "tpm2_load",
             "tpm2_loadexternal",
             "tpm2_pcrextend",
+            "tpm2_pcrread",
             "tpm2_policyauthorize",
             "tpm2_policyauthvalue",
             "tpm2_policyor",
@@ -309,7 +310,7 @@ mod tests {
             .iter()
             .chain(TEST)
             .flat_map(|package| package.signs)
-            .chain([&crate::python::PROGRAM])
+            .chain([&crate::python::PROGRAM, &crate::tools::PROGRAM])
             .collect();
         names.sort();
         names.dedup();

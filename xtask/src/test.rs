@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{interop, packages, process, python};
+use crate::{interop, packages, process, python, tools};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -36,6 +36,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     packages::install(needed)?;
     python::install_virt_fw_vars()?;
+    tools::install()?;
     if !arguments.no_lint {
         install_components()?;
     }
