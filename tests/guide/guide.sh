@@ -24,3 +24,8 @@ cert-to-efi-sig-list -g 77fa9abd-0359-4d32-bd60-28f4e78f784b certs/db-77fa9abd-0
 cert-to-efi-sig-list -g a0baa8a3-041d-48a8-bc87-c36d121b5e3d certs/KEK-a0baa8a3-041d-48a8-bc87-c36d121b5e3d-DebianUEFISecureBootPKKEKkey.pem certs/KEK-1.esl
 cert-to-efi-sig-list -g 77fa9abd-0359-4d32-bd60-28f4e78f784b certs/KEK-77fa9abd-0359-4d32-bd60-28f4e78f784b-MicrosoftCorporationKEKCA2011.pem certs/KEK-2.esl
 create-uefi-config -i uefi-config.json -i certs
+
+# Deploy. The guide says sudo here as well. A copy is kept for the one-line way.
+cp encrypted.vhd copy.vhd # ours
+encrypt-cloud-image deploy --srk-pub srk.pub --uefi-config uefi-config.json --add-efi-secure-boot-profile encrypted.vhd
+mv encrypted.vhd final.vhd

@@ -8,6 +8,7 @@
     reason = "scripts for other programs, line by line"
 )]
 
+pub mod boot_files;
 pub mod container;
 pub mod crash;
 pub mod disk;
