@@ -6,7 +6,7 @@
 //! - every number stands for every other, with its unit of size, and so does white space,
 //! - `…` stands for any text within a line, and alone on a line for any lines.
 //!
-//! A command without output is run, and its output not compared. Comments of HTML steer the tests:
+//! A command without output is run, and its output not compared. What is exported is there for the section's later commands. Comments of HTML steer the tests:
 //!
 //! - `<!-- files: disk.img = stock -->` puts files into the folder of the section (a heading of level 2),
 //! - `<!-- exits: 1 -->` is the exit status of the commands of the next block; 0 without it,
@@ -21,6 +21,14 @@ pub struct Section {
     pub files: Vec<(String, String)>,
     /// The commands, in order.
     pub commands: Vec<Command>,
+}
+
+impl Section {
+    /// True where one of the commands is this program.
+    pub fn calls(&self, program: &str) -> bool {
+        let mut lines = self.commands.iter().map(|command| &command.line);
+        lines.any(|line| line.split_whitespace().any(|word| word == program))
+    }
 }
 
 /// A command and what it should do.

@@ -3,13 +3,13 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::console::{self, Section};
 use crate::support::image::{ROOT, Shape, change_partition, image, pe};
 use crate::support::root::debugfs;
 use crate::support::workshop::Workshop;
-use crate::support::{command, run};
+use crate::support::{boot_files, command, data, run};
 
 #[test]
 fn every_command_of_the_readme_works() {
@@ -28,6 +28,7 @@ fn every_example_of_the_reference_works() {
 
 fn every_command_works(page: &str) {
     let programs = [
+        "cert-to-efi-sig-list",
         "cryptsetup",
         "debugfs",
         "e2fsck",
@@ -37,13 +38,20 @@ fn every_command_works(page: &str) {
         "mkfs.vfat",
         "mke2fs",
         "mmd",
+        "openssl",
         "qemu-img",
         "resize2fs",
+        "sbsign",
         "setpriv",
         "sfdisk",
         "sgdisk",
+        "swtpm",
+        "tpm2_createprimary",
     ];
-    if !crate::support::programs(&programs) {
+    let has_virt_fw_vars = python().join("bin").exists();
+    if !crate::support::programs(&programs)
+        || !has_virt_fw_vars && !crate::support::programs(&["virt-fw-vars"])
+    {
         return;
     }
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
@@ -79,13 +87,25 @@ fn run_section(section: &Section) -> Result<(), String> {
     fs::set_permissions(&programs, fs::Permissions::from_mode(0o755)).unwrap();
     let path = std::env::var("PATH").unwrap_or_default();
     let path = format!("{}:/usr/sbin:/sbin:{path}", programs.display());
+    let from_pypi = workshop.path(".python");
+    if python().exists() && section.calls("virt-fw-vars") {
+        run(command("cp").arg("-r").arg(python()).arg(&from_pypi));
+    }
+    let path = format!("{path}:{}", from_pypi.join("bin").display());
+    let _daemons = Daemons(workshop.path("tpm/pid"));
+    // Every command has a shell of its own, to which the variables go along.
+    let mut exported = String::new();
     for wanted in &section.commands {
+        if wanted.line.starts_with("export ") {
+            let _ = writeln!(exported, "{}", wanted.line);
+        }
         let mut shell = workshop.command("sh");
         shell.env("PATH", &path).env("HOME", workshop.folder());
         shell.env_remove("SOURCE_DATE_EPOCH");
+        shell.env("PYTHONPATH", &from_pypi);
         // Both streams in the order in which a terminal would show them.
         let output = shell
-            .args(["-c", &format!("exec 2>&1\n{}", wanted.line)])
+            .args(["-c", &format!("exec 2>&1\n{exported}{}", wanted.line)])
             .output()
             .unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
@@ -110,6 +130,25 @@ fn run_section(section: &Section) -> Result<(), String> {
     Ok(())
 }
 
+/// Where `cargo xtask test` installs `virt-fw-vars`.
+fn python() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("python")
+}
+
+/// The TPM that commands of a section leave running, by the file that tells its process: ended with the section.
+struct Daemons(PathBuf);
+
+impl Drop for Daemons {
+    fn drop(&mut self) {
+        let number = fs::read_to_string(&self.0).unwrap_or_default();
+        let number = number.trim();
+        let name = fs::read_to_string(format!("/proc/{number}/comm")).unwrap_or_default();
+        if name.trim() == "swtpm" {
+            let _ = command("kill").arg(number).status();
+        }
+    }
+}
+
 /// True for what a terminal shows as a bar that goes away.
 fn is_progress(line: &str) -> bool {
     let phase =
@@ -121,6 +160,8 @@ fn is_progress(line: &str) -> bool {
         );
     [
         "copying the filesystem",
+        "copying the image",
+        "digesting the image",
         "shrinking the filesystem",
         "encrypting",
         "flushing",
@@ -135,7 +176,7 @@ fn put(workshop: &Workshop, name: &str, kind: &str) {
         return;
     }
     let shape = match kind {
-        "stock" | "journal" | "qcow2" => Shape::Stock,
+        "stock" | "journal" | "qcow2" | "bootable" => Shape::Stock,
         "azure" => Shape::Azure,
         "roomy" => Shape::Roomy,
         "followed" => Shape::Followed,
@@ -145,6 +186,14 @@ fn put(workshop: &Workshop, name: &str, kind: &str) {
             workshop.write(name, &pe("a unified kernel", 1 << 20));
             return;
         }
+        "unsigned kernel" => {
+            workshop.put(&data("vectors/pe/kernel-unsigned.efi"), name);
+            return;
+        }
+        "SRK" => {
+            workshop.put(&data("sealed/soft-rsa.pub"), name);
+            return;
+        }
         "recovery key" => {
             workshop.write(name, &[0x41; 16]);
             return;
@@ -152,6 +201,9 @@ fn put(workshop: &Workshop, name: &str, kind: &str) {
         other => panic!("<!-- files --> knows no kind {other:?}"),
     };
     let file = workshop.put(&image(shape).raw, name);
+    if kind == "bootable" {
+        boot_files::put(&file, &image(shape).table);
+    }
     if kind == "journal" {
         // A journal with a transaction in it that no mount has replayed: the block gets other bytes.
         change_partition(&file, &image(shape).table, ROOT, |root| {

@@ -68,6 +68,7 @@ pub const TEST: &[Package] = &[
     ),
     package("python3-jsonschema", &["jsonschema"]),
     package("qemu-utils", &["qemu-img", "qemu-io"]),
+    package("sbsigntool", &["sbsign"]),
     package("strace", &["strace"]),
     package("swtpm", &["swtpm"]),
     package("tar", &["tar"]),
