@@ -176,7 +176,9 @@ fn put(workshop: &Workshop, name: &str, kind: &str) {
         return;
     }
     let shape = match kind {
-        "stock" | "journal" | "qcow2" | "bootable" => Shape::Stock,
+        "stock" | "journal" | "qcow2" | "bootable" | "bootable by the tests' firmware" => {
+            Shape::Stock
+        }
         "azure" => Shape::Azure,
         "roomy" => Shape::Roomy,
         "followed" => Shape::Followed,
@@ -188,6 +190,10 @@ fn put(workshop: &Workshop, name: &str, kind: &str) {
         }
         "unsigned kernel" => {
             workshop.put(&data("vectors/pe/kernel-unsigned.efi"), name);
+            return;
+        }
+        "the tests' firmware" => {
+            workshop.put(&data("vectors/uefi/std.json"), name);
             return;
         }
         "SRK" => {
@@ -203,6 +209,9 @@ fn put(workshop: &Workshop, name: &str, kind: &str) {
     let file = workshop.put(&image(shape).raw, name);
     if kind == "bootable" {
         boot_files::put(&file, &image(shape).table);
+    }
+    if kind == "bootable by the tests' firmware" {
+        boot_files::put_of_tests(&file, &image(shape).table);
     }
     if kind == "journal" {
         // A journal with a transaction in it that no mount has replayed: the block gets other bytes.
