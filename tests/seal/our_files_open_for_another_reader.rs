@@ -1,6 +1,7 @@
 //! Files of ours, opened with the private half of a software storage parent by a program that is not ours.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use encrypt_cloud_image::keyobject::secboot::{self, MAX_KEY_BYTES, PcrProfile};
@@ -10,9 +11,9 @@ use encrypt_cloud_image::tpm::composite;
 use crate::support::{command, data, exits, programs, scratch};
 use crate::{branches, cases, file, json, key, parent, profile, sealed};
 
-fn opened(sealed: &[u8], parent: &str, composites: &[Vec<u8>]) -> Command {
-    let folder = scratch();
-    let path = folder.keep().join("sealed-key");
+/// The judge's command for a file, which lies in `folder`.
+fn opened(folder: &Path, sealed: &[u8], parent: &str, composites: &[Vec<u8>]) -> Command {
+    let path = folder.join("sealed-key");
     fs::write(&path, sealed).unwrap();
     let mut python = command("python3");
     python
@@ -30,7 +31,7 @@ fn opened(sealed: &[u8], parent: &str, composites: &[Vec<u8>]) -> Command {
 /// The disk key, where everything fits.
 #[track_caller]
 fn disk_key(sealed: &[u8], parent: &str, composites: &[Vec<u8>]) -> Vec<u8> {
-    let output = exits(&mut opened(sealed, parent, composites), 0);
+    let output = exits(&mut opened(scratch().path(), sealed, parent, composites), 0);
     hex::decode(String::from_utf8(output.stdout).unwrap().trim()).unwrap()
 }
 
@@ -46,11 +47,20 @@ fn the_judge_opens_files_of_the_other_writer_and_finds_what_is_wrong() {
         disk_key(&whole, "soft-rsa", &composites),
         crate::bytes(&case["input"]["disk_key"])
     );
-    exits(&mut opened(&whole, "soft-rsa-aes256", &composites), 1);
-    exits(&mut opened(&whole, "soft-rsa", &[vec![1; 32]]), 1);
+    exits(
+        &mut opened(scratch().path(), &whole, "soft-rsa-aes256", &composites),
+        1,
+    );
+    exits(
+        &mut opened(scratch().path(), &whole, "soft-rsa", &[vec![1; 32]]),
+        1,
+    );
     let last = whole.len() - 1;
     whole[last] ^= 1;
-    exits(&mut opened(&whole, "soft-rsa", &composites), 1);
+    exits(
+        &mut opened(scratch().path(), &whole, "soft-rsa", &composites),
+        1,
+    );
 }
 
 #[test]
