@@ -230,7 +230,7 @@ fn a_store_in_a_qcow2_image_is_read() {
     }
 }
 
-fn is_there() -> bool {
+pub fn is_there() -> bool {
     if Path::new(OVMF).join("OVMF_VARS_4M.ms.fd").exists() {
         return true;
     }

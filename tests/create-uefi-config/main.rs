@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod another_program_reads_and_writes_the_same_stores;
 mod any_store_is_read_or_refused;
 mod azure_descriptions_are_read_as_the_reference_does;
 mod certificates_and_updates_stand_beside_lists;
