@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::error::Problem;
 use super::identity::Shim;
+use super::rollover;
 use super::rules::Rules;
 use crate::efi::pkcs7::Flaw;
 use crate::efi::shim::{Authorised, Version};
@@ -79,7 +80,8 @@ impl Database {
         database
     }
 
-    fn every(&self) -> impl Iterator<Item = (&Entry, &Certificate)> {
+    /// Every certificate.
+    pub fn every(&self) -> impl Iterator<Item = (&Entry, &Certificate)> {
         let all = self.certificates.iter().flatten();
         all.filter_map(|(entry, certificate)| Some((entry, certificate.as_ref()?)))
     }
@@ -198,7 +200,12 @@ pub(super) fn by_firmware(
     }
     match found.or(by_digest) {
         Some(authority) => Ok(vec![authority]),
-        None => Err(judge.verdict("db")),
+        None => Err(match judge.verdict("db") {
+            untrusted @ Problem::Untrusted { .. } => {
+                rollover::problem(program, db).unwrap_or(untrusted)
+            }
+            other => other,
+        }),
     }
 }
 

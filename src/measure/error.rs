@@ -67,6 +67,16 @@ pub enum Problem {
         /// The databases that were asked.
         checked: &'static str,
     },
+    /// Signed under one of Microsoft's UEFI CAs, where the guest knows the other.
+    #[error(
+        "is signed under Microsoft's UEFI CA of {signed}, and db holds the one of {held} alone: it cannot boot under Secure Boot before the guest's db gets the other"
+    )]
+    Rollover {
+        /// Year of the CA that it is signed under.
+        signed: u16,
+        /// Year of the CA in db.
+        held: u16,
+    },
     /// The digest inside of a signature is another one.
     #[error(
         "its content is not what {signers} signed (the digest differs): it cannot boot under Secure Boot"
@@ -181,6 +191,7 @@ impl Problem {
         Some(match self {
             Self::Unsigned { .. }
             | Self::Untrusted { .. }
+            | Self::Rollover { .. }
             | Self::DigestMismatch { .. }
             | Self::BytesBehindTable { .. }
             | Self::SignatureInvalid { .. } => "--no-verify-signatures",

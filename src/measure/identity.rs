@@ -15,8 +15,9 @@ use crate::efi::{Certificate, Program, Signature, sbat};
 pub(super) const ORIGINAL_LEVEL: &str = "sbat,1,2021030218\n";
 const FIRST_WITH_LEVEL: Version = Version(15, 3);
 
-/// Subjects (DER) and key identifiers of the authorities whose programs are in the namespace.
-const KNOWN_AUTHORITIES: [(&[u8], &[u8]); 2] = [
+/// Subjects (DER) and key identifiers of the authorities whose programs are in the namespace: Microsoft's UEFI
+/// CAs of 2011 and of 2023.
+pub(super) const KNOWN_AUTHORITIES: [(&[u8], &[u8]); 2] = [
     (
         b"\x30\x81\x81\x31\x0b\x30\x09\x06\x03\x55\x04\x06\x13\x02US\
           \x31\x13\x30\x11\x06\x03\x55\x04\x08\x13\x0aWashington\

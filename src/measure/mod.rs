@@ -25,6 +25,7 @@ mod error;
 mod event;
 mod explain;
 mod identity;
+mod rollover;
 mod rules;
 
 pub use branch::{Boot, BootFile, Branch, Chain, Input, Prediction, predict};

@@ -333,6 +333,22 @@ fn what_no_guest_would_start_is_refused_and_the_flag_that_lifts_it_named() {
 }
 
 #[test]
+fn a_signer_whom_nobody_trusts_leaves_pcr_4_alone_to_be_predicted() {
+    let (folder, _) = laid_out("debian-shim-no-microsoft-ca");
+    let mut arguments = vec!["--esp", "esp"];
+    arguments.extend(CONFIGURATION);
+    let message = "error: esp: shimx64.efi: is signed by CN=Microsoft Windows UEFI Driver Publisher,O=Microsoft Corporation,L=Redmond,ST=Washington,C=US \
+                   and by CN=Microsoft UEFI CA 2023 signer,O=Microsoft Corporation,L=Redmond,ST=Washington,C=US, and nothing in db leads there: \
+                   it cannot boot under Secure Boot\n\
+                   hint: --no-verify-signatures predicts PCR 4 all the same, with --add-efi-boot-manager-profile alone\n";
+    assert_eq!(refused(folder.path(), &arguments, 1), message);
+    arguments.push("--no-verify-signatures");
+    assert_eq!(refused(folder.path(), &arguments, 1), message);
+    arguments.push("--add-efi-boot-manager-profile");
+    exits(predict(folder.path()).args(&arguments), 0);
+}
+
+#[test]
 fn wrong_usage_is_told_apart() {
     let (folder, _) = laid_out("flags-all");
     let firmware = "error: say what the guest's firmware holds: --uefi-config FILE, --ovmf-vars FILE, --az-disk-profile FILE or --efivars [DIR]\n";

@@ -254,6 +254,28 @@ fn a_kernel_that_only_a_machine_owners_key_signs_is_refused() {
 }
 
 #[test]
+fn a_shim_that_is_signed_under_the_other_authority_of_microsoft_is_refused_with_the_years() {
+    let real = real_boot("shim-boot-entry"); // its db holds the CA of 2011
+    let only = |signature: usize| {
+        let shim = &real.boot.files[0].program;
+        assert_eq!(shim.signatures.len(), 2);
+        let mut boot = real.boot.clone();
+        boot.files[0].program.signatures = vec![shim.signatures[signature].clone()];
+        let input = Input {
+            boot: &boot,
+            ..input(&real, true)
+        };
+        predict(&input).map(|prediction| prediction.composites().len())
+    };
+    assert_eq!(only(0).unwrap(), 1);
+    assert_eq!(
+        only(1).unwrap_err().to_string(),
+        "shim-16.1-deb12: is signed under Microsoft's UEFI CA of 2023, and db holds the one of 2011 alone: \
+         it cannot boot under Secure Boot before the guest's db gets the other"
+    );
+}
+
+#[test]
 fn a_first_pass_through_fallback_is_another_boot_than_the_predicted_one() {
     let mut real = real_boot("fallback-first-boot-no-reset");
     assert_eq!(real.chain.len(), 4);

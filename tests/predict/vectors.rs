@@ -93,7 +93,7 @@ fn class(error: PredictError) -> (String, Option<String>) {
         PredictError::Measure(measure::Error::Program { file, problem }) => {
             let class = match problem {
                 Problem::Unsigned { .. } => "unsigned-image",
-                Problem::Untrusted { .. } => "untrusted-signer",
+                Problem::Untrusted { .. } | Problem::Rollover { .. } => "untrusted-signer",
                 Problem::DigestMismatch { .. } | Problem::BytesBehindTable { .. } => {
                     "digest-mismatch"
                 }

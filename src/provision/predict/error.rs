@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::measure::Problem;
 use crate::provision::{Error, uefi_config};
 use crate::tpm::event_log;
 use crate::{efi, filesystem, measure, storage};
@@ -146,6 +147,21 @@ impl PredictError {
             Self::Measure(measure::Error::NoKernel) => {
                 Some("--allow-no-kernel predicts the values all the same".to_owned())
             }
+            Self::Measure(measure::Error::Program {
+                problem: Problem::Rollover { .. },
+                ..
+            }) => Some(
+                "take a shim that is signed under both, or describe the guest after its db was updated"
+                    .to_owned(),
+            ),
+            // Without a signer that is trusted there is no authority, hence no PCR 7.
+            Self::Measure(measure::Error::Program {
+                problem: Problem::Unsigned { .. } | Problem::Untrusted { .. },
+                ..
+            }) => Some(
+                "--no-verify-signatures predicts PCR 4 all the same, with --add-efi-boot-manager-profile alone"
+                    .to_owned(),
+            ),
             Self::Measure(measure::Error::Program { problem, .. }) => problem
                 .flag()
                 .map(|flag| format!("{flag} predicts the values all the same")),
