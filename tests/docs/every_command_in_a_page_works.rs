@@ -1,4 +1,4 @@
-//! The commands of the how-to, of the README and of a reference page run as they stand there, as an ordinary user.
+//! The commands of the how-to, of the README, of the explanation and of a reference page run as they stand there, as an ordinary user.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -9,7 +9,7 @@ use crate::console::{self, Section};
 use crate::support::image::{ROOT, Shape, change_partition, image, pe};
 use crate::support::root::debugfs;
 use crate::support::workshop::Workshop;
-use crate::support::{boot_files, command, data, run};
+use crate::support::{boot_files, command, data, exits, run};
 
 #[test]
 fn every_command_of_the_readme_works() {
@@ -26,6 +26,11 @@ fn every_example_of_the_reference_works() {
     every_command_works("docs/reference/encrypt-cloud-image.md");
 }
 
+#[test]
+fn every_command_of_the_explanation_works() {
+    every_command_works("docs/explanation.md");
+}
+
 fn every_command_works(page: &str) {
     let programs = [
         "cert-to-efi-sig-list",
@@ -34,6 +39,7 @@ fn every_command_works(page: &str) {
         "e2fsck",
         "fdisk",
         "fsck.vfat",
+        "gzip",
         "mcopy",
         "mkfs.vfat",
         "mke2fs",
@@ -169,8 +175,18 @@ fn is_progress(line: &str) -> bool {
     .contains(&phase)
 }
 
-/// Puts a file of a kind into the folder.
+/// Puts a file of a kind into the folder: one that is made here, or `data PATH` of `tests/data`, unpacked.
 fn put(workshop: &Workshop, name: &str, kind: &str) {
+    if let Some(path) = kind.strip_prefix("data ") {
+        let file = data(path);
+        let bytes = if file.extension().is_some_and(|end| end == "gz") {
+            exits(command("gzip").arg("-dc").arg(file), 0).stdout
+        } else {
+            fs::read(file).unwrap()
+        };
+        workshop.write(name, &bytes);
+        return;
+    }
     if kind == "vhd" {
         workshop.put(image(Shape::Stock).vhd(), name);
         return;
