@@ -88,12 +88,16 @@ fn with_report(
     stop: &StopFlag,
     failure: impl Fn(Error) -> Failure,
 ) -> Result<(), Failure> {
-    let digests = ready.digests(progress, stop).map_err(&failure)?;
-    let text = deploy_report::json(ready.plan(), &digests);
     let unwritten = |error: std::io::Error| {
         let what = format!("--report: cannot write {}", path.display());
         Failure::new(anyhow::Error::new(error).context(what), None)
     };
+    // The whole image is read below: what cannot be written is said before. A pipe is opened once alone.
+    if path != Path::new("-") && (!path.exists() || path.is_file()) {
+        Staged::new(path, b"").map_err(unwritten)?;
+    }
+    let digests = ready.digests(progress, stop).map_err(&failure)?;
+    let text = deploy_report::json(ready.plan(), &digests);
     if path == Path::new("-") {
         ready.run(progress, stop).map_err(&failure)?;
         return answer(&text);

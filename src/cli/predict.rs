@@ -103,6 +103,7 @@ pub fn firmware(given: &args::Firmware, command: &str) -> uefi_config::Source {
     .next();
     source.unwrap_or_else(|| {
         let mut parser = EncryptCloudImage::command();
+        parser.build(); // so that the usage begins with the program's name
         let message = "say what the guest's firmware holds: --uefi-config FILE, --ovmf-vars FILE, --az-disk-profile FILE or --efivars [DIR]";
         parser
             .find_subcommand_mut(command)

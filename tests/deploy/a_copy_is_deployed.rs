@@ -109,6 +109,19 @@ fn outputs_are_refused_as_those_of_encrypt_are() {
         let output = exits(&mut encrypted.deploy(&[&FLAGS[..], stream].concat()), 2);
         assert!(stderr(&output).contains("images are files"));
     }
+    // What cannot be written is known before the image is read or copied.
+    for (option, message) in [
+        ("--report", "error: --report: cannot write none/x\n"),
+        (
+            "--recovery-key-out",
+            "error: --recovery-key-out: cannot write none/x\n",
+        ),
+    ] {
+        let arguments = [&FLAGS[..], &["-o", "new.img", option, "none/x", "disk.img"]].concat();
+        let talk = stderr(&exits(&mut encrypted.deploy(&arguments), 1));
+        assert!(talk.contains(message), "{talk}");
+        assert!(!talk.contains("ing the image"), "{talk}");
+    }
     let mut onto_itself = flags();
     onto_itself.extend(["--overwrite", "-o", "disk.img"]);
     let message = refused(encrypted.deploy(&onto_itself).arg("disk.img"));

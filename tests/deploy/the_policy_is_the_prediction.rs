@@ -99,7 +99,8 @@ fn pcrs_must_be_chosen_or_refused_by_name() {
     assert!(text.contains("cannot be used with"), "{text}");
     let text = wrong(&["--srk-pub", "srk.pub", "--add-efi-secure-boot-profile"]);
     assert!(
-        text.contains("say what the guest's firmware holds"),
+        text.contains("say what the guest's firmware holds")
+            && text.contains("Usage: encrypt-cloud-image deploy "),
         "{text}"
     );
     // PCR 12 alone is an error for the reference.

@@ -30,6 +30,10 @@ impl RecoverySource {
             Self::File(path) => Ok(recovery_key::read(path)?),
             Self::Text(text) => RecoveryKey::from_text(text).map_err(Error::RecoveryKeyText),
             Self::New(path) => {
+                check_folder(path).map_err(|source| Error::RecoveryKeyOut {
+                    path: path.clone(),
+                    source,
+                })?;
                 if fs::symlink_metadata(path).is_ok() {
                     return Err(Error::RecoveryKeyExists { path: path.clone() });
                 }
@@ -54,6 +58,19 @@ impl RecoverySource {
     }
 }
 
+/// A file can be made there, as far as can be told without making it.
+fn check_folder(path: &Path) -> io::Result<()> {
+    use rustix::fs::{Access, access};
+    Ok(access(folder(path), Access::WRITE_OK | Access::EXEC_OK)?)
+}
+
+fn folder(path: &Path) -> &Path {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
+}
+
 fn write(path: &Path, key: &RecoveryKey) -> io::Result<()> {
     let mut options = OpenOptions::new();
     let mut file = options
@@ -64,12 +81,7 @@ fn write(path: &Path, key: &RecoveryKey) -> io::Result<()> {
     let written = file
         .write_all(key.passphrase().expose())
         .and_then(|()| file.sync_all())
-        .and_then(|()| {
-            let folder = path
-                .parent()
-                .filter(|folder| !folder.as_os_str().is_empty());
-            File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-        });
+        .and_then(|()| File::open(folder(path))?.sync_all());
     if written.is_err() {
         let _ = fs::remove_file(path);
     }
