@@ -92,6 +92,13 @@ fn a_stale_template_is_removed_for_the_standard_one() {
         "{}",
         stderr(&output)
     );
+    assert!(
+        stderr(&output).contains(
+            "warning: --standard-srk-template: tpm2-srk.tmpl of an earlier deploy is removed\n"
+        ),
+        "{}",
+        stderr(&output)
+    );
     let esp = encrypted.esp();
     esp.assert_clean();
     let mut files = esp.files();

@@ -32,6 +32,11 @@ pub fn has_sealed_key(esp: &dyn ReadAt) -> FatResult<bool> {
     Ok(Fat::open_read_only(esp)?.find(SEALED_KEY)?.is_some())
 }
 
+/// True where a template lies there.
+pub fn has_template(esp: &dyn ReadAt) -> FatResult<bool> {
+    Ok(Fat::open_read_only(esp)?.find(SRK_TEMPLATE)?.is_some())
+}
+
 /// What is unusual about an EFI system partition.
 pub fn warnings(esp: &dyn ReadAt) -> FatResult<Vec<String>> {
     let esp = Fat::open_read_only(esp)?;

@@ -127,6 +127,12 @@ impl Job {
             let key = recovery.as_ref().map(|(_, key)| key);
             let new = header::deployed(&container, &storage, clear_key, key, entropy)?;
             plan.tell_sealing(&self.srk, &srk, prediction, &files);
+            if files.srk_template.is_none() && esp::has_template(&esp_window).map_err(Error::esp)? {
+                plan.warnings.push(format!(
+                    "--standard-srk-template: {} of an earlier deploy is removed",
+                    esp::SRK_TEMPLATE
+                ));
+            }
             let esp_steps = esp::steps(&esp_window, esp_range.start, &files, now)?;
             step::in_order(esp_steps, new)
         } else {
