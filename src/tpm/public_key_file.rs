@@ -46,8 +46,10 @@ fn from_pem(block: &str) -> Result<Vec<u8>, Error> {
     let broken = unreadable("the PEM block is not whole");
     let (label, rest) = block.split_once(DASHES).ok_or(broken.clone())?;
     if label != "PUBLIC KEY" {
-        let label = label.chars().take(40).collect();
-        return Err(Error::PemLabel { label });
+        let label = label.chars().take(40).flat_map(char::escape_debug);
+        return Err(Error::PemLabel {
+            label: label.collect(),
+        });
     }
     let end = format!("-----END {label}-----");
     let (body, _) = rest.split_once(&end).ok_or(broken.clone())?;
