@@ -121,6 +121,9 @@ fn predicted(input: &Input<'_>) -> Option<Prediction> {
     }
     assert!((1..=3).contains(&prediction.branches.len()));
     for branch in &prediction.branches {
+        for event in &branch.events {
+            shown(&event.description);
+        }
         let digests = branch
             .events
             .iter()

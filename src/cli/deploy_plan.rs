@@ -47,7 +47,9 @@ pub fn table(plan: &Plan) -> String {
         "LUKS2",
         format!(
             "{}, label {}, header {}",
-            plan.luks.uuid, plan.luks.label, plan.luks.sequence_id
+            plan.luks.uuid.escape_debug(),
+            plan.luks.label.escape_debug(),
+            plan.luks.sequence_id
         ),
     ));
     let mut text = String::new();
