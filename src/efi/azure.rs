@@ -61,7 +61,8 @@ pub enum Error {
     ResourceType(String),
     /// Entries are added to a template of the service.
     #[error(
-        "the settings build upon signatures of the service ({0}), whose bytes are not known here"
+        "the settings build upon signatures of the service ({}), whose bytes are not known here",
+        .0.escape_debug()
     )]
     Template(String),
     /// No mode that is known.

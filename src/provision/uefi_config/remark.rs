@@ -21,10 +21,10 @@ pub enum Note {
     )]
     BareList(String),
     /// Shim has variables of its own there.
-    #[error("shim's variables {} are not part of the configuration; a machine owner key that verifies the kernel leads to another PCR 7", .0.join(", "))]
+    #[error("shim's variables {} are not part of the configuration; a machine owner key that verifies the kernel leads to another PCR 7", listed(.0))]
     ShimVariables(Vec<String>),
     /// Azure's description sets more variables.
-    #[error("the description sets other variables, which PCR 4, 7 and 12 do not measure: {}", .0.join(", "))]
+    #[error("the description sets other variables, which PCR 4, 7 and 12 do not measure: {}", listed(.0))]
     OtherVariables(Vec<String>),
 }
 
@@ -129,10 +129,10 @@ pub enum Warning {
         second: String,
     },
     /// Files that look as if they should be read.
-    #[error("not read: {}; names are PK.esl, KEK-*.esl, db-*.esl, dbx-*.esl", .0.join(", "))]
+    #[error("not read: {}; names are PK.esl, KEK-*.esl, db-*.esl, dbx-*.esl", listed(.0))]
     NotTaken(Vec<String>),
     /// An update of dbx in place of dbx.
-    #[error("dbx comes from signed updates alone ({}): firmware adds a published update to the dbx that it has, so a guest's dbx may hold more", .0.join(", "))]
+    #[error("dbx comes from signed updates alone ({}): firmware adds a published update to the dbx that it has, so a guest's dbx may hold more", listed(.0))]
     UpdatesAsDbx(Vec<String>),
     /// A signed update that deletes.
     #[error("{0} holds no new value: firmware deletes the variable on such an update")]
@@ -144,8 +144,14 @@ pub enum Warning {
     #[error("Secure Boot is on in this guest, though --secure-boot off was given")]
     SecureBootIsOn,
     /// Members of `uefi-config.json` that nothing reads.
-    #[error("members that are not known are passed over: {}", .0.join(", "))]
+    #[error("members that are not known are passed over: {}", listed(.0))]
     UnknownMembers(Vec<String>),
+}
+
+/// Names of files and members; they come from somebody else, and must not write to a terminal.
+fn listed(names: &[String]) -> String {
+    let names = names.iter().map(|name| name.escape_debug().to_string());
+    names.collect::<Vec<_>>().join(", ")
 }
 
 fn empty(database: Database) -> &'static str {
@@ -153,5 +159,24 @@ fn empty(database: Database) -> &'static str {
         Database::Pk => ": without a platform key Secure Boot is off",
         Database::Db => ": such a guest starts nothing under Secure Boot",
         Database::Kek | Database::Dbx => ": if the guest's is not, PCR 7 differs",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_from_elsewhere_are_shown_without_control_characters() {
+        let names = vec!["db".to_owned(), "\u{1b}[2J".to_owned()];
+        assert_eq!(
+            Warning::UnknownMembers(names.clone()).to_string(),
+            "members that are not known are passed over: db, \\u{1b}[2J"
+        );
+        assert!(
+            Note::OtherVariables(names)
+                .to_string()
+                .ends_with("db, \\u{1b}[2J")
+        );
     }
 }
