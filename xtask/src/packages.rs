@@ -130,6 +130,12 @@ pub const DEMO: &[Package] = &[
     ),
 ];
 
+/// What the rivals of the bench are, beside [`TEST`].
+pub const BENCH: &[Package] = &[
+    package("coreutils", &["cp", "sha256sum"]),
+    package("sbsigntool", &["sbsign"]),
+];
+
 /// What building libFuzzer takes beside [`BUILD`].
 pub const FUZZ: &[Package] = &[package("g++", &["c++"])];
 

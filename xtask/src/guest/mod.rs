@@ -12,7 +12,7 @@ mod disk;
 mod initrd;
 mod kernel_image;
 mod namespace;
-mod secure_boot;
+pub mod secure_boot;
 
 use std::fs;
 use std::path::{Path, PathBuf};

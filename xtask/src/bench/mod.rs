@@ -1,7 +1,10 @@
 //! `cargo xtask bench`: the figures of docs/performance.md, measured again.
 //!
 //! The rivals run on the same data, in the same run, in turns, each ending in a flush; medians are compared.
-//! The image is fully used: its root filesystem holds random bytes and hardly a free block.
+//! The image that is encrypted is fully used: its root filesystem holds random bytes and hardly a free block.
+
+mod boot;
+mod kernel_image;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -31,16 +34,29 @@ pub struct Arguments {
     /// Directory on the disk to be measured; default: cargo's
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// Leave out the cipher alone
-    #[arg(long)]
-    no_cipher: bool,
+    /// Measure this part alone
+    #[arg(long, value_enum)]
+    only: Vec<Part>,
 }
 
-/// Measures the cipher beside OpenSSL, then `encrypt` beside `cp` and the reference's programs.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// The cipher beside OpenSSL
+    Cipher,
+    /// `encrypt` beside cp and the reference's programs
+    Encrypt,
+    /// `predict` and `deploy` beside a SHA-256 pass
+    Boot,
+}
+
+/// Measures the cipher beside OpenSSL, `encrypt` beside `cp` and the reference's programs, then `predict` and
+/// `deploy` beside programs that only read the boot files.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    packages::install(packages::BUILD.iter().chain(packages::TEST))?;
+    let needed = packages::BUILD.iter().chain(packages::TEST);
+    packages::install(needed.chain(packages::BENCH))?;
+    let is_wanted = |part| arguments.only.is_empty() || arguments.only.contains(&part);
     process::run(&mut cargo(&["build", "--release", "--locked", "--bins"]))?;
-    if !arguments.no_cipher {
+    if is_wanted(Part::Cipher) {
         process::run(&mut cargo(&["bench", "--locked", "--bench", "xts"]))?;
     }
     let program = crate::target_folder()?.join("release/encrypt-cloud-image");
@@ -48,16 +64,34 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         Some(folder) => folder.clone(),
         None => crate::target_folder()?,
     };
-    println!("\n| where | rival | median, s | of cp's rate | encrypt is faster by |");
-    println!("| --- | --- | ---: | ---: | ---: |");
-    for (name, folder) in [("disk", disk.as_path()), ("memory", Path::new("/dev/shm"))] {
-        let folder = folder.join("encrypt-cloud-image-bench");
-        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        let measured = measure(&folder, &program, arguments);
-        fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        print(name, &measured?);
+    let places = [("disk", disk.as_path()), ("memory", Path::new("/dev/shm"))];
+    if is_wanted(Part::Encrypt) {
+        println!("\n| where | rival | median, s | of cp's rate | encrypt is faster by |");
+        println!("| --- | --- | ---: | ---: | ---: |");
+        for (name, folder) in places {
+            let measured = in_folder(folder, |folder| measure(folder, &program, arguments))?;
+            print(name, &measured);
+        }
+    }
+    if is_wanted(Part::Boot) {
+        for (name, folder) in places {
+            println!("\n| where | rival | median, s | of sha256sum's time | of OpenSSL's time |");
+            println!("| --- | --- | ---: | ---: | ---: |");
+            in_folder(folder, |folder| {
+                boot::run(name, folder, &program, arguments.rounds)
+            })?;
+        }
     }
     Ok(())
+}
+
+/// Works in a folder below this one, which is removed again.
+fn in_folder<T>(folder: &Path, work: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    let folder = folder.join("encrypt-cloud-image-bench");
+    fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let done = work(&folder);
+    fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    done
 }
 
 /// Times of one rival.
