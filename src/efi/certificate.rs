@@ -480,3 +480,6 @@ impl fmt::Display for Name<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

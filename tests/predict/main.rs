@@ -1,6 +1,7 @@
 //! The prediction, held against answers that are not ours: the reference's, and logs of real boots.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
+mod a_forbidden_certificate;
 mod a_hostile_partition;
 mod command;
 mod data;
