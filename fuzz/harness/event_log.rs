@@ -1,10 +1,21 @@
-//! An event log: what is read, written again, reads the same.
+//! An event log: what is read, written again, reads the same; and it is compared with a prediction.
 
-use encrypt_cloud_image::measure::parse_variable_data;
+use std::sync::OnceLock;
+
+use encrypt_cloud_image::efi::{Hash, Program, UefiConfig, config};
+use encrypt_cloud_image::measure::{
+    Boot, BootFile, Chain, Input, Prediction, Profile, Row, Rules, Verdict, explain,
+    parse_variable_data, predict,
+};
+use encrypt_cloud_image::storage::MemoryStorage;
 use encrypt_cloud_image::tpm::Bank;
-use encrypt_cloud_image::tpm::event_log::{read, replay, write};
+use encrypt_cloud_image::tpm::event_log::{LoggedEvent, read, replay, write};
 
-use super::told;
+use super::{shown, told};
+
+const SHIM: &[u8] = include_bytes!("../../tests/data/vectors/pe/shim-std.efi");
+const KERNEL: &[u8] = include_bytes!("../../tests/data/vectors/pe/kernel-db-a.efi");
+const CONFIGURATION: &[u8] = include_bytes!("../../tests/data/vectors/uefi/std.json");
 
 pub fn run(input: &[u8]) -> bool {
     let mut is_read = false;
@@ -21,22 +32,87 @@ pub fn run(input: &[u8]) -> bool {
             assert_eq!(event.digest.len(), bank.zero().len());
             let _ = parse_variable_data(&event.data);
         }
-        let log = write(&events, bank);
         // Zeros at the end are no event, also where a whole one is made of them.
-        let again = read(&log, bank).unwrap();
+        let again = read(&write(&events, bank), bank).unwrap();
         assert!(events.starts_with(&again));
-        let digests = |events: &[encrypt_cloud_image::tpm::event_log::LoggedEvent]| {
-            replay(
-                events
-                    .iter()
-                    .filter(|event| !event.is_only_noted())
-                    .map(|event| (event.pcr, event.digest.as_slice())),
-                bank,
-            )
-        };
         if again.len() == events.len() {
-            assert_eq!(digests(&again), digests(&events));
+            assert_eq!(extended(&again, bank), extended(&events, bank));
         }
+        compare(&events, bank);
     }
     is_read
+}
+
+fn extended(events: &[LoggedEvent], bank: Bank) -> std::collections::BTreeMap<u32, Vec<u8>> {
+    let extended = events.iter().filter(|event| !event.is_only_noted());
+    replay(
+        extended.map(|event| (event.pcr, event.digest.as_slice())),
+        bank,
+    )
+}
+
+/// What a guest of the tests' vectors measures.
+fn prediction(bank: Bank) -> &'static Prediction {
+    static BOTH: OnceLock<[Prediction; 2]> = OnceLock::new();
+    let [sha256, sha384] = BOTH.get_or_init(|| [Bank::Sha256, Bank::Sha384].map(predicted));
+    match bank {
+        Bank::Sha256 => sha256,
+        Bank::Sha384 => sha384,
+    }
+}
+
+fn predicted(bank: Bank) -> Prediction {
+    let files = [("shimx64.efi", SHIM), ("grubx64.efi", KERNEL)].map(|(name, bytes)| {
+        let file = MemoryStorage::new(bytes.to_vec());
+        BootFile {
+            name: name.to_owned(),
+            program: Program::read(&file, &[Hash::Sha384], false).unwrap(),
+        }
+    });
+    let configuration = UefiConfig::from_json(CONFIGURATION, config::Rules::Ours).unwrap();
+    let prediction = predict(&Input {
+        configuration: &configuration.config,
+        boot: &Boot {
+            files: files.into(),
+            chains: vec![Chain::Shim {
+                shim: 0,
+                kernel: Some(1),
+            }],
+            beside_shim: Vec::new(),
+        },
+        profile: Profile {
+            boot_manager: true,
+            secure_boot: true,
+            kernel: true,
+        },
+        rules: Rules::firmware(),
+        bank,
+    });
+    prediction.unwrap()
+}
+
+/// Every event of the log has its line, and what is equal leads to equal values.
+fn compare(events: &[LoggedEvent], bank: Bank) {
+    let prediction = prediction(bank);
+    let branches: Vec<_> = prediction.branches.iter().collect();
+    let explanation = explain(&branches, &prediction.selection, events);
+    for comparison in &explanation.comparisons {
+        let pcr = u32::from(comparison.pcr);
+        let logged = events
+            .iter()
+            .filter(|event| event.pcr == pcr && !event.is_only_noted());
+        let lines = comparison.rows.iter().filter(|row| row.logged.is_some());
+        assert_eq!(lines.count(), logged.count());
+        for row in &comparison.rows {
+            for side in [&row.predicted, &row.logged].into_iter().flatten() {
+                shown(&side.event_type);
+                shown(&side.description);
+            }
+            row.cause.iter().for_each(shown);
+        }
+        let is_equal = |row: &Row| row.verdict == Verdict::Equal;
+        if comparison.rows.iter().all(is_equal) {
+            assert_eq!(comparison.predicted, comparison.logged);
+        }
+    }
 }
