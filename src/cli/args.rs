@@ -305,7 +305,8 @@ impl std::str::FromStr for RecoveryText {
 ///
 /// Prints the events that a guest measures when it boots, and the values of its PCR 4, 7 and 12 that they
 /// lead to: one branch for each kernel. Give what the guest boots (IMAGE, --esp or --chain) and what its
-/// firmware holds. `deploy` seals to the same values.
+/// firmware holds. `deploy` seals to the same values. Taken as absent are a machine owner key, an `SbatLevel` newer than
+/// shim's own, option ROMs, and a command line from outside of the kernel image: --explain finds them in a guest's log.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("boot files").required(true).args(["image", "esp", "chain"]))]
 pub struct Predict {
