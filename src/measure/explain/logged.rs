@@ -70,7 +70,7 @@ impl<'a> Logged<'a> {
             0x4 => Meaning::Separator {
                 is_error: data.iter().any(|byte| *byte != 0),
             },
-            0x5 | 0x8000_0007 => Meaning::Action(text(data)),
+            0x5 | 0x8000_0007 => Meaning::Action(plain(&text(data))),
             0x6 => Meaning::Ipl(text(data.get(8..).unwrap_or_default())), // behind its id and size
             0xd => Meaning::Ipl(text(data)),
             _ => Meaning::Other,
@@ -184,7 +184,7 @@ fn is_fallback(path: &str) -> bool {
         .is_some_and(|name| ["fbx64", "fbia32", "fbaa64", "fbarm", "fbriscv64"].contains(&name))
 }
 
-/// Text in UTF-16 or in one byte a character, up to its NUL.
+/// Text in UTF-16 or in one byte a character, up to its NUL. Line ends stay: it is shown with escapes.
 fn text(data: &[u8]) -> String {
     let is_utf16 = data.len() >= 2
         && data.len().is_multiple_of(2)
@@ -195,7 +195,9 @@ fn text(data: &[u8]) -> String {
         let text = data.split(|byte| *byte == 0).next().unwrap_or_default();
         String::from_utf8_lossy(text).into_owned()
     };
-    plain(&text)
+    shown(&text, |character| {
+        character == '\n' || !character.is_control()
+    })
 }
 
 /// UTF-16LE up to its NUL.
@@ -209,18 +211,20 @@ fn utf16(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// A text of a guest's that a terminal can show: line ends stay, other control characters and those that
-/// change the direction of writing do not.
+/// A text of a guest's that a terminal can show in one line.
 fn plain(text: &str) -> String {
-    let acts = |character: char| {
-        character != '\n' && character.is_control()
-            || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
+    shown(text, |character| !character.is_control())
+}
+
+/// A text of a guest's without characters that change the direction of writing, and with those control
+/// characters alone that are `wanted`; the start of a long one.
+fn shown(text: &str, wanted: impl Fn(char) -> bool) -> String {
+    let turns = |character: char| matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let shown = text.chars().map(|character| {
-        if acts(character) {
-            '\u{fffd}'
-        } else {
+        if wanted(character) && !turns(character) {
             character
+        } else {
+            '\u{fffd}'
         }
     });
     shown.take(MAX_TEXT).collect()
@@ -236,6 +240,10 @@ mod tests {
         assert_eq!(text(b"a\x1b[2Jb\r"), "a\u{fffd}[2Jb\u{fffd}");
         assert_eq!(text(b"q\0u\0i\0\0\0"), "qui");
         assert_eq!(text(&[]), "");
+        assert_eq!(
+            (text(b"a\n"), plain("a\n")),
+            ("a\n".to_owned(), "a\u{fffd}".to_owned())
+        );
         assert_eq!(text("a\u{202e}b".as_bytes()), "a\u{fffd}b");
         assert_eq!(text(&[b'x'; 1000]).len(), MAX_TEXT);
     }
