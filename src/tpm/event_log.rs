@@ -333,3 +333,35 @@ fn extend_all<'a>(
     }
     values
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pcr_0_starts_with_the_locality_that_the_log_notes() {
+        let event = |event_type, data: &[u8]| LoggedEvent {
+            pcr: 0,
+            event_type,
+            digest: Bank::Sha256.digest(b"a"),
+            data: data.to_vec(),
+        };
+        let extended = event(8, b"");
+        let value = |noted: &[u8]| {
+            let log = [event(EV_NO_ACTION, noted), extended.clone()];
+            hex::encode(&values(&log, Bank::Sha256)[&0])
+        };
+        // printf '%062d03%s' 0 $(printf a | sha256sum | cut -c1-64) | xxd -r -p | sha256sum
+        assert_eq!(
+            value(b"StartupLocality\0\x03"),
+            "ee267a2749991983e1ecf867d48996dcaf80163cc57ad81fce4216741f419bfb"
+        );
+        let zero = value(b"StartupLocality\0\0");
+        assert_eq!(value(b"StartupLocality\0"), zero);
+        assert_eq!(value(b"something else"), zero);
+        assert_eq!(
+            zero,
+            hex::encode(Bank::Sha256.extend(&[0; 32], &extended.digest))
+        );
+    }
+}

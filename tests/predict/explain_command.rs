@@ -49,6 +49,21 @@ fn a_log_that_is_as_predicted_exits_with_0_and_names_its_branch() {
 }
 
 #[test]
+fn a_log_of_the_other_bank_is_as_predicted_in_that_bank_alone() {
+    let folder = folder();
+    let sha384 = ["--bank", "sha384"];
+    let mut command = predict(folder.path());
+    command.args(["--esp", "esp", "--tcg-log", "guest.log", "--branch", "1"]);
+    exits(command.args(CONFIGURATION).args(sha384), 0);
+    exits(predict(folder.path()).args(ARGUMENTS).args(sha384), 0);
+    assert_eq!(
+        refused(folder.path(), &ARGUMENTS, 1),
+        "error: guest.log: the event log has no digests of the sha256 bank; it has those of sha384\n\
+         hint: choose a bank that the log has: --bank sha256 or --bank sha384\n"
+    );
+}
+
+#[test]
 fn a_log_that_differs_exits_with_1_and_tells_where_and_why() {
     let folder = folder();
     fs::write(
