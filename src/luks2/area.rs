@@ -50,17 +50,19 @@ impl KeyslotMaterial {
     }
 }
 
-/// Encrypts `volume_key` under `passphrase`, by what this program writes: PBKDF2 with SHA-256, 1000 iterations.
+/// Encrypts `volume_key` under `passphrase`, by what this program writes: PBKDF2 with 1000 iterations, and `hash` in it
+/// and in the split.
 pub(crate) fn seal(
     volume_key: &VolumeKey,
     passphrase: &SecretBytes,
+    hash: Hash,
     salt: &[u8],
     entropy: &mut dyn Entropy,
 ) -> Result<Vec<u8>, Error> {
     let mut key = SecretBytes::zeroed(VolumeKey::LEN_BYTES);
-    Hash::Sha256.pbkdf2(passphrase.expose(), salt, ITERATIONS, key.expose_mut());
+    hash.pbkdf2(passphrase.expose(), salt, ITERATIONS, key.expose_mut());
     let stripes = usize::try_from(STRIPES).unwrap_or_default(); // 4000 fits every usize
-    let mut material = anti_forensic::split(volume_key.expose(), stripes, Hash::Sha256, entropy)?;
+    let mut material = anti_forensic::split(volume_key.expose(), stripes, hash, entropy)?;
     area_cipher(key)?.encrypt(0, material.expose_mut())?;
     Ok(material.expose().to_vec())
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::binary_header::{BINARY_HEADER_BYTES, BinaryHeader, SALT_BYTES};
 use super::document::Document;
 use super::metadata::CIPHER;
-use super::{Digest, Error, Position, SectorSize, VolumeKey};
+use super::{Digest, Error, Hash, Position, SectorSize, VolumeKey};
 use crate::secret::{Entropy, SecretBytes};
 
 /// Length of everything before the segment: 16 MiB.
@@ -69,7 +69,13 @@ impl NewContainer {
         let mut materials = Vec::new();
         for (number, passphrase) in &self.keyslots {
             let number = Some(*number);
-            materials.push(document.add_keyslot(number, volume_key, passphrase, entropy)?);
+            materials.push(document.add_keyslot(
+                number,
+                volume_key,
+                passphrase,
+                Hash::Sha256,
+                entropy,
+            )?);
         }
         for token in &self.tokens {
             document.add_token(None, token)?;

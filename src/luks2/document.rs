@@ -12,7 +12,7 @@ use super::json::{self, Object};
 use super::keyslot::{self, Area};
 use super::metadata::CIPHER;
 use super::refusal::Refusal;
-use super::{Error, Metadata, VolumeKey, token};
+use super::{Error, Hash, Metadata, VolumeKey, token};
 use crate::secret::{Entropy, SecretBytes};
 
 /// Metadata that can be changed: the text and what it says.
@@ -39,7 +39,7 @@ impl Document {
     }
 
     /// Adds a keyslot for `volume_key`, which must be the container's: `number`, or the lowest free one. Its
-    /// area is the first gap that is long enough.
+    /// area is the first gap that is long enough. `hash` is that of its key derivation and its split.
     ///
     /// Draws the salt, then the anti-forensic stripes.
     pub(crate) fn add_keyslot(
@@ -47,6 +47,7 @@ impl Document {
         number: Option<u32>,
         volume_key: &VolumeKey,
         passphrase: &SecretBytes,
+        hash: Hash,
         entropy: &mut dyn Entropy,
     ) -> Result<KeyslotMaterial, Error> {
         let taken = self.metadata.keyslots.iter().map(|keyslot| keyslot.number);
@@ -56,11 +57,11 @@ impl Document {
 
         let mut salt = [0; SALT_BYTES];
         entropy.fill(&mut salt)?;
-        let bytes = area::seal(volume_key, passphrase, &salt, entropy)?;
+        let bytes = area::seal(volume_key, passphrase, hash, &salt, entropy)?;
         let keyslot = json!({
             "type": "luks2",
             "key_size": VolumeKey::LEN_BYTES,
-            "af": {"type": "luks1", "stripes": super::anti_forensic::STRIPES, "hash": "sha256"},
+            "af": {"type": "luks1", "stripes": super::anti_forensic::STRIPES, "hash": hash.name()},
             "area": {
                 "type": "raw",
                 "offset": offset_bytes.to_string(),
@@ -70,7 +71,7 @@ impl Document {
             },
             "kdf": {
                 "type": "pbkdf2",
-                "hash": "sha256",
+                "hash": hash.name(),
                 "iterations": ITERATIONS,
                 "salt": STANDARD.encode(salt),
             },

@@ -1,7 +1,8 @@
 //! The hash functions that LUKS2 names: for header checksums, PBKDF2 and the anti-forensic split.
 //!
-//! What this program writes uses SHA-256 throughout; the others occur in headers that cryptsetup made on
-//! request. A name that is not listed is not an error here: the caller knows what it was for.
+//! What this program writes uses SHA-256, in keyslots for systemd's readers SHA-512, as systemd's own writer does;
+//! the others occur in headers that cryptsetup made on request. A name that is not listed is not an error here: the
+//! caller knows what it was for.
 
 use std::num::NonZeroU32;
 
@@ -29,6 +30,16 @@ impl Hash {
             "sha384" => Some(Self::Sha384),
             "sha512" => Some(Self::Sha512),
             _ => None,
+        }
+    }
+
+    /// The name that LUKS2 gives it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sha1 => "sha1",
+            Self::Sha256 => "sha256",
+            Self::Sha384 => "sha384",
+            Self::Sha512 => "sha512",
         }
     }
 
@@ -94,6 +105,7 @@ mod tests {
     fn a_hash_is_known_by_its_name() {
         for (name, len_bytes) in [("sha1", 20), ("sha256", 32), ("sha384", 48), ("sha512", 64)] {
             let hash = Hash::from_name(name).unwrap();
+            assert_eq!(hash.name(), name);
             assert_eq!(hash.of(&[b"a", b"b"]).as_ref().len(), len_bytes);
         }
         assert_eq!(Hash::from_name("whirlpool"), None);

@@ -13,7 +13,7 @@
 use super::area::KeyslotMaterial;
 use super::binary_header::{BinaryHeader, SALT_BYTES};
 use super::document::Document;
-use super::{Area, Error, Header, Metadata, Position, VolumeKey};
+use super::{Area, Error, Hash, Header, Metadata, Position, VolumeKey};
 use crate::secret::{Entropy, SecretBytes};
 use crate::storage::WriteAt;
 
@@ -62,8 +62,20 @@ impl Update {
         passphrase: &SecretBytes,
         entropy: &mut dyn Entropy,
     ) -> Result<KeyslotMaterial, Error> {
+        self.add_keyslot_with(Hash::Sha256, number, volume_key, passphrase, entropy)
+    }
+
+    /// The same, with another hash function than SHA-256 in key derivation and split.
+    pub fn add_keyslot_with(
+        &mut self,
+        hash: Hash,
+        number: Option<u32>,
+        volume_key: &VolumeKey,
+        passphrase: &SecretBytes,
+        entropy: &mut dyn Entropy,
+    ) -> Result<KeyslotMaterial, Error> {
         self.document
-            .add_keyslot(number, volume_key, passphrase, entropy)
+            .add_keyslot(number, volume_key, passphrase, hash, entropy)
     }
 
     /// Removes a keyslot, also from the digests and tokens that name it. The area that it returns must be
