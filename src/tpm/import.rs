@@ -3,7 +3,7 @@
 //! TPM 2.0 Library, part 1, section 23.3 (duplication, outer wrapper only) and annex B.10.3, C.6.3. In order:
 //!
 //! 1. `unique` = SHA-256(seed value ‖ payload) ties the data to the public area, whose name is N.
-//! 2. The *sensitive area*: type, authorisation value (32 zeros: none), seed value, payload.
+//! 2. The *sensitive area*: type, authorisation value (zeros or nothing: none), seed value, payload.
 //! 3. A *seed* of 32 bytes for the parent alone: for RSA by OAEP under the label `DUPLICATE`; for ECC from an
 //!    ephemeral key by `KDFe`.
 //! 4. Two keys from the seed by `KDFa`: AES-CFB encrypts the sensitive area, HMAC covers that and N.
@@ -32,6 +32,8 @@ const TPM_ALG_KEYEDHASH: u16 = 0x0008;
 const OAEP_LABEL: &[u8] = b"DUPLICATE\0";
 const KDF_LABEL: &[u8] = b"DUPLICATE";
 const SEED_BYTES: usize = 32;
+/// In `objectAttributes`.
+const NO_DA: u32 = 1 << 10;
 
 /// Sealed data, ready for `TPM2_Import`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,12 +46,23 @@ pub struct SealedObject {
     pub seed: Vec<u8>,
 }
 
-/// Seals `payload` so that the TPM with `parent` alone imports it, and unseals it in a session of the
-/// policy `auth_policy` alone. The object has no attributes: it is not bound to that TPM for good, and dictionary
-/// attack protection counts.
+/// What the writer of a sealed object chooses about it. It is never bound to its TPM for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SealTerms {
+    /// `authPolicy`: the digest of the policy in whose session alone the object is unsealed.
+    pub auth_policy: [u8; 32],
+    /// True: dictionary attack protection does not count (`noDA`), so a TPM in lockout still unseals. Nothing is lost
+    /// by it where no authorisation value could be guessed.
+    pub no_da: bool,
+    /// How many zeros are written as authorisation value. A TPM takes zeros at the end as absent, so any number of them
+    /// means that there is none.
+    pub auth_zeros: usize,
+}
+
+/// Seals `payload` so that the TPM with `parent` alone imports it, and unseals it on these terms alone.
 pub fn seal_for(
     parent: &StorageParent,
-    auth_policy: [u8; 32],
+    terms: SealTerms,
     payload: &SecretBytes,
     entropy: &mut dyn Entropy,
 ) -> Result<SealedObject, Error> {
@@ -61,12 +74,12 @@ pub fn seal_for(
     let seed_value = SecretBytes::random(entropy, SEED_BYTES)?;
     let unique = sha256(&[seed_value.expose(), payload.expose()]).to_vec();
     let public = Public {
-        attributes: 0,
-        auth_policy: auth_policy.to_vec(),
+        attributes: if terms.no_da { NO_DA } else { 0 },
+        auth_policy: terms.auth_policy.to_vec(),
         kind: PublicKind::KeyedHash { unique },
     };
     let name = public.name();
-    let mut encrypted = sensitive_area(&seed_value, payload);
+    let mut encrypted = sensitive_area(terms.auth_zeros, &seed_value, payload);
     let (seed, secret) = send_seed(parent, entropy)?;
     let key = kdf_a(&seed, b"STORAGE", name.bytes(), parent.aes_bits());
     encrypt(&key, encrypted.expose_mut())?;
@@ -83,10 +96,14 @@ pub fn seal_for(
 }
 
 /// The sensitive area behind its length, in one buffer that never grows: nothing of it stays in memory.
-fn sensitive_area(seed_value: &SecretBytes, payload: &SecretBytes) -> SecretBytes {
+fn sensitive_area(
+    auth_zeros: usize,
+    seed_value: &SecretBytes,
+    payload: &SecretBytes,
+) -> SecretBytes {
     let mut area = Vec::with_capacity(256);
     area.put_word(TPM_ALG_KEYEDHASH);
-    area.put_sized(&[0; 32]);
+    area.put_sized(&vec![0; auth_zeros]);
     area.put_sized(seed_value.expose());
     area.put_sized(payload.expose());
     let area = SecretBytes::new(area);

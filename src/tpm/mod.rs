@@ -32,7 +32,7 @@ mod storage_parent;
 mod unique_data;
 
 pub use error::Error;
-pub use import::{MAX_PAYLOAD_BYTES, SealedObject, seal_for};
+pub use import::{MAX_PAYLOAD_BYTES, SealTerms, SealedObject, seal_for};
 pub use marshal::{Cursor, Marshal};
 pub use p256::{KeyPair, Point};
 pub use pcr::{Bank, Selection, composite};

@@ -22,6 +22,8 @@ const SIGN: u32 = 1 << 18;
 const DEFINED: u32 = 0x000f_0cf6;
 /// fixedTPM, fixedParent, sensitiveDataOrigin, userWithAuth, noDA, restricted, decrypt.
 const STANDARD_ATTRIBUTES: u32 = 0x0003_0472;
+/// The same without noDA.
+const LEGACY_ATTRIBUTES: u32 = 0x0003_0072;
 const STANDARD_AES_BITS: u16 = 128;
 const NO_DA: u32 = 1 << 10;
 /// What 0 stands for.
@@ -301,6 +303,27 @@ impl StorageParent {
             unique: given,
             key: self.kind(),
         })
+    }
+
+    /// True where systemd's legacy template could have made this key: the one that `tpm2_createprimary` takes without
+    /// options. (What was given as unique data does not show.)
+    pub fn is_of_legacy_template(&self) -> bool {
+        let exponent = match self.public.kind {
+            PublicKind::Rsa { exponent, .. } => exponent,
+            _ => 0,
+        };
+        self.public.attributes == LEGACY_ATTRIBUTES
+            && self.public.auth_policy.is_empty()
+            && self.aes_bits == STANDARD_AES_BITS
+            && exponent == 0
+    }
+
+    /// False for an ECC key of which a coordinate is written without the zeros in front.
+    pub fn has_whole_coordinates(&self) -> bool {
+        match &self.public.kind {
+            PublicKind::Ecc { x, y, .. } => x.len() == 32 && y.len() == 32,
+            _ => true,
+        }
     }
 
     /// The first difference from a key that the standard template makes; none where this could be one. (What

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::secret::{Entropy, SecretBytes};
 use crate::tpm::{
-    Bank, KeyPair, MAX_PAYLOAD_BYTES, Marshal, Policy, Selection, StorageParent, composite,
-    seal_for,
+    Bank, KeyPair, MAX_PAYLOAD_BYTES, Marshal, Policy, SealTerms, Selection, StorageParent,
+    composite, seal_for,
 };
 
 /// The longest disk key: 64 bytes less the policy key's 32 and two lengths.
@@ -84,8 +84,13 @@ pub fn seal(
     }
     let policy_key = KeyPair::random(entropy).map_err(Error::Seal)?;
     let policy_area = policy_key_area(policy_key.point());
-    let auth_policy = static_policy(&policy_area.name());
-    let object = seal_for(parent, auth_policy, &payload(key, &policy_key), entropy);
+    // As the library writes it: dictionary attack protection counts, and the authorisation value is 32 zeros.
+    let terms = SealTerms {
+        auth_policy: static_policy(&policy_area.name()),
+        no_da: false,
+        auth_zeros: 32,
+    };
+    let object = seal_for(parent, terms, &payload(key, &policy_key), entropy);
     let object = object.map_err(Error::Seal)?;
 
     let selection = selection_bytes(&profile.selection);
