@@ -1,11 +1,14 @@
 //! What carries a key to its reader.
 //!
-//! [`secboot`] is the sealed-key file that Ubuntu's initramfs reads. [`RecoveryKey`] is what a person types
-//! where that does not open the disk, [`recovery_token`] what makes its keyslot known as one.
+//! [`secboot`] is the sealed-key file that Ubuntu's initramfs reads, [`systemd_tpm2`] the LUKS2 token that
+//! systemd-cryptsetup reads. [`RecoveryKey`] is what a person types where that does not open the disk,
+//! [`recovery_token`] what makes its keyslot known as one; [`systemd_recovery`] is systemd's form of both.
 
 mod recovery;
 mod recovery_token;
 pub mod secboot;
+pub mod systemd_recovery;
+pub mod systemd_tpm2;
 
 pub use recovery::{
     Error as RecoveryKeyError, RECOVERY_KEY_BYTES, RecoveryKey, TextError as RecoveryTextError,
