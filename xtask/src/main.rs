@@ -5,6 +5,7 @@
 //! C headers are installed, which is done here. It uses the built programs, as a user would.
 
 mod bench;
+mod debian;
 mod demo;
 mod disk;
 mod docs;
@@ -16,6 +17,7 @@ mod prediction;
 mod process;
 mod python;
 mod sources;
+mod systemd;
 mod test;
 mod tools;
 mod tpm;

@@ -163,6 +163,9 @@ pub const INTEROP: &[Package] = &[
 /// What builds the reader of `interop`.
 pub const GO: Package = package("golang-go", &["go"]);
 
+/// What fetches packages of another release of Debian.
+pub const MMDEBSTRAP: Package = package("mmdebstrap", &["mmdebstrap"]);
+
 /// What builds the demo's guest.
 pub const GUEST: &[Package] = &[
     package("coreutils", &["install", "sha256sum"]),
@@ -170,7 +173,6 @@ pub const GUEST: &[Package] = &[
     package("e2fsprogs", &["mke2fs"]),
     package("gdisk", &["sgdisk"]),
     package("gzip", &["gzip"]),
-    package("mmdebstrap", &["mmdebstrap"]),
     package("mtools", &["mcopy"]),
     package("openssl", &["openssl"]),
     package("ovmf", &["/usr/share/OVMF/OVMF_VARS_4M.ms.fd"]),

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{interop, packages, process, python, tools};
+use crate::{interop, packages, process, python, systemd, tools};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -37,6 +37,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     packages::install(needed)?;
     python::install_virt_fw_vars()?;
     tools::install()?;
+    systemd::install_readers()?;
     if !arguments.no_lint {
         install_components()?;
     }

@@ -25,9 +25,8 @@ use self::disk::RootType;
 use self::kernel_image::KernelImage;
 use self::namespace::Namespace;
 use self::secure_boot::Signer;
-use crate::{packages, process, python, sources};
-
-const SUITE: &str = "trixie";
+use crate::debian::{self, SUITE};
+use crate::{packages, process, python};
 
 /// What the guest is made of. `systemd-cryptsetup` is a package of its own in Debian 13: without it the
 /// initrd has nothing that opens a LUKS volume.
@@ -82,9 +81,7 @@ const COMMAND_LINE: &str = "root=LABEL=cloudimg-rootfs ro";
 /// The Debian packages that this machine needs to build the guest.
 pub fn packages() -> Result<Vec<&'static packages::Package>> {
     let mut needed: Vec<_> = packages::GUEST.iter().collect();
-    if sources::for_suite(Path::new("/"), SUITE)?.is_none() {
-        needed.push(&packages::DEBIAN_KEYS);
-    }
+    needed.extend(debian::packages()?);
     Ok(needed)
 }
 
@@ -121,7 +118,8 @@ impl Guest {
         process::quiet_output(namespace.command().arg("rm").arg("-rf").arg(&work))?;
         remove_all_but(folder, &archive)?;
         if !archive.exists() {
-            install_packages(&namespace, &archive)?;
+            let how = [namespace.mmdebstrap_mode(), "--variant=minbase"];
+            debian::archive(&how, PACKAGES, &archive)?;
         }
         Self { folder: work }.build(&namespace, &archive)?;
         fs::rename(folder.join("work"), &this.folder)
@@ -174,36 +172,6 @@ impl Guest {
         };
         disk::assemble(&parts, &self.disk())
     }
-}
-
-/// Debian's packages, installed, as a tar file.
-fn install_packages(namespace: &Namespace, archive: &Path) -> Result<()> {
-    println!(
-        "Installing {} packages of Debian {SUITE} and what they depend on:",
-        PACKAGES.len()
-    );
-    let unfinished = archive.with_extension("part");
-    let mut mmdebstrap = process::program("mmdebstrap");
-    mmdebstrap.args([
-        namespace.mmdebstrap_mode(),
-        "--variant=minbase",
-        "--format=tar",
-    ]);
-    mmdebstrap.args(["--architectures=amd64", "--quiet"]);
-    mmdebstrap
-        .arg(format!("--include={}", PACKAGES.join(",")))
-        .arg(SUITE)
-        .arg(&unfinished);
-    // Without a sources file mmdebstrap takes the mirror that it knows for the suite.
-    if let Some(text) = sources::for_suite(Path::new("/"), SUITE)? {
-        let file = archive.with_extension("sources");
-        fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
-        mmdebstrap.arg(file);
-    }
-    // It works in a directory of its own that other users of the namespace have to reach.
-    mmdebstrap.env_remove("TMPDIR");
-    process::run(&mut mmdebstrap)?;
-    fs::rename(&unfinished, archive).with_context(|| format!("cannot make {}", archive.display()))
 }
 
 /// Removes what earlier versions left in `folder`, but for `kept`.
