@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use encrypt_cloud_image::efi::{Hash, Program, UefiConfig, config};
 use encrypt_cloud_image::measure::{
-    Boot, BootFile, Chain, Input, Prediction, Profile, Row, Rules, Verdict, explain,
+    Boot, BootFile, Chain, Input, Prediction, Profile, Reader, Row, Rules, Verdict, explain,
     parse_variable_data, predict,
 };
 use encrypt_cloud_image::storage::MemoryStorage;
@@ -85,6 +85,7 @@ fn predicted(bank: Bank) -> Prediction {
             secure_boot: true,
             kernel: true,
         },
+        reader: Reader::SnapBootstrap,
         rules: Rules::firmware(),
         bank,
     });

@@ -11,7 +11,7 @@
 
 use encrypt_cloud_image::efi::{Database, Hash, Program, UefiConfig};
 use encrypt_cloud_image::measure::{
-    Boot, BootFile, Chain, Input, Prediction, Profile, Rules, Warning, predict,
+    Boot, BootFile, Chain, Input, Prediction, Profile, Reader, Rules, Warning, predict,
 };
 use encrypt_cloud_image::storage::MemoryStorage;
 use encrypt_cloud_image::tpm::Bank;
@@ -61,6 +61,7 @@ pub fn run(input: &[u8]) -> bool {
             secure_boot: !bit(7),
             kernel: true,
         },
+        reader: Reader::SnapBootstrap,
         rules,
         bank: if bit(5) { Bank::Sha384 } else { Bank::Sha256 },
     };

@@ -174,7 +174,7 @@ pub struct Partitions {
 /// Bind an encrypted image to one guest's vTPM
 ///
 /// Seals the disk key to the guest's SRK and to the PCR values that its boot will have, puts the sealed key on
-/// the EFI system partition, and removes the clear key from the LUKS2 header. SOURCE is changed in place in an
+/// the EFI system partition or into the LUKS2 header, and removes the clear key from that. SOURCE is changed in place in an
 /// order that survives a crash, or a copy of it with --output. Images deployed from copies of one encrypted
 /// image share its volume key: whoever kept that image opens them all.
 #[derive(Debug, Args)]
@@ -206,6 +206,9 @@ pub struct Deploy {
     /// Its form is docs/schemas/deploy-report-1.json. No secret is in it. The whole image is read for its digests.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub report: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub key_object: KeyObjectOptions,
 
     #[command(flatten)]
     pub srk: SrkOptions,
@@ -257,6 +260,118 @@ pub struct SrkOptions {
     /// As the TPM marshals it, or as `tpm2_createprimary -u` takes it.
     #[arg(long, value_name = "FILE")]
     pub srk_template_unique_data: Option<PathBuf>,
+
+    /// How systemd's reader gets at the SRK; only with --key-object systemd-tpm2
+    ///
+    /// `derived`: it makes the key again by its legacy template, as `tpm2_createprimary -C o` with `-G ecc` or without
+    /// does; nothing has to lie in the TPM. `persistent`: the guest must have the key at --srk-handle before its root
+    /// is opened. `auto` derives where the public area allows it and no unique data are given.
+    #[arg(long, value_name = "MODE")]
+    pub srk_mode: Option<SrkMode>,
+
+    /// Where the SRK lies in the guest's TPM; default: 0x81000001
+    #[arg(long, value_name = "HANDLE", value_parser = parse::persistent_handle)]
+    pub srk_handle: Option<u32>,
+}
+
+/// Who reads the key in the guest, and what was measured until then.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Key object")]
+pub struct KeyObjectOptions {
+    /// What carries the key to the guest
+    ///
+    /// systemd 255 or later opens `systemd-tpm2` in the guest's initrd, or the one of RHEL 9.4 or later. PCR 12 then
+    /// has no epoch: it is zero.
+    #[arg(long, value_name = "KIND", default_value = "secboot")]
+    pub key_object: KeyObject,
+
+    /// Whether the initrd has systemd-pcrosseparator, of systemd 261
+    ///
+    /// It extends PCR 4, 7 and 12 before the root is opened. `both` seals each way to boot twice; `auto` is `no` where
+    /// every systemd-stub on the EFI system partition is older, else `both`.
+    #[arg(long, value_name = "CHOICE")]
+    pub os_separator: Option<OsSeparator>,
+}
+
+impl KeyObjectOptions {
+    /// The first of the options that only systemd's reader has, where it is not the one that was asked for.
+    pub fn out_of_place(&self) -> Option<&'static str> {
+        let given = [(self.os_separator.is_some(), "--os-separator")];
+        self.only_for_systemd(&given)
+    }
+
+    /// The first option that is given, where the key object is not systemd's.
+    pub fn only_for_systemd(&self, given: &[(bool, &'static str)]) -> Option<&'static str> {
+        if self.key_object == KeyObject::SystemdTpm2 {
+            return None;
+        }
+        given
+            .iter()
+            .find(|(is_given, _)| *is_given)
+            .map(|(_, option)| *option)
+    }
+
+    /// Who reads the key.
+    pub fn reader(&self) -> provision::predict::Reader {
+        match self.key_object {
+            KeyObject::Secboot => provision::predict::Reader::SnapBootstrap,
+            KeyObject::SystemdTpm2 => provision::predict::Reader::Systemd {
+                separator: self.os_separator.unwrap_or(OsSeparator::Auto).into(),
+            },
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum KeyObject {
+    /// A file on the EFI system partition, for Ubuntu's initramfs
+    Secboot,
+    /// Tokens in the LUKS2 header, for systemd-cryptsetup
+    #[value(name = "systemd-tpm2")]
+    SystemdTpm2,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SrkMode {
+    /// Derived where it can be
+    Auto,
+    /// It lies in the TPM
+    Persistent,
+    /// It is made again
+    Derived,
+}
+
+impl From<SrkMode> for provision::deploy::SrkMode {
+    fn from(mode: SrkMode) -> Self {
+        match mode {
+            SrkMode::Auto => Self::Auto,
+            SrkMode::Persistent => Self::Persistent,
+            SrkMode::Derived => Self::Derived,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OsSeparator {
+    /// As the versions of systemd-stub tell
+    Auto,
+    /// It does not run
+    No,
+    /// It runs
+    Yes,
+    /// Either way
+    Both,
+}
+
+impl From<OsSeparator> for provision::predict::Separator {
+    fn from(separator: OsSeparator) -> Self {
+        match separator {
+            OsSeparator::Auto => Self::Auto,
+            OsSeparator::No => Self::No,
+            OsSeparator::Yes => Self::Yes,
+            OsSeparator::Both => Self::Both,
+        }
+    }
 }
 
 /// Where the recovery key comes from.
@@ -333,6 +448,9 @@ pub struct Predict {
         help_heading = "Boot files"
     )]
     pub efi_partition_uuid: Option<Uuid>,
+
+    #[command(flatten)]
+    pub key_object: KeyObjectOptions,
 
     #[command(flatten)]
     pub firmware: Firmware,
@@ -418,6 +536,8 @@ pub struct Profiles {
     pub add_efi_secure_boot_profile: bool,
 
     /// PCR 12: that Ubuntu's initial ramdisk has not finished
+    ///
+    /// For --key-object systemd-tpm2: that nothing was handed to systemd-stub but what is in the kernel image.
     #[arg(long)]
     pub add_ubuntu_kernel_profile: bool,
 }

@@ -11,7 +11,9 @@ use super::encrypt::now;
 use super::message::{Failure, answer, say, warn};
 use super::progress::Progress;
 use super::{deploy_files, deploy_plan, deploy_report, predict, signals};
-use crate::provision::deploy::{Error, Job, Ready, RecoverySource, SrkOptions, TemplateChoice};
+use crate::provision::deploy::{
+    DEFAULT_SRK_HANDLE, Error, Job, KeyObject, Ready, RecoverySource, SrkOptions, TemplateChoice,
+};
 use crate::provision::predict::{Bank, Guest};
 use crate::provision::{About, Named, Staged, StopFlag, SystemEntropy};
 
@@ -107,6 +109,31 @@ fn with_report(
     staged.publish().map_err(unwritten)
 }
 
+/// What carries the key, or the end of the program where options do not go together.
+fn key_object(command: &args::Deploy) -> KeyObject {
+    let srk = &command.srk;
+    let given = [
+        (srk.srk_mode.is_some(), "--srk-mode"),
+        (srk.srk_handle.is_some(), "--srk-handle"),
+    ];
+    let out_of_place = command.key_object.only_for_systemd(&given);
+    if let Some(option) = out_of_place.or(command.key_object.out_of_place()) {
+        predict::only_for_systemd(option, "deploy");
+    }
+    if srk.srk_mode == Some(args::SrkMode::Derived) && srk.srk_handle.is_some() {
+        let message =
+            "--srk-handle does not go with --srk-mode derived: such a key lies at no handle";
+        predict::usage_error(ErrorKind::ArgumentConflict, message, "deploy");
+    }
+    match command.key_object.key_object {
+        args::KeyObject::Secboot => KeyObject::Secboot,
+        args::KeyObject::SystemdTpm2 => KeyObject::SystemdTpm2 {
+            srk_mode: srk.srk_mode.map(Into::into).unwrap_or_default(),
+            srk_handle: srk.srk_handle.unwrap_or(DEFAULT_SRK_HANDLE),
+        },
+    }
+}
+
 fn job(command: &args::Deploy) -> Job {
     let partitions = match (
         command.partitions.root_partition_uuid,
@@ -128,6 +155,7 @@ fn job(command: &args::Deploy) -> Job {
     let guest = (!command.no_pcr_policy).then(|| Guest {
         firmware: predict::firmware(&command.firmware, "deploy"),
         options: predict::options(&command.firmware, &command.rules),
+        reader: predict::reader(&command.key_object, "deploy"),
         profile: command.profiles.profile(),
         rules: command.rules.rules(),
         bank: Bank::Sha256,
@@ -148,6 +176,7 @@ fn job(command: &args::Deploy) -> Job {
         overwrite: command.overwrite,
         dry_run: command.dry_run,
         partitions,
+        key_object: key_object(command),
         srk,
         guest,
         recovery,

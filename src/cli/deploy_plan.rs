@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use super::plan::{format_name, size};
-use crate::provision::deploy::{KeyslotFacts, Plan, Purpose};
+use crate::provision::deploy::{
+    KeyObjectKind, KeyslotFacts, Parent, Plan, Purpose, RecoveryForm, SrkFacts,
+};
 use crate::provision::{Partition, partition_types, predict};
 
 /// What was chosen where there was a choice.
@@ -12,6 +14,9 @@ pub fn choices(plan: &Plan) -> String {
     let _ = writeln!(text, "root: {}", partition(plan, plan.disk.root));
     if plan.srk.is_some() {
         let _ = writeln!(text, "sealed to: {}", policy(plan));
+    }
+    if let Some(parent) = plan.srk.as_ref().and_then(parent) {
+        let _ = writeln!(text, "SRK: {parent}");
     }
     text
 }
@@ -39,16 +44,18 @@ pub fn table(plan: &Plan) -> String {
         ));
     }
     if let Some(srk) = &plan.srk {
+        lines.push(("key object", key_object(plan).to_owned()));
         lines.push(("SRK", format!("{}, AES-{}", srk.kind, srk.aes_bits)));
         lines.push(("SRK name", srk.name.clone()));
+        lines.extend(parent(srk).map(|parent| ("SRK place", parent)));
         lines.push(("sealed to", policy(plan)));
     }
     lines.push((
         "LUKS2",
         format!(
-            "{}, label {}, header {}",
+            "{}, {}, header {}",
             plan.luks.uuid.escape_debug(),
-            plan.luks.label.escape_debug(),
+            label(&plan.luks.label),
             plan.luks.sequence_id
         ),
     ));
@@ -58,7 +65,7 @@ pub fn table(plan: &Plan) -> String {
     }
     for keyslot in &plan.luks.keyslots {
         let name = format!("keyslot {}", keyslot.number);
-        let _ = writeln!(text, "{name:<12}{}", purpose(keyslot));
+        let _ = writeln!(text, "{name:<12}{}", purpose(keyslot, plan));
     }
     let prediction = plan.prediction.as_ref();
     let branches = prediction.map(predict::distinct).unwrap_or_default();
@@ -108,11 +115,42 @@ fn partition(plan: &Plan, number: u32) -> String {
     format!("partition {number} ({kind}, {})", size(bytes))
 }
 
-fn purpose(keyslot: &KeyslotFacts) -> &'static str {
+fn key_object(plan: &Plan) -> &'static str {
+    match plan.key_object {
+        KeyObjectKind::Secboot => "secboot, a file on the EFI system partition",
+        KeyObjectKind::SystemdTpm2 => "systemd-tpm2, tokens in the LUKS2 header",
+    }
+}
+
+/// How systemd's reader gets at the SRK, and what the guest must have for it.
+fn parent(srk: &SrkFacts) -> Option<String> {
+    Some(match srk.parent? {
+        Parent::Derived => {
+            "derived by systemd's legacy template; nothing has to lie in the guest's TPM".to_owned()
+        }
+        Parent::Persistent { handle } => {
+            format!("must lie at {handle:#010x} in the guest's TPM before the root is opened")
+        }
+    })
+}
+
+fn label(label: &str) -> String {
+    if label.is_empty() {
+        "no label".to_owned()
+    } else {
+        format!("label {}", label.escape_debug())
+    }
+}
+
+fn purpose(keyslot: &KeyslotFacts, plan: &Plan) -> &'static str {
     match keyslot.purpose {
         Purpose::Unlock => "the key that is sealed to the vTPM",
         Purpose::Growpart => "the growpart key, removed by cloud-init at the first boot",
-        Purpose::Recovery => "the recovery key",
+        Purpose::Recovery => match plan.recovery {
+            Some(RecoveryForm::Digits) => "the recovery key, typed as its digits with the dashes",
+            Some(RecoveryForm::Letters) => "the recovery key, in systemd's own form",
+            _ => "the recovery key",
+        },
         Purpose::Other => "not made by this program",
     }
 }

@@ -6,7 +6,9 @@ use serde::Serialize;
 
 use super::plan::format_name;
 use super::prediction::{JsonBranch, json_branches};
-use crate::provision::deploy::{Digests, Plan, Purpose};
+use crate::provision::deploy::{
+    Digests, KeyObjectKind, Parent, Plan, Purpose, RecoveryForm, SrkFacts,
+};
 use crate::provision::predict;
 
 #[derive(Serialize)]
@@ -14,12 +16,14 @@ struct Report<'a> {
     version: u32,
     tool: Tool,
     completed_interrupted_deploy: bool,
+    key_object: &'static str,
     input: Image,
     output: Image,
     disk: Disk<'a>,
     luks2: Luks2<'a>,
     srk: Option<Srk<'a>>,
     policy: Option<Policy<'a>>,
+    recovery_key: Option<RecoveryKey>,
     esp_files: Vec<EspFile<'a>>,
     warnings: &'a [String],
     notes: [&'static str; 1],
@@ -94,6 +98,18 @@ struct Srk<'a> {
     aes_bits: u16,
     attributes: String,
     standard_template: bool,
+    place: Option<Place>,
+}
+
+#[derive(Serialize)]
+struct Place {
+    mode: &'static str,
+    handle: Option<String>,
+}
+
+#[derive(Serialize)]
+struct RecoveryKey {
+    form: &'static str,
 }
 
 #[derive(Serialize)]
@@ -131,6 +147,10 @@ pub fn json(plan: &Plan, digests: &Digests) -> String {
             version: env!("CARGO_PKG_VERSION"),
         },
         completed_interrupted_deploy: plan.completes,
+        key_object: match plan.key_object {
+            KeyObjectKind::Secboot => "secboot",
+            KeyObjectKind::SystemdTpm2 => "systemd-tpm2",
+        },
         input: image(&plan.source, &digests.input),
         output: image(&plan.output, &digests.output),
         disk: disk(plan),
@@ -141,11 +161,19 @@ pub fn json(plan: &Plan, digests: &Digests) -> String {
             aes_bits: srk.aes_bits,
             attributes: format!("{:#010x}", srk.attributes),
             standard_template: srk.standard_template,
+            place: place(srk),
         }),
         policy: plan.srk.as_ref().map(|_| Policy {
             bank: "sha256",
             selection: selection.into_iter().flatten().copied().collect(),
             branches: json_branches(&branches),
+        }),
+        recovery_key: plan.recovery.map(|form| RecoveryKey {
+            form: match form {
+                RecoveryForm::Bytes => "bytes",
+                RecoveryForm::Digits => "digits",
+                RecoveryForm::Letters => "letters",
+            },
         }),
         esp_files: plan
             .files
@@ -157,14 +185,32 @@ pub fn json(plan: &Plan, digests: &Digests) -> String {
             })
             .collect(),
         warnings: &plan.warnings,
-        notes: [
-            "images deployed from copies of one encrypted image share its volume key and the key of keyslot 0: whoever kept that image opens them all",
-        ],
+        notes: [match plan.key_object {
+            KeyObjectKind::Secboot => {
+                "images deployed from copies of one encrypted image share its volume key and the key of keyslot 0: whoever kept that image opens them all"
+            }
+            KeyObjectKind::SystemdTpm2 => {
+                "images deployed from copies of one encrypted image share its volume key: whoever kept that image opens them all"
+            }
+        }],
     };
     // Strings and numbers only: nothing that JSON could not say.
     let mut text = serde_json::to_string_pretty(&report).unwrap_or_default();
     text.push('\n');
     text
+}
+
+fn place(srk: &SrkFacts) -> Option<Place> {
+    Some(match srk.parent? {
+        Parent::Derived => Place {
+            mode: "derived",
+            handle: None,
+        },
+        Parent::Persistent { handle } => Place {
+            mode: "persistent",
+            handle: Some(format!("{handle:#010x}")),
+        },
+    })
 }
 
 fn disk(plan: &Plan) -> Disk<'_> {

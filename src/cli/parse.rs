@@ -42,6 +42,19 @@ pub fn image_path() -> impl TypedValueParser<Value = PathBuf> {
     })
 }
 
+/// The handle of an object that persists in a TPM, in the form of tpm2-tools or as a decimal number.
+pub fn persistent_handle(text: &str) -> Result<u32, String> {
+    let hexadecimal = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
+    let handle = match hexadecimal {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    match handle {
+        Ok(handle) if handle >> 24 == 0x81 => Ok(handle),
+        _ => Err("handles of objects that persist reach from 0x81000000 to 0x81ffffff".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,5 +64,19 @@ mod tests {
         let given = ["prog", "--output=", "--name=x", "a=", "--", "--output="];
         let kept = arguments(given.iter().map(OsString::from));
         assert_eq!(kept, ["prog", "--name=x", "a=", "--", "--output="]);
+    }
+
+    #[test]
+    fn a_handle_is_one_of_an_object_that_persists() {
+        for text in ["0x81000001", "0X81000001", "2164260865"] {
+            assert_eq!(persistent_handle(text), Ok(0x8100_0001));
+        }
+        assert_eq!(persistent_handle("0x81ffffff"), Ok(0x81ff_ffff));
+        for text in ["0x80ffffff", "0x82000000", "81000001", "", "0x", "-1", "x"] {
+            assert_eq!(
+                persistent_handle(text).unwrap_err(),
+                "handles of objects that persist reach from 0x81000000 to 0x81ffffff"
+            );
+        }
     }
 }

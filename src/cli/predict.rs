@@ -6,7 +6,9 @@ use clap::error::ErrorKind;
 use super::args::{self, EncryptCloudImage};
 use super::message::{Failure, answer, warn};
 use super::{explanation, prediction};
-use crate::provision::predict::{self, BootFiles, Distinct, Guest, PredictError, Profile, Request};
+use crate::provision::predict::{
+    self, BootFiles, Distinct, Guest, PredictError, Profile, Reader, Request,
+};
 use crate::provision::uefi_config::{self, Options};
 
 /// Predicts, and prints what comes out.
@@ -78,6 +80,7 @@ fn request(command: &args::Predict) -> Request {
         guest: Guest {
             firmware: firmware(&command.firmware, "predict"),
             options: options(&command.firmware, &command.rules),
+            reader: reader(&command.key_object, "predict"),
             profile: if asked == Profile::default() {
                 all
             } else {
@@ -87,6 +90,31 @@ fn request(command: &args::Predict) -> Request {
             bank: command.bank.into(),
         },
     }
+}
+
+/// Who reads the key in the guest, or the end of the program where options do not go together.
+pub fn reader(given: &args::KeyObjectOptions, command: &str) -> Reader {
+    if let Some(option) = given.out_of_place() {
+        only_for_systemd(option, command);
+    }
+    given.reader()
+}
+
+/// Ends the program: an option that only systemd's reader has was given for another.
+pub fn only_for_systemd(option: &str, command: &str) -> ! {
+    let message = format!("{option} goes with --key-object systemd-tpm2 only");
+    usage_error(ErrorKind::ArgumentConflict, &message, command)
+}
+
+/// Ends the program with a message of the parser.
+pub fn usage_error(kind: ErrorKind, message: &str, command: &str) -> ! {
+    let mut parser = EncryptCloudImage::command();
+    parser.build(); // so that the usage begins with the program's name
+    parser
+        .find_subcommand_mut(command)
+        .map_or_else(EncryptCloudImage::command, |command| command.clone())
+        .error(kind, message)
+        .exit()
 }
 
 /// What describes the guest's firmware, or the end of the program where nothing does.
@@ -102,14 +130,8 @@ pub fn firmware(given: &args::Firmware, command: &str) -> uefi_config::Source {
     .flatten()
     .next();
     source.unwrap_or_else(|| {
-        let mut parser = EncryptCloudImage::command();
-        parser.build(); // so that the usage begins with the program's name
         let message = "say what the guest's firmware holds: --uefi-config FILE, --ovmf-vars FILE, --az-disk-profile FILE or --efivars [DIR]";
-        parser
-            .find_subcommand_mut(command)
-            .map_or_else(EncryptCloudImage::command, |command| command.clone())
-            .error(ErrorKind::MissingRequiredArgument, message)
-            .exit()
+        usage_error(ErrorKind::MissingRequiredArgument, message, command)
     })
 }
 

@@ -12,6 +12,7 @@ use super::authority::{self, Authority, Database as Entries};
 use super::error::{Error, Problem, Warning};
 use super::event::{Event, Source};
 use super::identity::{self, Namespace, ORIGINAL_LEVEL, Shim};
+use super::reader::Reader;
 use super::rules::{Profile, Rules};
 use crate::efi::config::{Database, UefiConfig};
 use crate::efi::shim::Version;
@@ -65,6 +66,21 @@ pub struct Boot {
     pub beside_shim: Vec<String>,
 }
 
+impl Boot {
+    /// The programs that are booted in the end, in the order of the chains.
+    pub(super) fn kernels(&self) -> impl Iterator<Item = &BootFile> {
+        let last = self.chains.iter().map(|chain| chain.last());
+        last.filter_map(|file| self.files.get(file))
+    }
+}
+
+impl BootFile {
+    /// The version of systemd-stub, where the program is built upon one that tells it.
+    pub fn stub_version(&self) -> Option<u32> {
+        stub_version(self.program.section(".sdmagic").unwrap_or_default())
+    }
+}
+
 /// What a prediction is made from.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'a> {
@@ -74,6 +90,8 @@ pub struct Input<'a> {
     pub boot: &'a Boot,
     /// The PCRs that are asked for.
     pub profile: Profile,
+    /// Who asks for the key in the end.
+    pub reader: Reader,
     /// Whose rules count.
     pub rules: Rules,
     /// The bank.
@@ -123,6 +141,7 @@ pub fn predict(input: &Input<'_>) -> Result<Prediction, Error> {
         configuration,
         boot,
         profile,
+        reader,
         rules,
         bank,
     } = *input;
@@ -144,7 +163,11 @@ pub fn predict(input: &Input<'_>) -> Result<Prediction, Error> {
     let mut next = 0;
     while let Some(state) = states.get(next).cloned() {
         next = next.saturating_add(1);
-        if branches.len().saturating_add(boot.chains.len()) > MAX_BRANCHES {
+        let more = boot
+            .chains
+            .len()
+            .saturating_mul(reader.separators(boot).len());
+        if branches.len().saturating_add(more) > MAX_BRANCHES {
             return Err(Error::TooManyBranches { max: MAX_BRANCHES });
         }
         for chain in &boot.chains {
@@ -157,7 +180,11 @@ pub fn predict(input: &Input<'_>) -> Result<Prediction, Error> {
                 }
             }
             let kernel = boot.files.get(chain.last()).map(|file| file.name.clone());
-            branches.push(branch(kernel.unwrap_or_default(), events, profile, bank));
+            let kernel = kernel.unwrap_or_default();
+            for with_separator in reader.separators(boot) {
+                let events = [events.clone(), reader.events(bank, *with_separator)].concat();
+                branches.push(branch(kernel.clone(), events, profile, bank));
+            }
         }
     }
     Ok(Prediction {
@@ -276,7 +303,6 @@ impl<'a> Walk<'a> {
 
     /// The events of one chain where shim finds this level, and the levels that shims leave.
     fn branch(&mut self, chain: Chain, state: &str) -> Result<(Vec<Event>, Levels), Error> {
-        let bank = self.input.bank;
         let mut events = self.before_boot();
         let mut left = Levels::new();
         match chain {
@@ -288,9 +314,6 @@ impl<'a> Walk<'a> {
             Chain::Shim { shim, kernel } => {
                 self.shim_chain(shim, kernel, state, &mut events, &mut left)?;
             }
-        }
-        if self.input.profile.kernel {
-            events.push(Event::epoch(bank));
         }
         Ok((events, left))
     }
@@ -570,8 +593,8 @@ impl<'a> Walk<'a> {
         if self.input.rules.secure_boot || !file.program.has_section(".linux") {
             return Ok(());
         }
-        let version = stub_version(file.program.section(".sdmagic").unwrap_or_default());
-        let version = version
+        let version = file
+            .stub_version()
             .ok_or(Problem::UnknownStub)
             .map_err(problem_of(file))?;
         if !(252..=257).contains(&version) {

@@ -21,6 +21,10 @@ use crate::tpm::Bank;
 pub(super) const CALLING: &str = "Calling EFI Application from Boot Option";
 /// The data of a separator, and the epoch.
 const ZEROS: [u8; 4] = [0; 4];
+/// What systemd-pcrosseparator extends the digest of, without a terminator.
+const OS_SEPARATOR: &[u8] = b"os-separator";
+/// The PCRs into which it does.
+const OS_SEPARATOR_PCRS: [u8; 12] = [0, 1, 2, 3, 4, 5, 6, 7, 9, 12, 13, 14];
 
 /// The type of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +126,15 @@ pub enum Source {
     },
     /// The epoch that snap-bootstrap extends, without a log entry.
     Epoch,
+    /// The separator that systemd extends in the initrd, without an entry in firmware's log.
+    OsSeparator,
+}
+
+impl Source {
+    /// False for what no log of firmware has, since the running system extends it.
+    pub fn is_logged(&self) -> bool {
+        !matches!(self, Self::Epoch | Self::OsSeparator)
+    }
 }
 
 /// One event.
@@ -142,12 +155,12 @@ pub struct Event {
 }
 
 impl Event {
-    /// The TCG's name of its type; empty for the epoch, which no log has.
+    /// The TCG's name of its type; empty for what firmware's log has not.
     pub fn type_name(&self) -> &'static str {
-        match self.source {
-            Source::Epoch => "",
-            _ => EventKind::name_of(self.kind.number()).unwrap_or_default(),
+        if !self.source.is_logged() {
+            return "";
         }
+        EventKind::name_of(self.kind.number()).unwrap_or_default()
     }
 
     fn hashed(bank: Bank, pcr: u8, kind: EventKind, data: Vec<u8>, source: Source) -> Self {
@@ -190,6 +203,16 @@ impl Event {
             ..Self::hashed(bank, 12, EventKind::Ipl, ZEROS.to_vec(), Source::Epoch)
         }
         .described("epoch 0 of snap-bootstrap, extended without a log entry".to_owned())
+    }
+
+    /// One for each PCR, in the order of their numbers.
+    pub(super) fn os_separators(bank: Bank) -> Vec<Self> {
+        let separator = |pcr: &u8| {
+            let data = OS_SEPARATOR.to_vec();
+            Self::hashed(bank, *pcr, EventKind::Ipl, data, Source::OsSeparator)
+                .described("systemd-pcrosseparator (initrd)".to_owned())
+        };
+        OS_SEPARATOR_PCRS.iter().map(separator).collect()
     }
 
     pub(super) fn variable(bank: Bank, guid: Uuid, name: &'static str, data: &[u8]) -> Self {
@@ -408,6 +431,25 @@ mod tests {
             ]),
             "1280310e584b5dd6fdea51b262a8dcaa446f7a6cb4eda22ad73a7118b4e46951"
         );
+    }
+
+    /// The value that the program of systemd 262.1 left in PCRs that were zero.
+    #[test]
+    fn the_separator_extended_into_zero_is_the_known_value() {
+        let bank = Bank::Sha256;
+        let separators = Event::os_separators(bank);
+        let digests = separators
+            .iter()
+            .map(|event| (u32::from(event.pcr), event.digest.as_slice()));
+        let values = crate::tpm::event_log::replay(digests, bank);
+        let pcrs: Vec<u32> = values.keys().copied().collect();
+        assert_eq!(pcrs, [0, 1, 2, 3, 4, 5, 6, 7, 9, 12, 13, 14]);
+        for value in values.values() {
+            assert_eq!(
+                hex::encode(value),
+                "3345a4e7857aa5ae65e97702ade84a3755fd6144724779536b5773128676c99c"
+            );
+        }
     }
 
     #[test]

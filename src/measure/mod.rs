@@ -7,7 +7,7 @@
 //!
 //! PCR 7, in order: `SecureBoot`, `PK`, `KEK`, `db`, `dbx`, a separator; the authority for shim; shim's
 //! `SbatLevel`; the authorities for the kernel. PCR 4: an action, a separator, shim's digest, the
-//! kernel's digest. PCR 12: the epoch of snap-bootstrap, where it is asked for.
+//! kernel's digest. PCR 12: the epoch of snap-bootstrap, where that is the [`Reader`] of the key.
 //!
 //! [`explain`] holds a prediction against the event log of a guest that has booted.
 //!
@@ -25,6 +25,7 @@ mod error;
 mod event;
 mod explain;
 mod identity;
+mod reader;
 mod rollover;
 mod rules;
 
@@ -32,4 +33,5 @@ pub use branch::{Boot, BootFile, Branch, Chain, Input, Prediction, predict};
 pub use error::{Error, Problem, Warning};
 pub use event::{Event, EventKind, Source, parse_variable_data};
 pub use explain::{Cause, Comparison, Explanation, Measured, Row, Verdict, explain};
+pub use reader::{Reader, Separator};
 pub use rules::{Profile, Rules};

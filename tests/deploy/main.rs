@@ -8,6 +8,7 @@ mod encrypted;
 mod every_choice_of_srk;
 mod only_little_is_read;
 mod recovery_keys_open;
+mod systemd_opens_its_tokens;
 mod the_clear_key_is_gone;
 mod the_policy_is_the_prediction;
 mod the_report_tells_it_without_secrets;

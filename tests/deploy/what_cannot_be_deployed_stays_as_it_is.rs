@@ -202,7 +202,7 @@ fn a_container_of_somebody_else() {
     assert_refused(
         &encrypted,
         &FLAGS,
-        "error: disk.img: partition 1 holds a LUKS2 container without a clear key, and no sealed key lies on the EFI system partition: it was not made by encrypt\n",
+        "error: disk.img: partition 1 holds a LUKS2 container without a clear key; it has no token of type systemd-tpm2, and no sealed key lies on the EFI system partition: it was not made by encrypt\n",
     );
 }
 

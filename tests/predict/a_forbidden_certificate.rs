@@ -4,7 +4,7 @@ use encrypt_cloud_image::efi::config::{Database, Rules as Reading};
 use encrypt_cloud_image::efi::signature_list::{SHA256, SignatureList, X509_SHA256};
 use encrypt_cloud_image::efi::{Hash, Program, UefiConfig};
 use encrypt_cloud_image::measure::{
-    Boot, BootFile, Chain, Input, Prediction, Profile, Rules, predict,
+    Boot, BootFile, Chain, Input, Prediction, Profile, Reader, Rules, predict,
 };
 use encrypt_cloud_image::storage::MemoryStorage;
 use encrypt_cloud_image::tpm::Bank;
@@ -45,6 +45,7 @@ fn predicted(dbx: Vec<u8>, chain: Chain, rules: Rules) -> Result<Prediction, Str
             secure_boot: true,
             kernel: false,
         },
+        reader: Reader::default(),
         rules,
         bank: Bank::Sha256,
     });

@@ -3,7 +3,9 @@
 use std::cell::Cell;
 
 use encrypt_cloud_image::efi::{Program, UefiConfig};
-use encrypt_cloud_image::measure::{Boot, BootFile, Chain, Error, Input, Profile, Rules, predict};
+use encrypt_cloud_image::measure::{
+    Boot, BootFile, Chain, Error, Input, Profile, Reader, Rules, predict,
+};
 use encrypt_cloud_image::provision::predict::{EspFiles, Name, PredictError, Wanted, on_esp};
 use encrypt_cloud_image::storage::{MemoryStorage, ReadAt};
 use encrypt_cloud_image::tpm::Bank;
@@ -94,6 +96,7 @@ fn more_branches_than_a_policy_can_have_are_refused() {
                 boot_manager: true,
                 ..Profile::default()
             },
+            reader: Reader::default(),
             // Nobody verifies the one signature so many times.
             rules: Rules {
                 verify_signatures: false,

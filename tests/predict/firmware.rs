@@ -12,7 +12,7 @@ use encrypt_cloud_image::efi::config::{self, UefiConfig};
 use encrypt_cloud_image::efi::pe::Digests;
 use encrypt_cloud_image::efi::{Hash, Program, Signature};
 use encrypt_cloud_image::measure::{
-    Boot, BootFile, Chain, Error, Input, Prediction, Problem, Profile, Rules, predict,
+    Boot, BootFile, Chain, Error, Input, Prediction, Problem, Profile, Reader, Rules, predict,
 };
 use encrypt_cloud_image::storage::MemoryStorage;
 use encrypt_cloud_image::tpm::{Bank, event_log};
@@ -151,6 +151,7 @@ pub fn input(real: &RealBoot, secure_boot: bool) -> Input<'_> {
             secure_boot: true,
             kernel: false,
         },
+        reader: Reader::default(),
         rules: Rules {
             secure_boot,
             ..Rules::firmware()

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use encrypt_cloud_image::efi::azure;
 use encrypt_cloud_image::efi::config::{self, UefiConfig};
 use encrypt_cloud_image::measure::{
-    self, Input, Prediction, Problem, Profile, Rules, Source, predict,
+    self, Input, Prediction, Problem, Profile, Reader, Rules, Source, predict,
 };
 use encrypt_cloud_image::provision::predict::{EspDirectory, PredictError, Wanted, on_esp};
 use encrypt_cloud_image::tpm::Bank;
@@ -54,6 +54,7 @@ fn run(case: &Case, rules: Rules) -> Outcome {
         configuration: &configuration,
         boot: &boot,
         profile,
+        reader: Reader::SnapBootstrap,
         rules,
         bank: Bank::Sha256,
     })

@@ -17,6 +17,7 @@ pub mod files;
 pub mod image;
 pub mod judge;
 pub mod root;
+pub mod systemd;
 pub mod tpm;
 pub mod trace;
 pub mod workshop;

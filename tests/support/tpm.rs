@@ -66,8 +66,13 @@ impl Tpm {
     /// Starts a copy of the stopped TPM in `folder` from what persists in it.
     pub fn start_copy(folder: &Path, copy: &Path) -> Self {
         fs::create_dir(copy).unwrap();
-        fs::copy(folder.join(STATE), copy.join(STATE)).unwrap();
+        super::files::copy_file(&folder.join(STATE), &copy.join(STATE));
         Self::start(copy)
+    }
+
+    /// Starts a copy of a TPM whose state lies in the data of the tests.
+    pub fn of_data(state: &str, copy: &Path) -> Self {
+        Self::start_copy(&super::data(state), copy)
     }
 
     /// The socket that takes bare TPM commands, of one client at a time.

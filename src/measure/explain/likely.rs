@@ -393,7 +393,7 @@ impl<'a> Sides<'a> {
 fn hashes_its_data(predicted: &Event) -> bool {
     !matches!(
         predicted.source,
-        Source::Program { .. } | Source::InnerKernel { .. } | Source::Epoch
+        Source::Program { .. } | Source::InnerKernel { .. } | Source::Epoch | Source::OsSeparator
     )
 }
 

@@ -211,7 +211,7 @@ impl<'a> Aligned<'a> {
             }
             (Some(_), Some(_)) => Verdict::Differs,
             (None, _) => Verdict::Extra,
-            (Some(predicted), None) if predicted.source == Source::Epoch => Verdict::NotLogged,
+            (Some(predicted), None) if !predicted.source.is_logged() => Verdict::NotLogged,
             (_, None) => Verdict::Missing,
         }
     }

@@ -5,6 +5,7 @@
 
 use super::Error;
 use crate::gpt::{Partition, Table};
+use crate::keyobject::systemd_tpm2::TOKEN_TYPE;
 use crate::luks2::{self, ClearKeyToken, Header};
 use crate::provision::partitions::{self, Named, byte_range, window};
 use crate::storage::ReadAt;
@@ -56,7 +57,7 @@ impl Container {
         if found.iter().any(Self::is_not_deployed) {
             found.retain(Self::is_not_deployed);
         } else {
-            found.retain(|container| container.header.current().label() == LABEL);
+            found.retain(|container| container.is_labelled() || container.has_tpm2_token());
         }
         let several = Error::SeveralContainers {
             partitions: found.iter().map(|other| other.partition.number).collect(),
@@ -93,6 +94,17 @@ impl Container {
 
     fn is_not_deployed(&self) -> bool {
         matches!(self.state, State::NotDeployed { .. })
+    }
+
+    /// True where Ubuntu's initramfs finds it.
+    pub fn is_labelled(&self) -> bool {
+        self.header.current().label() == LABEL
+    }
+
+    /// True where systemd's reader finds a token of its own.
+    pub fn has_tpm2_token(&self) -> bool {
+        let mut tokens = self.header.metadata().tokens.iter();
+        tokens.any(|token| token.kind == TOKEN_TYPE)
     }
 
     /// The container as a storage of its own.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Phase;
-use crate::keyobject::{RecoveryTextError, secboot};
+use crate::keyobject::{RecoveryTextError, secboot, systemd_tpm2};
 use crate::provision::predict::PredictError;
 use crate::provision::{self, About, recovery_key};
 use crate::{filesystem, luks2, storage, tpm};
@@ -31,7 +31,7 @@ pub enum Error {
     },
     /// A container of somebody else.
     #[error(
-        "partition {partition} holds a LUKS2 container without a clear key, and no sealed key lies on the EFI system partition: it was not made by encrypt"
+        "partition {partition} holds a LUKS2 container without a clear key; it has no token of type systemd-tpm2, and no sealed key lies on the EFI system partition: it was not made by encrypt"
     )]
     NotOurs {
         /// The partition's number.
@@ -68,6 +68,43 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// A token that a reader would try before ours, or that would make it give up.
+    #[error(
+        "token {token} is of type systemd-tpm2 already, and guests would try it together with the new ones"
+    )]
+    OtherTpm2Token {
+        /// Its number.
+        token: u32,
+    },
+    /// Ubuntu's initramfs could not find the volume.
+    #[error(
+        "the LUKS2 container in partition {partition} has {}, and Ubuntu's initramfs finds it by the label {}",
+        label_in_words(label),
+        super::LABEL
+    )]
+    NotLabelled {
+        /// The partition's number.
+        partition: u32,
+        /// The label that it has.
+        label: String,
+    },
+    /// More tokens than the header takes.
+    #[error(
+        "{tokens} tokens are needed, one for each way to boot {kernels} {}, and the LUKS2 header takes {fit}",
+        if *.kernels == 1 { "kernel" } else { "kernels" }
+    )]
+    NoRoomForTokens {
+        /// How many are needed.
+        tokens: usize,
+        /// How many kernels they are for.
+        kernels: usize,
+        /// How many there is room for.
+        fit: usize,
+        /// True where the text has no room, false where no number is free.
+        by_size: bool,
+        /// True for an RSA key, whose objects are larger.
+        is_rsa: bool,
+    },
     /// The EFI system partition cannot be read or changed.
     #[error("the EFI system partition: {0}")]
     Esp(filesystem::Error),
@@ -99,6 +136,17 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// The guest could not make the SRK again.
+    #[error(
+        "--srk-mode derived: systemd's legacy template does not make this SRK: {}",
+        not_derivable(*attributes, *has_unique_data)
+    )]
+    NotDerivable {
+        /// `objectAttributes`.
+        attributes: u32,
+        /// True where it was made with unique data.
+        has_unique_data: bool,
+    },
     /// The template of the SRK cannot be made.
     #[error("cannot describe the SRK for the guest: {0}")]
     Template(tpm::Error),
@@ -108,6 +156,9 @@ pub enum Error {
     /// The key cannot be sealed.
     #[error("cannot seal the key: {0}")]
     Seal(#[from] secboot::Error),
+    /// The tokens cannot be made.
+    #[error("cannot seal the key: {0}")]
+    SealTokens(#[from] systemd_tpm2::Error),
     /// The recovery key cannot be read.
     #[error(transparent)]
     RecoveryKey(#[from] recovery_key::Error),
@@ -152,6 +203,24 @@ fn numbers(numbers: &[u32]) -> String {
     words.join(", ")
 }
 
+fn label_in_words(label: &str) -> String {
+    if label.is_empty() {
+        "no label".to_owned()
+    } else {
+        format!("the label {label:?}")
+    }
+}
+
+fn not_derivable(attributes: u32, has_unique_data: bool) -> String {
+    if has_unique_data {
+        "it was made with unique data".to_owned()
+    } else {
+        format!(
+            "its attributes are {attributes:#010x}, and the template's 0x00030072, with AES-128 and the exponent 0"
+        )
+    }
+}
+
 impl Error {
     /// An error of the container in a partition; a read that failed below is one of the source.
     pub(super) fn container(partition: u32, problem: luks2::Error) -> Self {
@@ -185,6 +254,9 @@ impl Error {
             | Self::Container { .. }
             | Self::ClearKeyLength { .. }
             | Self::RecoveryNameTaken { .. }
+            | Self::OtherTpm2Token { .. }
+            | Self::NotLabelled { .. }
+            | Self::NoRoomForTokens { .. }
             | Self::Esp(_) => About::Source,
             Self::Predict(error) if error.is_about_boot_files() => About::Source,
             Self::Write { .. } | Self::Copy(_) => About::Output,
@@ -221,6 +293,24 @@ impl Error {
             Self::RecoveryKeyExists { .. } => {
                 Some("--recovery-key-file takes a key that is there already".to_owned())
             }
+            Self::NotLabelled { .. } => Some(
+                "encrypt with --profile ubuntu, or deploy with --key-object systemd-tpm2 for a guest whose initrd systemd runs"
+                    .to_owned(),
+            ),
+            Self::OtherTpm2Token { token } => Some(format!(
+                "remove it first, on a copy of the partition: cryptsetup token remove --token-id {token}"
+            )),
+            Self::NotDerivable { .. } => Some(
+                "--srk-mode persistent seals to the key at a handle, where the guest must have it before it boots"
+                    .to_owned(),
+            ),
+            Self::NoRoomForTokens {
+                tokens,
+                kernels,
+                by_size,
+                is_rsa,
+                ..
+            } => Some(fewer_tokens(*tokens, *kernels, *by_size, *is_rsa)),
             Self::Predict(error) => error.hint(),
             Self::Write { .. } => Some(
                 "run deploy again when the cause is gone; do not ship the image before".to_owned(),
@@ -228,4 +318,19 @@ impl Error {
             _ => None,
         }
     }
+}
+
+/// What would make tokens fewer, or smaller.
+fn fewer_tokens(tokens: usize, kernels: usize, by_size: bool, is_rsa: bool) -> String {
+    let mut ways = vec!["remove kernels from the EFI system partition"];
+    if tokens > kernels {
+        ways.push("give --os-separator yes or no in place of both");
+    }
+    if by_size && is_rsa {
+        ways.push("seal to an ECC SRK, whose tokens are smaller");
+    }
+    if by_size {
+        ways.push("encrypt anew: containers of encrypt have room for 32 tokens");
+    }
+    ways.join("; or ")
 }

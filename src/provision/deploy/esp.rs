@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Error, Phase, Step};
+use super::{Error, FileFacts, KeyObjectKind, Phase, Step};
 use crate::filesystem::fat::{self, Entry, Fat};
 use crate::filesystem::{self, Result as FatResult};
 use crate::storage::{Overlay, ReadAt};
@@ -37,8 +37,19 @@ pub fn has_template(esp: &dyn ReadAt) -> FatResult<bool> {
     Ok(Fat::open_read_only(esp)?.find(SRK_TEMPLATE)?.is_some())
 }
 
-/// What is unusual about an EFI system partition.
-pub fn warnings(esp: &dyn ReadAt) -> FatResult<Vec<String>> {
+/// Both files, for people and reports.
+pub fn facts(files: &Files) -> Vec<FileFacts> {
+    vec![
+        FileFacts::new(SEALED_KEY, Some(&files.sealed_key)),
+        FileFacts::new(SRK_TEMPLATE, files.srk_template.as_deref()),
+    ]
+}
+
+/// What is unusual about an EFI system partition, for the reader of a key object.
+pub fn warnings(esp: &dyn ReadAt, key_object: KeyObjectKind) -> FatResult<Vec<String>> {
+    if key_object == KeyObjectKind::SystemdTpm2 {
+        return Ok(Vec::new()); // nothing of it is written, and its label is nobody's concern
+    }
     let esp = Fat::open_read_only(esp)?;
     let mut warnings = Vec::new();
     if esp.is_dirty()? {

@@ -1,7 +1,8 @@
 //! The use case `deploy`: binds an encrypted image to one guest's vTPM.
 //!
 //! The disk key, which `encrypt` left in clear in the LUKS2 header, is sealed to the guest's SRK and its predicted PCR
-//! values, and goes to the EFI system partition; then it vanishes from the header. [`Job`] is what is asked for.
+//! values, and goes to the EFI system partition; then it vanishes from the header. Or, for systemd's reader, a new
+//! keyslot takes a key that is sealed in tokens of the header. [`Job`] is what is asked for.
 //! [`Job::prepare`] plans everything down to the bytes and reads it back; any error until then leaves the image as it
 //! was. [`Ready::run`] writes the planned [`Step`]s in an order that survives a crash at any point, into the image
 //! itself or into a copy.
@@ -18,19 +19,20 @@ mod plan;
 mod recovery;
 mod sealing;
 mod step;
+mod tokens;
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 pub use digests::Digests;
 pub use error::Error;
-pub use plan::{Disk, FileFacts, KeyslotFacts, Luks, Plan, Purpose, SrkFacts};
-pub use recovery::RecoverySource;
-pub use sealing::{SrkOptions, TemplateChoice};
+pub use plan::{Disk, FileFacts, KeyObjectKind, KeyslotFacts, Luks, Plan, Purpose, SrkFacts};
+pub use recovery::{Recovery, RecoveryForm, RecoverySource};
+pub use sealing::{KeyObject, SrkMode, SrkOptions, TemplateChoice};
 pub use step::{Phase, Step, write};
 
 pub use crate::filesystem::fat::SectorWrite;
-pub use crate::keyobject::RecoveryKey;
+pub use crate::keyobject::systemd_tpm2::{DEFAULT_SRK_HANDLE, Parent};
 
 use super::observer::{Observer, Phase as Work, StopFlag};
 use super::partitions::{self, Named, byte_range, window};
@@ -39,10 +41,11 @@ use super::{Error as CommonError, PublishStep};
 use crate::filesystem::fat::Fat;
 use crate::gpt::{self, Table};
 use crate::image::{self, Lock, Output, Replace, Source, Temporary};
+use crate::luks2::ClearKeyToken;
 use crate::secret::Entropy;
 use crate::storage::{ReadAt, Slice, WriteAt};
 use container::{Container, LABEL, State};
-use sealing::Srk;
+use sealing::{Access, Srk};
 
 /// What is asked for.
 #[derive(Clone)]
@@ -57,6 +60,8 @@ pub struct Job {
     pub dry_run: bool,
     /// The partitions, where they are not found by what they hold.
     pub partitions: Option<Named>,
+    /// What carries the key to the guest.
+    pub key_object: KeyObject,
     /// The guest's SRK.
     pub srk: SrkOptions,
     /// The guest, and the PCRs to seal to; `None` seals to the vTPM alone.
@@ -74,7 +79,7 @@ pub struct Ready {
     header_copies: std::ops::Range<u64>,
     /// The output, where it is a copy.
     copy: Option<(PathBuf, Replace)>,
-    recovery: Option<(RecoverySource, RecoveryKey)>,
+    recovery: Option<(RecoverySource, Recovery)>,
 }
 
 impl Job {
@@ -96,8 +101,8 @@ impl Job {
         let esp_range = byte_range(&esp, table.sector_bytes());
         let esp_window = window(&disk, &esp_range)?;
         let container = Container::find(&disk, &table, self.partitions)?;
-        refuse_what_is_not_ours(&container, &esp_window)?;
-        warnings.extend(esp::warnings(&esp_window).map_err(Error::esp)?);
+        let key_object = self.key_object_of(&container, &esp_window)?;
+        warnings.extend(esp::warnings(&esp_window, key_object).map_err(Error::esp)?);
         warnings.extend(container.header.warnings().iter().map(ToString::to_string));
 
         let storage = container.window(&disk)?;
@@ -108,6 +113,8 @@ impl Job {
             format: detected.format,
             disk: Disk::new(&table, container.partition.number, esp.number),
             completes: false,
+            key_object,
+            recovery: None,
             luks: Luks::after(&[], &disk, &container)?,
             srk: None,
             prediction: None,
@@ -117,29 +124,24 @@ impl Job {
         };
         let mut recovery = None;
         let steps = if let State::NotDeployed { clear_key } = &container.state {
-            let srk = Srk::read(&self.srk)?;
             if let Some(from) = &self.recovery {
-                recovery = Some((from.clone(), from.key(entropy)?));
+                recovery = Some((from.clone(), from.key(self.key_object, entropy)?));
             }
-            header::unlock(&container, &storage, clear_key)?;
-            let prediction = self.predict(&esp_window, &mut plan.warnings)?;
-            let files = srk.seal(prediction.as_ref(), &clear_key.key, entropy)?;
             let key = recovery.as_ref().map(|(_, key)| key);
-            let new = header::deployed(&container, &storage, clear_key, key, entropy)?;
-            plan.tell_sealing(&self.srk, &srk, prediction, &files);
-            if files.srk_template.is_none() && esp::has_template(&esp_window).map_err(Error::esp)? {
-                plan.warnings.push(format!(
-                    "--standard-srk-template: {} of an earlier deploy is removed",
-                    esp::SRK_TEMPLATE
-                ));
-            }
-            let esp_steps = esp::steps(&esp_window, esp_range.start, &files, now)?;
-            step::in_order(esp_steps, new)
+            plan.recovery = key.map(Recovery::form);
+            let place = (&container, &storage as &dyn ReadAt);
+            let esp = (&esp_window as &dyn ReadAt, esp_range.start);
+            self.sealing_steps(place, clear_key, esp, key, &mut plan, now, entropy)?
         } else {
             plan.completes = true;
-            let tidy = esp::mending_step(&esp_window, esp_range.start, now)?;
-            let [first, second] = header::rewritten(&container, entropy)?;
-            vec![first, second, tidy]
+            completing_steps(
+                &container,
+                &esp_window,
+                esp_range.start,
+                key_object,
+                now,
+                entropy,
+            )?
         };
         plan.luks = Luks::after(&steps, &disk, &container)?;
         plan.written_bytes = steps.iter().map(Step::len_bytes).sum();
@@ -153,6 +155,95 @@ impl Job {
             copy,
             recovery,
         })
+    }
+
+    /// Which key object the image has, or gets. Only what `encrypt` has made, and `deploy` has not finished, is worked
+    /// on.
+    fn key_object_of(
+        &self,
+        container: &Container,
+        esp: &dyn ReadAt,
+    ) -> Result<KeyObjectKind, Error> {
+        let partition = container.partition.number;
+        if let State::NotDeployed { .. } = container.state {
+            let wanted = KeyObjectKind::from(self.key_object);
+            if wanted == KeyObjectKind::Secboot && !container.is_labelled() {
+                let label = container.header.current().label().to_owned();
+                return Err(Error::NotLabelled { partition, label });
+            }
+            return Ok(wanted);
+        }
+        let found = if container.has_tpm2_token() {
+            KeyObjectKind::SystemdTpm2
+        } else if container.is_labelled() && esp::has_sealed_key(esp).map_err(Error::esp)? {
+            KeyObjectKind::Secboot
+        } else {
+            return Err(Error::NotOurs { partition });
+        };
+        match container.state {
+            State::Interrupted => Ok(found),
+            _ => Err(Error::AlreadyDeployed { partition }),
+        }
+    }
+
+    /// The steps that bind an image to the guest.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one image, and what they are sealed with"
+    )]
+    fn sealing_steps(
+        &self,
+        (container, storage): (&Container, &dyn ReadAt),
+        clear_key: &ClearKeyToken,
+        (esp, esp_start): (&dyn ReadAt, u64),
+        recovery: Option<&Recovery>,
+        plan: &mut Plan,
+        now: i64,
+        entropy: &mut dyn Entropy,
+    ) -> Result<Vec<Step>, Error> {
+        let srk = Srk::read(&self.srk, self.key_object)?;
+        if let Access::Template(_) = srk.access {
+            header::check_can_be_sealed(clear_key)?;
+        }
+        header::check_opens(container, storage, clear_key)?;
+        let prediction = self.predict(esp, &mut plan.warnings)?;
+        let sealed_to = prediction.as_ref();
+        let place = (container, storage);
+        let steps = match &srk.access {
+            Access::Template(template) => {
+                let files = esp::Files {
+                    sealed_key: sealing::sealed_key(
+                        &srk.parent,
+                        sealed_to,
+                        &clear_key.key,
+                        entropy,
+                    )?,
+                    srk_template: template.clone(),
+                };
+                let header = header::deployed(place, clear_key, recovery, entropy)?;
+                plan.files = esp::facts(&files);
+                if template.is_none() && esp::has_template(esp).map_err(Error::esp)? {
+                    plan.warnings.push(format!(
+                        "--standard-srk-template: {} of an earlier deploy is removed",
+                        esp::SRK_TEMPLATE
+                    ));
+                }
+                step::in_order(esp::steps(esp, esp_start, &files, now)?, header)
+            }
+            Access::Token(found) => {
+                let sealing = tokens::Sealing {
+                    srk: &srk.parent,
+                    found: *found,
+                    prediction: sealed_to,
+                };
+                let header = tokens::deployed(place, clear_key, &sealing, recovery, entropy)?;
+                step::in_order([], header)
+            }
+        };
+        plan.warnings.extend(srk.warnings.iter().cloned());
+        plan.srk = Some(SrkFacts::new(&self.srk, &srk));
+        plan.prediction = prediction;
+        Ok(steps)
     }
 
     fn open(&self) -> Result<Source, Error> {
@@ -187,31 +278,37 @@ impl Job {
         warnings: &mut Vec<String>,
     ) -> Result<Option<Prediction>, Error> {
         let Some(guest) = &self.guest else {
-            warnings.extend(sealing::policy_warning(None));
+            warnings.extend(sealing::policy_warning(None, self.key_object.into()));
             return Ok(None);
         };
         let fat = Fat::open_read_only(esp).map_err(Error::esp)?;
         let predicted = guest.predict_on(&EspVolume(&fat))?;
         warnings.extend(predicted.warnings);
-        warnings.extend(sealing::policy_warning(Some(&predicted.prediction)));
+        warnings.extend(sealing::policy_warning(
+            Some(&predicted.prediction),
+            self.key_object.into(),
+        ));
         Ok(Some(predicted.prediction))
     }
 }
 
-/// Only what `encrypt` has made, and `deploy` has not finished, is worked on.
-fn refuse_what_is_not_ours(container: &Container, esp: &dyn ReadAt) -> Result<(), Error> {
-    let partition = container.partition.number;
-    if let State::NotDeployed { .. } = container.state {
-        return Ok(());
-    }
-    let is_ours = container.header.current().label() == LABEL;
-    if !is_ours || !esp::has_sealed_key(esp).map_err(Error::esp)? {
-        return Err(Error::NotOurs { partition });
-    }
-    match container.state {
-        State::Interrupted => Ok(()),
-        _ => Err(Error::AlreadyDeployed { partition }),
-    }
+/// The steps that complete a deploy that ended between the two header copies.
+fn completing_steps(
+    container: &Container,
+    esp: &dyn ReadAt,
+    esp_start: u64,
+    key_object: KeyObjectKind,
+    now: i64,
+    entropy: &mut dyn Entropy,
+) -> Result<Vec<Step>, Error> {
+    let [first, second] = header::rewritten(container, entropy)?;
+    let tidy = match key_object {
+        KeyObjectKind::Secboot => esp::mending_step(esp, esp_start, now)?,
+        KeyObjectKind::SystemdTpm2 => {
+            header::overwriting(container, &tokens::gaps(container), entropy)?
+        }
+    };
+    Ok(vec![first, second, tidy])
 }
 
 impl Ready {
@@ -226,7 +323,7 @@ impl Ready {
     }
 
     /// A recovery key that was made for this deploy.
-    pub fn new_recovery_key(&self) -> Option<&RecoveryKey> {
+    pub fn new_recovery_key(&self) -> Option<&Recovery> {
         match &self.recovery {
             Some((RecoverySource::New(_), key)) => Some(key),
             _ => None,
@@ -306,31 +403,5 @@ impl Ready {
             tracing::debug!("writing {} bytes: {}", step.len_bytes(), step.phase);
             Ok(())
         })
-    }
-}
-
-impl Plan {
-    fn tell_sealing(
-        &mut self,
-        options: &SrkOptions,
-        srk: &Srk,
-        prediction: Option<Prediction>,
-        files: &esp::Files,
-    ) {
-        let standard_template = options.template == TemplateChoice::Standard;
-        self.warnings.extend(srk.warnings.iter().cloned());
-        self.srk = Some(SrkFacts {
-            name: srk.parent.name().to_string(),
-            kind: srk.parent.kind().to_string(),
-            aes_bits: srk.parent.aes_bits(),
-            attributes: srk.parent.attributes(),
-            standard_template,
-        });
-        self.prediction = prediction;
-        let template = files.srk_template.as_deref();
-        self.files = vec![
-            FileFacts::new(esp::SEALED_KEY, Some(&files.sealed_key)),
-            FileFacts::new(esp::SRK_TEMPLATE, template),
-        ];
     }
 }

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use super::container::Container;
 use super::header::UNLOCK_KEYSLOT;
-use super::{Error, Step};
+use super::sealing::{Access, KeyObject, Srk, SrkOptions, TemplateChoice};
+use super::{Error, RecoveryForm, Step};
 use crate::gpt::{Partition, Table};
 use crate::image::DiskFormat;
-use crate::keyobject::RecoveryToken;
-use crate::luks2::{Header, Kdf};
+use crate::keyobject::systemd_tpm2::{self, Parent};
+use crate::keyobject::{RecoveryToken, systemd_recovery};
+use crate::luks2::{Header, Kdf, Token};
 use crate::provision;
 use crate::provision::predict::Prediction;
 use crate::storage::{Overlay, ReadAt, WriteAt};
@@ -27,6 +29,10 @@ pub struct Plan {
     pub format: DiskFormat,
     /// The partition table.
     pub disk: Disk,
+    /// What carries the key to the guest.
+    pub key_object: KeyObjectKind,
+    /// The form of the recovery key, where there is a new keyslot for one.
+    pub recovery: Option<RecoveryForm>,
     /// True where an interrupted deploy is completed, and nothing is sealed.
     pub completes: bool,
     /// The container as it will be.
@@ -73,6 +79,24 @@ impl Disk {
     }
 }
 
+/// What carries the key to the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyObjectKind {
+    /// The sealed-key file on the EFI system partition.
+    Secboot,
+    /// Tokens in the LUKS2 header.
+    SystemdTpm2,
+}
+
+impl From<KeyObject> for KeyObjectKind {
+    fn from(key_object: KeyObject) -> Self {
+        match key_object {
+            KeyObject::Secboot => Self::Secboot,
+            KeyObject::SystemdTpm2 { .. } => Self::SystemdTpm2,
+        }
+    }
+}
+
 /// A guest's SRK.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SrkFacts {
@@ -86,6 +110,24 @@ pub struct SrkFacts {
     pub attributes: u32,
     /// True where the guest makes it by the standard template.
     pub standard_template: bool,
+    /// How systemd's reader gets at it, where it does.
+    pub parent: Option<Parent>,
+}
+
+impl SrkFacts {
+    pub(super) fn new(options: &SrkOptions, srk: &Srk) -> Self {
+        Self {
+            name: srk.parent.name().to_string(),
+            kind: srk.parent.kind().to_string(),
+            aes_bits: srk.parent.aes_bits(),
+            attributes: srk.parent.attributes(),
+            standard_template: options.template == TemplateChoice::Standard,
+            parent: match srk.access {
+                Access::Template(_) => None,
+                Access::Token(parent) => Some(parent),
+            },
+        }
+    }
 }
 
 /// A file on the EFI system partition.
@@ -178,19 +220,10 @@ impl Luks {
         let copies = copies.map_err(provision::Error::Source)?;
         let segment = metadata.segment();
         let crypt = segment.and_then(|segment| segment.crypt.as_ref());
-        let recovery: Vec<_> = metadata
-            .tokens
-            .iter()
-            .filter_map(|token| RecoveryToken::parse(token)?.keyslot)
-            .collect();
+        let purposes = Purposes::of(&metadata.tokens);
         let keyslots = metadata.keyslots.iter().map(|keyslot| KeyslotFacts {
             number: keyslot.number,
-            purpose: match keyslot.number {
-                UNLOCK_KEYSLOT => Purpose::Unlock,
-                provision::encrypt::GROWPART_KEYSLOT => Purpose::Growpart,
-                number if recovery.contains(&number) => Purpose::Recovery,
-                _ => Purpose::Other,
-            },
+            purpose: purposes.of_keyslot(keyslot.number),
             offset_bytes: keyslot.area.offset_bytes,
             kdf: match keyslot.luks2().map(|luks2| &luks2.kdf) {
                 Some(Kdf::Pbkdf2 {
@@ -215,6 +248,38 @@ impl Luks {
                 .map(|token| (token.number, token.kind.clone()))
                 .collect(),
         })
+    }
+}
+
+/// The keyslots that tokens name.
+struct Purposes {
+    unlock: Vec<u32>,
+    recovery: Vec<u32>,
+}
+
+impl Purposes {
+    fn of(tokens: &[Token]) -> Self {
+        let named = |kind: &'static str| {
+            let tokens = tokens.iter().filter(move |token| token.kind == kind);
+            tokens.flat_map(|token| token.keyslots.clone())
+        };
+        let mut unlock: Vec<u32> = named(systemd_tpm2::TOKEN_TYPE).collect();
+        if unlock.is_empty() {
+            unlock.push(UNLOCK_KEYSLOT); // the sealed-key file's, which no token names
+        }
+        let ubuntu = tokens.iter().filter_map(RecoveryToken::parse);
+        let ubuntu = ubuntu.filter_map(|token| token.keyslot);
+        let recovery = ubuntu.chain(named(systemd_recovery::TOKEN_TYPE)).collect();
+        Self { unlock, recovery }
+    }
+
+    fn of_keyslot(&self, number: u32) -> Purpose {
+        match number {
+            number if self.unlock.contains(&number) => Purpose::Unlock,
+            provision::encrypt::GROWPART_KEYSLOT => Purpose::Growpart,
+            number if self.recovery.contains(&number) => Purpose::Recovery,
+            _ => Purpose::Other,
+        }
     }
 }
 

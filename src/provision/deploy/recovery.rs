@@ -1,4 +1,8 @@
-//! Where the recovery key comes from, and where a new one goes.
+//! Where the recovery key comes from, in which form its reader wants it, and where a new one goes.
+//!
+//! Ubuntu's initramfs turns the digits that are typed into 16 bytes, and these are the passphrase. systemd's prompt takes
+//! what is typed as the passphrase: there a key that was given opens by its printed digits, with their dashes, and a new
+//! one is made in systemd's own form.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -7,10 +11,11 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::Error;
-use crate::keyobject::RecoveryKey;
+use super::{Error, KeyObject};
+use crate::keyobject::{RecoveryKey, recovery_token, systemd_recovery};
+use crate::luks2::Hash;
 use crate::provision::{self, recovery_key};
-use crate::secret::Entropy;
+use crate::secret::{Entropy, SecretBytes};
 
 /// Where the recovery key comes from.
 #[derive(Clone)]
@@ -23,12 +28,89 @@ pub enum RecoverySource {
     New(PathBuf),
 }
 
+/// The form of a recovery key's passphrase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecoveryForm {
+    /// 16 bytes, which the guest makes of the digits that are typed.
+    Bytes,
+    /// The digits as they are printed, dashes included.
+    Digits,
+    /// Letters, in systemd's own form.
+    Letters,
+}
+
+/// A recovery key as its reader wants it.
+#[derive(Clone)]
+pub struct Recovery {
+    form: RecoveryForm,
+    passphrase: SecretBytes,
+    text: Zeroizing<String>,
+}
+
+impl Recovery {
+    fn new(key: &RecoveryKey, key_object: KeyObject) -> Self {
+        let text = key.text();
+        match key_object {
+            KeyObject::Secboot => Self {
+                form: RecoveryForm::Bytes,
+                passphrase: key.passphrase().clone(),
+                text,
+            },
+            KeyObject::SystemdTpm2 { .. } => Self::typed(RecoveryForm::Digits, text),
+        }
+    }
+
+    /// One whose passphrase is what is typed.
+    fn typed(form: RecoveryForm, text: Zeroizing<String>) -> Self {
+        Self {
+            form,
+            passphrase: SecretBytes::new(text.as_bytes().to_vec()),
+            text,
+        }
+    }
+
+    /// The form of the passphrase.
+    pub fn form(&self) -> RecoveryForm {
+        self.form
+    }
+
+    /// What opens the keyslot.
+    pub fn passphrase(&self) -> &SecretBytes {
+        &self.passphrase
+    }
+
+    /// What a person types.
+    pub fn text(&self) -> Zeroizing<String> {
+        self.text.clone()
+    }
+
+    /// The hash function of its keyslot, as the reader's own writer has it.
+    pub(super) fn hash(&self) -> Hash {
+        match self.form {
+            RecoveryForm::Bytes => Hash::Sha256,
+            RecoveryForm::Digits | RecoveryForm::Letters => Hash::Sha512,
+        }
+    }
+
+    /// The token that makes its keyslot known.
+    pub(super) fn token(&self, keyslot: u32) -> String {
+        match self.form {
+            RecoveryForm::Bytes => recovery_token(keyslot),
+            RecoveryForm::Digits | RecoveryForm::Letters => systemd_recovery::token(keyslot),
+        }
+    }
+}
+
 impl RecoverySource {
     /// The key. A new one is not written yet.
-    pub fn key(&self, entropy: &mut dyn Entropy) -> Result<RecoveryKey, Error> {
-        match self {
-            Self::File(path) => Ok(recovery_key::read(path)?),
-            Self::Text(text) => RecoveryKey::from_text(text).map_err(Error::RecoveryKeyText),
+    pub(super) fn key(
+        &self,
+        key_object: KeyObject,
+        entropy: &mut dyn Entropy,
+    ) -> Result<Recovery, Error> {
+        let key = match self {
+            Self::File(path) => recovery_key::read(path)?,
+            Self::Text(text) => RecoveryKey::from_text(text).map_err(Error::RecoveryKeyText)?,
             Self::New(path) => {
                 check_folder(path).map_err(|source| Error::RecoveryKeyOut {
                     path: path.clone(),
@@ -37,14 +119,19 @@ impl RecoverySource {
                 if fs::symlink_metadata(path).is_ok() {
                     return Err(Error::RecoveryKeyExists { path: path.clone() });
                 }
-                let key = RecoveryKey::random(entropy);
-                Ok(key.map_err(provision::Error::Entropy)?)
+                if let KeyObject::SystemdTpm2 { .. } = key_object {
+                    let text = systemd_recovery::random(entropy);
+                    let text = text.map_err(provision::Error::Entropy)?;
+                    return Ok(Recovery::typed(RecoveryForm::Letters, text));
+                }
+                RecoveryKey::random(entropy).map_err(provision::Error::Entropy)?
             }
-        }
+        };
+        Ok(Recovery::new(&key, key_object))
     }
 
     /// Makes a new key durable in its file, with mode 0600; nothing for a key that was there.
-    pub fn store(&self, key: &RecoveryKey) -> Result<(), Error> {
+    pub(super) fn store(&self, key: &Recovery) -> Result<(), Error> {
         let Self::New(path) = self else {
             return Ok(());
         };
@@ -71,7 +158,7 @@ fn folder(path: &Path) -> &Path {
     folder.unwrap_or(Path::new("."))
 }
 
-fn write(path: &Path, key: &RecoveryKey) -> io::Result<()> {
+fn write(path: &Path, key: &Recovery) -> io::Result<()> {
     let mut options = OpenOptions::new();
     let mut file = options
         .write(true)

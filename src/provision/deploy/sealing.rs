@@ -1,18 +1,44 @@
-//! From the guest's SRK, its predicted states and the clear key to the files of the EFI system partition.
+//! The guest's SRK, and how the guest gets at it; the sealed-key file for its predicted states.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::Error;
-use super::esp::Files;
+use super::{Error, KeyObjectKind};
 use crate::keyobject::secboot::{self, PcrProfile};
+use crate::keyobject::systemd_tpm2::Parent;
 use crate::provision::predict::Prediction;
 use crate::secret::{Entropy, SecretBytes};
 use crate::tpm::{SrkFile, StorageParent, UniqueData, UniqueForm};
 
 /// The largest file that holds a public area, a key or unique data.
 const MAX_FILE_BYTES: u64 = 64 << 10;
+
+/// What carries the key to the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyObject {
+    /// The sealed-key file on the EFI system partition, which Ubuntu's initramfs reads.
+    Secboot,
+    /// Tokens in the LUKS2 header, which systemd-cryptsetup reads.
+    SystemdTpm2 {
+        /// `--srk-mode`.
+        srk_mode: SrkMode,
+        /// `--srk-handle`.
+        srk_handle: u32,
+    },
+}
+
+/// How systemd's reader gets at the SRK.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SrkMode {
+    /// Derived where systemd's legacy template makes it, else persistent.
+    #[default]
+    Auto,
+    /// It lies in the TPM, at a handle.
+    Persistent,
+    /// The reader makes it again from that template.
+    Derived,
+}
 
 /// How a guest's SRK is described.
 #[derive(Debug, Clone)]
@@ -39,72 +65,126 @@ pub enum TemplateChoice {
 pub struct Srk {
     /// Its public area.
     pub parent: StorageParent,
-    /// From what the guest makes it again; `None` for the standard template.
-    pub template: Option<Vec<u8>>,
+    /// How the guest gets at it.
+    pub access: Access,
     /// What the operator should know.
     pub warnings: Vec<String>,
 }
 
+/// How the guest gets at its SRK.
+pub enum Access {
+    /// For the sealed-key file: by this template on the EFI system partition; `None` for the standard one.
+    Template(Option<Vec<u8>>),
+    /// For tokens.
+    Token(Parent),
+}
+
 impl Srk {
     /// Reads the files.
-    pub fn read(options: &SrkOptions) -> Result<Self, Error> {
-        const OPTION: &str = "--srk-pub";
-        let path = &options.public;
-        let bytes = read(OPTION, path)?;
-        let file = SrkFile::read(&bytes).map_err(|problem| Error::TpmFile {
-            option: OPTION,
-            path: path.clone(),
-            problem,
-        })?;
-        let is_standard = options.template == TemplateChoice::Standard;
-        let parent = match file {
-            SrkFile::PublicArea(parent) => parent,
-            SrkFile::KeyAlone(parent) if is_standard => parent,
-            SrkFile::KeyAlone(_) => return Err(Error::KeyAlone { path: path.clone() }),
-        };
+    pub fn read(options: &SrkOptions, key_object: KeyObject) -> Result<Self, Error> {
+        let parent = read_parent(options)?;
         let mut warnings = Vec::new();
-        let template = match &options.template {
-            TemplateChoice::Standard => {
-                if let Some(difference) = parent.differs_from_standard() {
-                    warnings.push(format!(
-                        "--standard-srk-template: the SRK is not one that the standard template makes: {difference}; the guest would make another SRK, and never unlock"
-                    ));
-                }
-                None
+        let access = match key_object {
+            KeyObject::Secboot => {
+                Access::Template(template(&options.template, &parent, &mut warnings)?)
             }
-            TemplateChoice::Written { unique_data } => {
-                let unique = match unique_data {
-                    Some(path) => unique_data_of(path, &parent, &mut warnings)?,
-                    None => UniqueData::none(parent.kind()),
-                };
-                Some(parent.template(&unique).map_err(Error::Template)?)
+            KeyObject::SystemdTpm2 {
+                srk_mode,
+                srk_handle,
+            } => {
+                let found = parent_of_tokens(options, &parent, srk_mode, srk_handle)?;
+                Access::Token(found)
             }
         };
         Ok(Self {
             parent,
-            template,
+            access,
             warnings,
         })
     }
+}
 
-    /// Seals a key in the states that were predicted, in any where nothing was.
-    pub fn seal(
-        &self,
-        prediction: Option<&Prediction>,
-        key: &SecretBytes,
-        entropy: &mut dyn Entropy,
-    ) -> Result<Files, Error> {
-        let profile = match prediction {
-            Some(prediction) => {
-                PcrProfile::new(prediction.selection.clone(), prediction.composites())
-            }
-            None => PcrProfile::any_state(),
-        }?;
-        Ok(Files {
-            sealed_key: secboot::seal(&self.parent, &profile, key, entropy)?,
-            srk_template: self.template.clone(),
-        })
+fn read_parent(options: &SrkOptions) -> Result<StorageParent, Error> {
+    const OPTION: &str = "--srk-pub";
+    let path = &options.public;
+    let bytes = read(OPTION, path)?;
+    let file = SrkFile::read(&bytes).map_err(|problem| Error::TpmFile {
+        option: OPTION,
+        path: path.clone(),
+        problem,
+    })?;
+    match file {
+        SrkFile::PublicArea(parent) => Ok(parent),
+        SrkFile::KeyAlone(parent) if options.template == TemplateChoice::Standard => Ok(parent),
+        SrkFile::KeyAlone(_) => Err(Error::KeyAlone { path: path.clone() }),
     }
+}
+
+/// From what Ubuntu's initramfs makes the SRK again; `None` for the standard template, which it knows.
+fn template(
+    choice: &TemplateChoice,
+    parent: &StorageParent,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Vec<u8>>, Error> {
+    match choice {
+        TemplateChoice::Standard => {
+            if let Some(difference) = parent.differs_from_standard() {
+                warnings.push(format!(
+                    "--standard-srk-template: the SRK is not one that the standard template makes: {difference}; the guest would make another SRK, and never unlock"
+                ));
+            }
+            Ok(None)
+        }
+        TemplateChoice::Written { unique_data } => {
+            let unique = match unique_data {
+                Some(path) => unique_data_of(path, parent, warnings)?,
+                None => UniqueData::none(parent.kind()),
+            };
+            Ok(Some(parent.template(&unique).map_err(Error::Template)?))
+        }
+    }
+}
+
+/// How systemd's reader gets at the SRK. A key that was made with unique data looks like one that the template makes.
+fn parent_of_tokens(
+    options: &SrkOptions,
+    parent: &StorageParent,
+    mode: SrkMode,
+    handle: u32,
+) -> Result<Parent, Error> {
+    let has_unique_data = match &options.template {
+        TemplateChoice::Written {
+            unique_data: Some(path),
+        } => {
+            unique_data_of(path, parent, &mut Vec::new())?;
+            true
+        }
+        _ => false,
+    };
+    let can_be_derived = parent.is_of_legacy_template() && !has_unique_data;
+    match mode {
+        SrkMode::Derived if !can_be_derived => Err(Error::NotDerivable {
+            attributes: parent.attributes(),
+            has_unique_data,
+        }),
+        SrkMode::Auto if can_be_derived => Ok(Parent::Derived),
+        SrkMode::Derived => Ok(Parent::Derived),
+        SrkMode::Auto | SrkMode::Persistent => Ok(Parent::Persistent { handle }),
+    }
+}
+
+/// Seals a key in the states that were predicted, in any where nothing was: the content of the sealed-key file.
+pub fn sealed_key(
+    parent: &StorageParent,
+    prediction: Option<&Prediction>,
+    key: &SecretBytes,
+    entropy: &mut dyn Entropy,
+) -> Result<Vec<u8>, Error> {
+    let profile = match prediction {
+        Some(prediction) => PcrProfile::new(prediction.selection.clone(), prediction.composites()),
+        None => PcrProfile::any_state(),
+    }?;
+    Ok(secboot::seal(parent, &profile, key, entropy)?)
 }
 
 fn unique_data_of(
@@ -130,7 +210,10 @@ fn unique_data_of(
 }
 
 /// What PCRs alone leave open, and what closes it.
-pub fn policy_warning(prediction: Option<&Prediction>) -> Option<String> {
+pub fn policy_warning(
+    prediction: Option<&Prediction>,
+    key_object: KeyObjectKind,
+) -> Option<String> {
     let Some(prediction) = prediction else {
         return Some(
             "--no-pcr-policy: whatever runs on the guest's vTPM gets the key, in every state; --add-efi-boot-manager-profile, --add-efi-secure-boot-profile and --add-ubuntu-kernel-profile bind it to what boots"
@@ -139,10 +222,15 @@ pub fn policy_warning(prediction: Option<&Prediction>) -> Option<String> {
     };
     let is = |pcrs: &[u8]| prediction.selection.pcrs.iter().eq(pcrs);
     if is(&[7]) {
-        return Some(
-            "PCR 7 alone: every program that an authority in db has signed can ask for the key; --add-efi-boot-manager-profile allows the boot files of this image only, --add-ubuntu-kernel-profile the time before the root is mounted"
-                .to_owned(),
-        );
+        let time = match key_object {
+            KeyObjectKind::Secboot => {
+                "--add-ubuntu-kernel-profile the time before the root is mounted"
+            }
+            KeyObjectKind::SystemdTpm2 => "--bind-pcr15 the time before a volume key is measured",
+        };
+        return Some(format!(
+            "PCR 7 alone: every program that an authority in db has signed can ask for the key; --add-efi-boot-manager-profile allows the boot files of this image only, {time}"
+        ));
     }
     is(&[12]).then(|| {
         "PCR 12 alone: every program that boots on the guest can ask for the key, with Secure Boot on or off; add --add-efi-boot-manager-profile and --add-efi-secure-boot-profile"

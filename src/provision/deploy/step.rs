@@ -7,7 +7,6 @@
 use std::fmt;
 
 use super::Error;
-use super::header::NewHeader;
 use crate::filesystem::fat::SectorWrite;
 use crate::storage::WriteAt;
 
@@ -22,13 +21,13 @@ pub enum Phase {
     Links,
     /// Its directories: here the new files appear.
     Directories,
-    /// Material of a new keyslot, in an area that no keyslot has.
+    /// Material of new keyslots, in areas that no keyslot has.
     Keyslot,
     /// The LUKS2 header copy that a reader would not take, without the clear key. From here on the image is deployed.
     FirstHeader,
     /// The other copy. From here on the clear key is gone.
     SecondHeader,
-    /// What nobody uses any more becomes free.
+    /// What nobody uses any more becomes free; areas of keyslots that are gone are overwritten.
     Tidy,
 }
 
@@ -39,7 +38,7 @@ impl fmt::Display for Phase {
             Self::Allocations => "allocation tables of the EFI system partition",
             Self::Links => "longer directories of the EFI system partition",
             Self::Directories => "directories of the EFI system partition",
-            Self::Keyslot => "the recovery keyslot",
+            Self::Keyslot => "new keyslots",
             Self::FirstHeader => "the first LUKS2 header copy",
             Self::SecondHeader => "the second LUKS2 header copy",
             Self::Tidy => "what becomes free",
@@ -76,8 +75,8 @@ impl Step {
 
 /// All steps of a deploy: the EFI system partition up to its directories, the header, and last what becomes free. Steps
 /// without a write are left out.
-pub fn in_order(esp: [Step; 5], header: NewHeader) -> Vec<Step> {
-    let mut steps: Vec<_> = esp.into_iter().chain(header.steps).collect();
+pub fn in_order(esp: impl IntoIterator<Item = Step>, header: Vec<Step>) -> Vec<Step> {
+    let mut steps: Vec<_> = esp.into_iter().chain(header).collect();
     steps.retain(|step| !step.writes.is_empty());
     steps.sort_by_key(|step| step.phase);
     steps

@@ -19,8 +19,8 @@ pub use error::PredictError;
 pub use esp::EspVolume;
 
 pub use crate::measure::{
-    Branch, Comparison, Event, Explanation, Input, Measured, Prediction, Profile, Row, Rules,
-    Verdict,
+    Branch, Comparison, Event, Explanation, Input, Measured, Prediction, Profile, Reader, Row,
+    Rules, Separator, Verdict,
 };
 pub use crate::tpm::Bank;
 
@@ -67,6 +67,8 @@ pub struct Guest {
     pub options: uefi_config::Options,
     /// The PCRs that are asked for.
     pub profile: Profile,
+    /// Who asks its TPM for the key.
+    pub reader: Reader,
     /// Whose rules count.
     pub rules: Rules,
     /// The bank.
@@ -126,6 +128,7 @@ impl Guest {
             configuration: &loaded.config,
             boot,
             profile: self.profile,
+            reader: self.reader,
             rules: self.rules,
             bank: self.bank,
         })?;
