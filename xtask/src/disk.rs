@@ -1,11 +1,11 @@
 //! Where the parts of a disk image lie, as `sgdisk` sees it, and what is in them.
 
 use std::fs::{self, File};
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::process;
 
@@ -23,6 +23,7 @@ pub struct Disk {
 
 #[derive(Debug, PartialEq, Eq)]
 struct Partition {
+    number: u32,
     offset_bytes: u64,
     code: String,
 }
@@ -61,6 +62,37 @@ impl Disk {
         mtools.env("MTOOLS_SKIP_CHECK", "1").arg("-i");
         mtools.arg(format!("{}@@{}", self.file.display(), esp.offset_bytes));
         Ok(mtools)
+    }
+
+    /// Copies a file to the EFI system partition, over the one that is there.
+    pub fn copy_to_esp(&self, from: &Path, path: &str) -> Result<()> {
+        let mut mcopy = self.mtools("mcopy")?;
+        process::quiet_output(mcopy.arg("-o").arg(from).arg(format!("::/{path}")))?;
+        Ok(())
+    }
+
+    /// Writes a small file of the plain root filesystem, in place of the one that is there.
+    pub fn write_to_root(&self, path: &str, text: &str) -> Result<()> {
+        let root = self.partitions.iter().find(|one| one.number == 1);
+        let root = root.with_context(|| format!("{} has no partition 1", self.file.display()))?;
+        let mut content = tempfile::NamedTempFile::new()?;
+        writeln!(content, "{text}")?;
+        let mut commands = tempfile::NamedTempFile::new()?;
+        writeln!(
+            commands,
+            "rm {path}\nwrite {} {path}",
+            content.path().display()
+        )?;
+        let filesystem = format!("{}?offset={}", self.file.display(), root.offset_bytes);
+        let mut debugfs = process::program("debugfs");
+        debugfs.arg("-w").arg("-f").arg(commands.path());
+        process::quiet_output(debugfs.arg(&filesystem))?;
+        // debugfs exits with 0 whatever happens.
+        let mut debugfs = process::program("debugfs");
+        debugfs.arg("-R").arg(format!("cat {path}"));
+        let written = process::quiet_output(debugfs.arg(&filesystem))?;
+        ensure!(written.trim() == text, "debugfs has not written {path}");
+        Ok(())
     }
 
     /// Copies the header of the LUKS container: cryptsetup takes no offset, and mends what it reads.
@@ -102,8 +134,8 @@ fn partitions(table: &str) -> Vec<Partition> {
         .filter_map(|line| {
             // Number, first and last sector, size with its unit, code.
             let words: Vec<_> = line.split_whitespace().collect();
-            words.first()?.parse::<u32>().ok()?;
             Some(Partition {
+                number: words.first()?.parse().ok()?,
                 offset_bytes: words.get(1)?.parse::<u64>().ok()? * sector_bytes,
                 code: (*words.get(5)?).to_owned(),
             })
@@ -132,13 +164,14 @@ mod tests {
                      Number  Start (sector)    End (sector)  Size       Code  Name\n   \
                      1          227328         4194270   1.9 GiB     8300  \n  \
                      15           10240          227327   106.0 MiB   EF00  \n";
-        let partition = |sector: u64, code: &str| Partition {
+        let partition = |number: u32, sector: u64, code: &str| Partition {
+            number,
             offset_bytes: sector * 512,
             code: code.to_owned(),
         };
         assert_eq!(
             partitions(table),
-            [partition(227_328, "8300"), partition(10240, "EF00")]
+            [partition(1, 227_328, "8300"), partition(15, 10240, "EF00")]
         );
     }
 }

@@ -1,10 +1,11 @@
-//! What a contributor runs: `cargo xtask test`, `demo`, `interop`, `docs`, `bench`, `fuzz`.
+//! What a contributor runs: `cargo xtask test`, `demo`, `interop`, `boot-test`, `docs`, `bench`, `fuzz`.
 //!
 //! They start on a Debian or Ubuntu machine that has Rust and git alone, install the Debian packages
 //! that they need and say so. This program never depends on the library: that one builds only after its
 //! C headers are installed, which is done here. It uses the built programs, as a user would.
 
 mod bench;
+mod boot;
 mod debian;
 mod demo;
 mod disk;
@@ -42,6 +43,8 @@ enum Task {
     Test(test::Arguments),
     /// Encrypt a cloud image, deploy it to a TPM, and show the result
     Demo(demo::Arguments),
+    /// Boot guests that open their root with the key that deploy sealed
+    BootTest(boot::Arguments),
     /// Let the reader of Ubuntu's initramfs open what deploy seals
     Interop(interop::Arguments),
     /// Measure again what docs/performance.md says
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Test(arguments) => test::run(&arguments),
         Task::Demo(arguments) => demo::run(&arguments),
+        Task::BootTest(arguments) => boot::run(&arguments),
         Task::Interop(arguments) => interop::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Docs(arguments) => docs::run(&arguments),

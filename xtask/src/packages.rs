@@ -136,6 +136,26 @@ pub const BENCH: &[Package] = &[
     package("sbsigntool", &["sbsign"]),
 ];
 
+/// What boots a guest, beside [`BUILD`] and [`GUEST`]: a machine, its firmware and its TPM.
+pub const BOOT: &[Package] = &[
+    package("e2fsprogs", &["debugfs"]),
+    package("ovmf", &["/usr/share/OVMF/OVMF_CODE_4M.secboot.fd"]),
+    package("qemu-system-x86", &["qemu-system-x86_64"]),
+    package("swtpm", &["swtpm"]),
+    package(
+        "tpm2-tools",
+        &[
+            "tpm2_createprimary",
+            "tpm2_evictcontrol",
+            "tpm2_flushcontext",
+            "tpm2_pcrallocate",
+            "tpm2_readpublic",
+            "tpm2_shutdown",
+        ],
+    ),
+    package("util-linux", &["setpriv"]),
+];
+
 /// What building libFuzzer takes beside [`BUILD`].
 pub const FUZZ: &[Package] = &[package("g++", &["c++"])];
 

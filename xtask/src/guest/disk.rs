@@ -33,6 +33,11 @@ pub fn root_blocks() -> u64 {
     (LAST_USABLE_LBA + 1 - ROOT_LBA) * SECTOR_BYTES / 4096
 }
 
+/// The unique GUID of a partition. It is known before the disk is made, and `encrypt` keeps it.
+pub fn unique_guid(number: u32) -> String {
+    format!("b007ed00-0000-4000-8000-{number:012}")
+}
+
 /// What a disk is made of.
 pub struct Parts<'a> {
     /// Image of the root filesystem, [`root_blocks`] long.
@@ -47,12 +52,15 @@ pub struct Parts<'a> {
 pub enum RootType {
     /// Linux filesystem data, which Ubuntu's images have.
     LinuxData,
+    /// Root of an x86-64 machine, by which systemd finds it.
+    SystemdRoot,
 }
 
 impl RootType {
     fn guid(self) -> &'static str {
         match self {
             Self::LinuxData => "0FC63DAF-8483-4772-8E79-3D69D8477DE4",
+            Self::SystemdRoot => "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709",
         }
     }
 }
@@ -70,6 +78,7 @@ pub fn assemble(parts: &Parts, disk: &Path) -> Result<()> {
     for (number, first, last, kind) in partitions {
         sgdisk.arg(format!("--new={number}:{first}:{last}"));
         sgdisk.arg(format!("--typecode={number}:{kind}"));
+        sgdisk.arg(format!("--partition-guid={number}:{}", unique_guid(number)));
     }
     process::quiet_output(sgdisk.arg(disk))?;
 

@@ -15,7 +15,7 @@ use crate::process;
 /// This file, which is part of what a cached guest depends on.
 pub const SOURCE: &str = include_str!("initrd.rs");
 
-/// A file, owned by root.
+/// A file or a symbolic link, owned by root.
 pub struct Entry {
     path: &'static str,
     mode: u32,
@@ -30,26 +30,24 @@ impl Entry {
             content: text.into(),
         }
     }
-}
 
-/// The reasons that systemd-cryptsetup gives go to the journal alone; here they show on the console as well,
-/// even under `quiet`.
-pub fn reasons_on_the_console() -> Vec<Entry> {
-    vec![Entry::text(
-        "etc/systemd/system/systemd-cryptsetup@.service.d/console.conf",
-        "[Service]\nEnvironment=SYSTEMD_LOG_TARGET=console\nStandardError=journal+console\n",
-    )]
-}
+    /// A copy of a program.
+    pub fn program(path: &'static str, file: &Path) -> Result<Self> {
+        let content = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        Ok(Self {
+            path,
+            mode: 0o100_755,
+            content,
+        })
+    }
 
-/// A root volume that systemd finds by its LUKS label and opens by a token. The command line, which is part of
-/// PCR 4, could only name a UUID that `encrypt` has not made yet.
-pub fn root_by_label() -> Vec<Entry> {
-    let mut entries = reasons_on_the_console();
-    entries.push(Entry::text(
-        "etc/crypttab",
-        "cloudimg-rootfs LABEL=cloudimg-rootfs-enc - tpm2-device=auto,headless=yes,x-initrd.attach\n",
-    ));
-    entries
+    pub fn link(path: &'static str, target: &str) -> Self {
+        Self {
+            path,
+            mode: 0o120_777,
+            content: target.into(),
+        }
+    }
 }
 
 /// Writes `entries` as `FOLDER/NAME.cpio.gz`.
@@ -119,7 +117,7 @@ mod tests {
 
     #[test]
     fn an_archive_has_its_folders_first_and_whole_words() {
-        let bytes = archive(&[Entry::text("a/b/c", "text"), Entry::text("a/d", "")]);
+        let bytes = archive(&[Entry::text("a/b/c", "text"), Entry::link("a/d", "b/c")]);
         assert_eq!(bytes.len() % 4, 0);
         let text = String::from_utf8(bytes).unwrap();
         let names: Vec<_> = text
@@ -131,7 +129,7 @@ mod tests {
             ("000041ed", "a"),
             ("000041ed", "a/b"),
             ("000081a4", "a/b/c"),
-            ("000081a4", "a/d"),
+            ("0000a1ff", "a/d"),
             ("00000000", "TRAILER!!!"),
         ];
         assert_eq!(names, expected);

@@ -1,7 +1,7 @@
 //! Kernel images that shim starts: the guest's stub, kernel and initrd with a command line, signed by a key of
 //! the test's own.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Result, bail};
 
@@ -20,8 +20,8 @@ pub const COMMON: &str = "console=ttyS0 quiet systemd.show_status=error rd.syste
 pub struct KernelImage<'a> {
     /// The folder `boot` of a guest.
     pub parts: &'a Path,
-    /// Archives behind the guest's own initrd.
-    pub archives: &'a [PathBuf],
+    /// An archive behind the guest's own initrd.
+    pub archive: &'a Path,
     pub command_line: &'a str,
 }
 
@@ -38,11 +38,8 @@ impl KernelImage<'_> {
             .arg("build")
             .arg(format!("--stub={}", part("stub").display()))
             .arg(format!("--linux={}", part("vmlinuz").display()))
-            .arg(format!("--initrd={}", part("initrd").display()));
-        for archive in self.archives {
-            ukify.arg(format!("--initrd={}", archive.display()));
-        }
-        ukify
+            .arg(format!("--initrd={}", part("initrd").display()))
+            .arg(format!("--initrd={}", self.archive.display()))
             .arg(format!("--cmdline={}", self.command_line))
             .arg(format!("--os-release=@{}", part("os-release").display()))
             .arg(format!(

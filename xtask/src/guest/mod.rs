@@ -12,7 +12,11 @@ mod disk;
 mod initrd;
 mod kernel_image;
 mod namespace;
+pub mod random;
+mod reader;
+mod recipe;
 pub mod secure_boot;
+mod snap_bootstrap;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,10 +25,12 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use self::disk::RootType;
+pub use self::reader::Reader;
+pub use self::recipe::{Kernel, Recipe};
+pub use self::secure_boot::{STORE, Signer};
+
 use self::kernel_image::KernelImage;
 use self::namespace::Namespace;
-use self::secure_boot::Signer;
 use crate::debian::{self, SUITE};
 use crate::{packages, process, python};
 
@@ -72,18 +78,22 @@ const SOURCES: &[&str] = &[
     disk::SOURCE,
     initrd::SOURCE,
     kernel_image::SOURCE,
+    reader::SOURCE,
+    include_str!("recipe.rs"),
+    snap_bootstrap::SOURCE,
     secure_boot::SOURCE,
 ];
-
-/// The root once it is open. What opens it is said in the initrd.
-const COMMAND_LINE: &str = "root=LABEL=cloudimg-rootfs ro";
 
 /// The Debian packages that this machine needs to build the guest.
 pub fn packages() -> Result<Vec<&'static packages::Package>> {
     let mut needed: Vec<_> = packages::GUEST.iter().collect();
     needed.extend(debian::packages()?);
+    needed.push(&packages::GO);
     Ok(needed)
 }
+
+/// The file in the root whose content a boot test waits for.
+pub const NONCE: &str = "/etc/boot-proof";
 
 /// A built guest.
 pub struct Guest {
@@ -131,15 +141,28 @@ impl Guest {
         Ok(this)
     }
 
-    /// A cloud image that starts under Secure Boot, where firmware has [`Self::variables`].
+    /// The files and folders of the guest below `folder` that disks are made of.
+    pub fn parts(folder: &Path) -> Result<Vec<PathBuf>> {
+        let guest = Self::prepare(folder)?.folder;
+        let names = ["boot", "esp", "keys", "root.img", "variables.fd"];
+        Ok(names.iter().map(|name| guest.join(name)).collect())
+    }
+
+    /// A cloud image that starts under Secure Boot, where firmware has [`Self::variables`]. Ubuntu's reader opens its
+    /// root, once it is encrypted and deployed.
     pub fn disk(&self) -> PathBuf {
         self.folder.join("disk.img")
     }
 
-    /// A variable store of edk2's firmware: Secure Boot on, the key of the guest's kernel image in db, and a boot
+    /// A variable store of edk2's firmware: Secure Boot on, the key of the guest's kernel images in db, and a boot
     /// entry. Firmware writes to it: give it a copy.
     pub fn variables(&self) -> PathBuf {
         self.folder.join("variables.fd")
+    }
+
+    /// What signs the guest's kernel images.
+    pub fn signer(&self) -> Signer {
+        Signer::at(&self.folder.join("keys"))
     }
 
     /// Root filesystem, boot files and disk image.
@@ -152,25 +175,45 @@ impl Guest {
             .arg(disk::root_blocks().to_string());
         namespace.run(&root)?;
 
+        let snap_bootstrap = snap_bootstrap::build(&crate::target_folder()?.join("interop"))?;
+        let boot = folder.join("boot");
+        for reader in Reader::ALL {
+            let entries = reader.initrd(&boot, &snap_bootstrap)?;
+            initrd::write(&entries, &boot, reader.name())?;
+        }
         let signer = Signer::make(&folder.join("keys"))?;
         secure_boot::write_store(&signer, None, &self.variables())?;
-        let esp = folder.join("esp");
-        let kernel_image = KernelImage {
-            parts: &folder.join("boot"),
-            archives: &[initrd::write(
-                &initrd::root_by_label(),
-                folder,
-                "root-by-label",
-            )?],
-            command_line: &format!("{COMMAND_LINE} {}", kernel_image::COMMON),
-        };
-        kernel_image.write(&signer, &esp.join("EFI/ubuntu/grubx64.efi"))?;
+        self.make_disk(&Recipe::new(Reader::SnapBootstrap), &self.disk())
+    }
+
+    /// Makes a disk of the guest's parts.
+    pub fn make_disk(&self, recipe: &Recipe, disk: &Path) -> Result<()> {
+        let esp = disk.with_extension("files");
+        let mut copy = process::program("cp");
+        process::quiet_output(copy.arg("-r").arg(self.folder.join("esp")).arg(&esp))?;
+        for kernel in &recipe.kernels {
+            let file = esp.join("EFI/ubuntu").join(kernel.file);
+            self.make_kernel_image(recipe.reader, kernel.words, &file)?;
+        }
         let parts = disk::Parts {
-            root: &folder.join("root.img"),
-            root_type: RootType::LinuxData,
+            root: &self.folder.join("root.img"),
+            root_type: recipe.reader.root_type(),
             esp: &esp,
         };
-        disk::assemble(&parts, &self.disk())
+        disk::assemble(&parts, disk)?;
+        fs::remove_dir_all(&esp)?;
+        Ok(())
+    }
+
+    /// Makes a signed kernel image whose command line has these words beside those that `reader` needs.
+    pub fn make_kernel_image(&self, reader: Reader, words: &str, file: &Path) -> Result<()> {
+        let boot = self.folder.join("boot");
+        let image = KernelImage {
+            parts: &boot,
+            archive: &boot.join(format!("{}.cpio.gz", reader.name())),
+            command_line: &[reader.command_line(), kernel_image::COMMON, words].join(" "),
+        };
+        image.write(&self.signer(), file)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{process, python};
 pub const SOURCE: &str = include_str!("secure_boot.rs");
 
 /// Debian's and Ubuntu's store with Secure Boot on.
-const STORE: &str = "/usr/share/OVMF/OVMF_VARS_4M.ms.fd";
+pub const STORE: &str = "/usr/share/OVMF/OVMF_VARS_4M.ms.fd";
 /// Owner of the test's certificate in db. Any will do; it is measured into PCR 7.
 const OWNER: &str = "b007ed00-0000-4000-8000-000000000001";
 /// The vendor GUID of `Boot####` and `BootOrder`.
@@ -89,6 +89,15 @@ pub fn write_store(signer: &Signer, second_stage: Option<&str>, file: &Path) -> 
         .arg(file);
     process::quiet_output(&mut virt_fw_vars)?;
     fs::remove_file(&entries)?;
+    Ok(())
+}
+
+/// Writes a copy of a variable store in which Secure Boot is switched off, with all keys in place.
+pub fn switch_off(store: &Path, file: &Path) -> Result<()> {
+    let mut virt_fw_vars = python::virt_fw_vars()?;
+    virt_fw_vars.arg("--input").arg(store);
+    virt_fw_vars.args(["--set-false", "SecureBootEnable", "--output"]);
+    process::quiet_output(virt_fw_vars.arg(file))?;
     Ok(())
 }
 

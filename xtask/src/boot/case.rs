@@ -1,0 +1,231 @@
+//! One boot of a deployed guest: what is different from what it was deployed for, and how it has to end.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::account::Account;
+use super::growth;
+use super::machine::{Acceleration, Machine};
+use super::sign::Sign;
+use super::subject::{Subject, make_tpm};
+use super::watch::{Answer, Outcome, watch};
+use crate::disk::Disk;
+use crate::guest::{Signer, secure_boot};
+use crate::process;
+
+/// A boot.
+#[derive(Clone, Copy)]
+pub struct Case {
+    pub name: &'static str,
+    pub change: Change,
+    pub expected: Expected,
+    /// Whether it is in the short run as well.
+    pub is_short: bool,
+}
+
+/// The one thing that is different from what the guest was deployed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    Nothing,
+    /// The boot entry names this kernel image.
+    BootEntry(&'static str),
+    /// A kernel image of the same signer with other words on its command line.
+    CommandLine,
+    /// The firmware's switch, all keys in place.
+    SecureBootOff,
+    /// db has the certificate of another key in place of the one that signed.
+    Certificate,
+    /// A TPM of the same make with a storage root key of the same kind.
+    Tpm,
+    /// The image as `encrypt` made it.
+    NotDeployed,
+    /// A disk that has room behind the image.
+    LargerDisk,
+}
+
+/// How a boot has to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// The root is reached.
+    Root,
+    /// The root is reached once the recovery key is typed.
+    RootByRecoveryKey,
+    /// The root is reached twice, and has grown.
+    Growth,
+    /// This is seen, and the root is not reached.
+    Refusal(Sign),
+}
+
+/// What a machine is made of.
+struct Setting {
+    disk: PathBuf,
+    variables: PathBuf,
+    tpm: PathBuf,
+}
+
+impl Case {
+    /// Boots, and checks how it ends. The console goes to the file `log`.
+    pub fn run(&self, subject: &Subject, acceleration: Acceleration, log: &Path) -> Result<()> {
+        let start = Instant::now();
+        let told = if self.expected == Expected::Growth {
+            growth::run(subject, acceleration, log)
+        } else {
+            self.run_once(subject, acceleration, log)
+        };
+        // What the boot changed is of no use to the next one.
+        for folder in [subject.folder.join("changed"), subject.tpms.join("copy")] {
+            let _ = fs::remove_dir_all(folder);
+        }
+        let (told, seconds) = (told?, start.elapsed().as_secs_f64());
+        println!("  ok  {} ({seconds:.0} s): {told}", self.name);
+        Ok(())
+    }
+
+    fn run_once(
+        &self,
+        subject: &Subject,
+        acceleration: Acceleration,
+        log: &Path,
+    ) -> Result<String> {
+        let setting = self.change.apply(subject)?;
+        let machine = Machine {
+            acceleration,
+            disk: &setting.disk,
+            keeps_changes: false,
+            variables: &setting.variables,
+            tpm: &setting.tpm,
+        };
+        let answer = match self.expected {
+            Expected::RootByRecoveryKey => Answer::Digits(&subject.recovery_key),
+            _ => Answer::Wrong,
+        };
+        let mut running = machine.start(&subject.folder.join("store.fd"))?;
+        let outcome = watch(&mut running, &subject.nonce, answer, log)?;
+        drop(running);
+        self.judge(subject, outcome, log)
+    }
+
+    fn judge(&self, subject: &Subject, outcome: Outcome, log: &Path) -> Result<String> {
+        match (self.expected, outcome) {
+            (Expected::Root | Expected::RootByRecoveryKey, Outcome::Root(account)) => {
+                account.check()?;
+                if self.expected == Expected::Root {
+                    check_prediction(subject, &account, &log.with_extension("log"))?;
+                }
+                Ok(format!("root on {}", account.fact("root")))
+            }
+            (Expected::Refusal(expected), Outcome::Refused(refusal)) if refusal.is(&expected) => {
+                Ok(expected.meaning.to_owned())
+            }
+            (Expected::Refusal(expected), outcome) => bail!(
+                "expected the refusal \"{}\" with the reason \"{}\"; {}",
+                expected.decisive,
+                expected.reason,
+                described(&outcome)
+            ),
+            (_, outcome) => bail!("the root is not reached; {}", described(&outcome)),
+        }
+    }
+}
+
+/// What ended a boot, in words.
+pub fn described(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Root(account) => format!("the root is reached: {}", account.fact("root")),
+        Outcome::Refused(refusal) => format!("it ended with \"{}\"", refusal.decisive),
+        Outcome::Unknown(reason) => reason.clone(),
+    }
+}
+
+/// The guest measured what its key is sealed to: its PCRs by their values, its log event by event.
+fn check_prediction(subject: &Subject, account: &Account, log: &Path) -> Result<()> {
+    let branches = &subject.report.policy.branches;
+    let measured = |number: &str| account.pcr(number);
+    let is_booted = |branch: &&crate::prediction::Branch| {
+        ["4", "7"]
+            .iter()
+            .all(|pcr| branch.pcrs.get(*pcr) == Some(&measured(pcr)))
+    };
+    let branch = branches.iter().find(is_booted);
+    let branch = branch.with_context(|| {
+        format!(
+            "PCR 4 is {} and PCR 7 is {}: no branch predicted that",
+            measured("4"),
+            measured("7")
+        )
+    })?;
+    ensure!(
+        !branch.kernels.is_empty(),
+        "a branch without a kernel was booted"
+    );
+    fs::write(log, account.event_log()?)?;
+    let mut predict = super::product("encrypt-cloud-image")?;
+    predict.arg("predict").arg(&subject.encrypted);
+    predict.arg("--ovmf-vars").arg(subject.guest.variables());
+    predict.args([
+        "--add-efi-boot-manager-profile",
+        "--add-efi-secure-boot-profile",
+    ]);
+    process::quiet_output(predict.arg("--explain").arg(log))
+        .context("the guest's event log is not what was predicted")?;
+    Ok(())
+}
+
+impl Change {
+    fn apply(self, subject: &Subject) -> Result<Setting> {
+        let changed = subject.folder.join("changed");
+        fs::create_dir_all(&changed)?;
+        // The state may have been changed by the boot before.
+        let tpm = subject.tpms.join("copy");
+        copy(&subject.tpm, &tpm)?;
+        let mut setting = Setting {
+            disk: subject.deployed.clone(),
+            variables: subject.guest.variables(),
+            tpm,
+        };
+        let store = changed.join("variables.fd");
+        let guest = subject.guest;
+        match self {
+            Self::Nothing | Self::LargerDisk => {}
+            Self::BootEntry(file) => {
+                secure_boot::write_store(&guest.signer(), Some(file), &store)?;
+                setting.variables = store;
+            }
+            Self::CommandLine => {
+                let image = changed.join("grubx64.efi");
+                let words = format!("{} changed", subject.recipe.kernels[0].words);
+                guest.make_kernel_image(subject.recipe.reader, &words, &image)?;
+                setting.disk = changed.join("disk.img");
+                copy(&subject.deployed, &setting.disk)?;
+                let name = format!("EFI/ubuntu/{}", subject.recipe.kernels[0].file);
+                Disk::of(&setting.disk)?.copy_to_esp(&image, &name)?;
+            }
+            Self::SecureBootOff => {
+                secure_boot::switch_off(&guest.variables(), &store)?;
+                setting.variables = store;
+            }
+            Self::Certificate => {
+                let other = Signer::make(&changed.join("keys"))?;
+                secure_boot::write_store(&other, None, &store)?;
+                setting.variables = store;
+            }
+            Self::Tpm => {
+                fs::remove_dir_all(&setting.tpm)?;
+                make_tpm(&setting.tpm, subject.srk, &changed.join("srk.pub"))?;
+            }
+            Self::NotDeployed => setting.disk.clone_from(&subject.encrypted),
+        }
+        Ok(setting)
+    }
+}
+
+/// Copies a file or a folder, holes as holes.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    let mut cp = process::program("cp");
+    cp.args(["-rT", "--sparse=always", "--reflink=auto"]);
+    process::quiet_output(cp.arg(from).arg(to))?;
+    Ok(())
+}

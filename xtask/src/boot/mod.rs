@@ -1,0 +1,175 @@
+//! `cargo xtask boot-test`: a guest boots the image that our programs encrypted and deployed, under Secure Boot, and
+//! opens its root with the key that was sealed before it ever ran.
+//!
+//! The guest is built of Debian's packages ([`crate::guest`]). Firmware, TPM and machine are edk2, swtpm and QEMU
+//! ([`machine`]). What counts is what the console says ([`watch`]): a unit in the real root, or the message of whoever
+//! refuses. A boot that shows neither proves nothing, and fails. Each refusal stands beside a success that differs
+//! from it in one thing ([`matrix`]).
+//!
+//! Everything runs as an ordinary user; where root starts it, as `nobody` ([`staging`]).
+
+mod account;
+mod case;
+mod console;
+mod growth;
+mod machine;
+mod matrix;
+mod sign;
+mod staging;
+mod subject;
+mod watch;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::guest::Guest;
+use crate::{guest, packages, process};
+use machine::Acceleration;
+use matrix::{GROUPS, Group};
+use subject::Subject;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Boot everything; one success and one refusal for each kind of key object if left out
+    #[arg(long)]
+    all: bool,
+
+    /// Boot what has this in its name, of everything
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+
+    /// Say what would be booted
+    #[arg(long)]
+    list: bool,
+
+    /// Everything is built and lies beside this program
+    #[arg(long, hide = true)]
+    prepared: bool,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.list {
+        list(arguments);
+        return Ok(());
+    }
+    let target = crate::target_folder()?;
+    let results = target.join("boot-test");
+    if !arguments.prepared {
+        prepare(&target.join("demo"))?;
+    }
+    if process::is_root()? {
+        return staging::run_as_ordinary_user(&arguments.again(), &results);
+    }
+    let guest = Guest::prepare(&target.join("demo"))?;
+    boot(arguments, &guest, &results)
+}
+
+/// Builds what is booted, and what the tests need for it.
+fn prepare(folder: &Path) -> Result<()> {
+    let mut needed: Vec<_> = packages::BUILD.iter().chain(packages::BOOT).collect();
+    needed.extend(guest::packages()?);
+    packages::install(needed)?;
+    process::run(&mut process::cargo(&[
+        "build",
+        "--release",
+        "--locked",
+        "--bins",
+    ]))?;
+    Guest::prepare(folder)?;
+    Ok(())
+}
+
+impl Arguments {
+    fn again(&self) -> Vec<String> {
+        let mut words = vec!["--prepared".to_owned()];
+        words.extend(self.all.then(|| "--all".to_owned()));
+        words.extend(
+            self.only
+                .iter()
+                .flat_map(|text| ["--only".to_owned(), text.clone()]),
+        );
+        words
+    }
+
+    /// The boots of a group that are wanted.
+    fn wanted<'g>(&self, group: &'g Group) -> Vec<&'g case::Case> {
+        let is_wanted = |case: &&case::Case| match &self.only {
+            Some(text) => full_name(group, case).contains(text),
+            None => self.all || case.is_short,
+        };
+        group.cases.iter().filter(is_wanted).collect()
+    }
+}
+
+fn full_name(group: &Group, case: &case::Case) -> String {
+    format!("{}: {}", group.name, case.name)
+}
+
+fn list(arguments: &Arguments) {
+    for group in GROUPS {
+        for case in arguments.wanted(group) {
+            println!("{}", full_name(group, case));
+        }
+    }
+}
+
+/// Boots what is wanted, all of it, and fails at the end if anything failed.
+fn boot(arguments: &Arguments, guest: &Guest, results: &Path) -> Result<()> {
+    let start = Instant::now();
+    let images = results.join("images");
+    // Sockets have short paths.
+    let short = tempfile::Builder::new().prefix("eci-").tempdir()?;
+    fs::create_dir_all(&images).with_context(|| format!("cannot make {}", images.display()))?;
+    let acceleration = Acceleration::probe(short.path());
+    println!(
+        "The guests run under {acceleration:?}. What they write is kept in {}.",
+        results.display()
+    );
+
+    let (mut passed, mut failed) = (0, Vec::new());
+    for group in GROUPS {
+        let cases = arguments.wanted(group);
+        if cases.is_empty() {
+            continue;
+        }
+        println!("\n{}:", group.name);
+        let tpms = short.path().join(group.name);
+        let folder = images.join(group.name);
+        let subject = Subject::make(guest, group, &folder, &tpms);
+        let subject = subject.with_context(|| format!("{}: no guest to boot", group.name))?;
+        for case in cases {
+            let log =
+                results.join(full_name(group, case).replace([':', ' ', ','], "-") + ".console");
+            match case.run(&subject, acceleration, &log) {
+                Ok(()) => passed += 1,
+                Err(error) => {
+                    println!("  FAILED  {error:#}\n  (console: {})", log.display());
+                    failed.push(full_name(group, case));
+                }
+            }
+        }
+        fs::remove_dir_all(&folder)?;
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    if !failed.is_empty() {
+        bail!(
+            "{} of {} boots failed: {}",
+            failed.len(),
+            failed.len() + passed,
+            failed.join("; ")
+        );
+    }
+    println!("\nAll {passed} boots ended as they have to, in {seconds:.0} s.");
+    Ok(())
+}
+
+/// One of our programs, as it was built for use.
+fn product(name: &str) -> Result<Command> {
+    let mut command = Command::new(crate::target_folder()?.join("release").join(name));
+    command.env("LC_ALL", "C");
+    Ok(command)
+}
