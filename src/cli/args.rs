@@ -112,6 +112,14 @@ pub struct Encrypt {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Changes inside of the image")]
 pub struct Guest {
+    /// Whose habits the image has
+    ///
+    /// `ubuntu` labels the container for Ubuntu's initramfs, masks a service that would change the guest's dbx, and
+    /// gives cloud-init a key to grow the root with. `generic` does none of that: for guests whose initrd systemd runs,
+    /// which `deploy --key-object systemd-tpm2` binds. `auto` goes by /etc/os-release in the image.
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    pub profile: Profile,
+
     /// Replace EFI/ubuntu/grubx64.efi on the EFI system partition
     ///
     /// FILE is what shim loads, usually a unified kernel image. It is checked to be a PE file that fits.
@@ -128,8 +136,8 @@ pub struct Guest {
     /// Grow the root partition now, and switch growing off in the guest
     ///
     /// The partition then reaches to the end of the disk, or to the next partition. Without this option
-    /// cloud-init grows it at the first boot, with a key of its own in keyslot 10 that it removes
-    /// afterwards.
+    /// cloud-init grows it at the first boot: under the profile `ubuntu` with a key of its own in keyslot 10
+    /// that it removes afterwards.
     #[arg(long)]
     pub grow_root: bool,
 }
@@ -632,6 +640,26 @@ impl From<Bank> for provision::predict::Bank {
         match bank {
             Bank::Sha256 => Self::Sha256,
             Bank::Sha384 => Self::Sha384,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Profile {
+    /// What /etc/os-release in the image tells
+    Auto,
+    /// Ubuntu's, and that of an image without os-release
+    Ubuntu,
+    /// Those of others
+    Generic,
+}
+
+impl From<Profile> for provision::ProfileChoice {
+    fn from(profile: Profile) -> Self {
+        match profile {
+            Profile::Auto => Self::Auto,
+            Profile::Ubuntu => Self::Ubuntu,
+            Profile::Generic => Self::Generic,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::plan::{format_name, size};
+use super::plan::{format_name, label, size};
 use crate::provision::deploy::{
     KeyObjectKind, KeyslotFacts, Parent, Plan, Purpose, RecoveryForm, SrkFacts,
 };
@@ -132,14 +132,6 @@ fn parent(srk: &SrkFacts) -> Option<String> {
             format!("must lie at {handle:#010x} in the guest's TPM before the root is opened")
         }
     })
-}
-
-fn label(label: &str) -> String {
-    if label.is_empty() {
-        "no label".to_owned()
-    } else {
-        format!("label {}", label.escape_debug())
-    }
 }
 
 fn purpose(keyslot: &KeyslotFacts, plan: &Plan) -> &'static str {

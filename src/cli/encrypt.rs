@@ -76,6 +76,7 @@ fn job(command: &args::Encrypt) -> Job {
         output: command.output.clone(),
         overwrite: command.overwrite,
         output_format: command.output_format.map(Into::into),
+        profile: command.guest.profile.into(),
         kernel_efi: command.guest.kernel_efi.clone(),
         datasources: command.guest.override_datasources.clone(),
         grow_root: command.guest.grow_root,

@@ -8,6 +8,9 @@ use crate::provision::{DiskFormat, Partition, Plan, Room, partition_types};
 pub fn choices(plan: &Plan) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "root: {}", partition(&plan.root, plan));
+    if plan.profile.because.is_some() {
+        let _ = writeln!(text, "profile: {}", profile(plan));
+    }
     let _ = writeln!(text, "room for the LUKS2 header: {}", room(plan));
     text
 }
@@ -44,12 +47,13 @@ pub fn table(plan: &Plan) -> String {
         ),
         ("root", partition(&plan.root, plan)),
         ("ESP", partition(&plan.esp, plan)),
+        ("profile", profile(plan)),
         ("room", room(plan)),
         (
             "LUKS2",
             format!(
-                "label {}, sectors of {} bytes, aes-xts-plain64 with 512 bits",
-                plan.label,
+                "{}, sectors of {} bytes, aes-xts-plain64 with 512 bits",
+                label(plan.label),
                 plan.layout.sector_size.bytes()
             ),
         ),
@@ -104,6 +108,23 @@ fn partition(partition: &Partition, plan: &Plan) -> String {
     let kind = partition_types::type_name(partition.type_guid).unwrap_or("unknown type");
     let bytes = partition.sectors() * plan.sector_bytes;
     format!("partition {} ({kind}, {})", partition.number, size(bytes))
+}
+
+fn profile(plan: &Plan) -> String {
+    let profile = &plan.profile;
+    match &profile.because {
+        Some(because) => format!("{} ({because})", profile.profile),
+        None => profile.profile.to_string(),
+    }
+}
+
+/// A container's label, where it has one.
+pub fn label(label: &str) -> String {
+    if label.is_empty() {
+        "no label".to_owned()
+    } else {
+        format!("label {}", label.escape_debug())
+    }
 }
 
 pub fn format_name(format: DiskFormat) -> &'static str {

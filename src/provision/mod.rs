@@ -14,7 +14,9 @@ pub mod recovery_key;
 mod staged;
 pub mod uefi_config;
 
-pub use encrypt::{DatasourceNameError, Datasources, Edit, Job, Plan, Ready};
+pub use encrypt::{
+    ChosenProfile, DatasourceNameError, Datasources, Edit, Job, Plan, Profile, ProfileChoice, Ready,
+};
 pub use error::{About, Error, RootContent};
 pub use layout::{Error as LayoutError, Layout, MakeRoom, Obstacle, Room, SectorSizeChoice};
 pub use observer::{Observer, Phase, StopFlag};

@@ -78,6 +78,18 @@ impl Encrypted {
         }
     }
 
+    /// The same image, encrypted with `--profile generic`.
+    pub fn generic() -> Self {
+        let mut this = Self::new();
+        let plain = this.workshop.put(&kept().plain, "plain.img");
+        let mut encrypt = this.workshop.encrypt();
+        encrypt.args(["--profile", "generic", "--overwrite", "-o", "disk.img"]);
+        exits(encrypt.arg("plain.img"), 0);
+        fs::remove_file(plain).unwrap();
+        this.clear_key = this.container().unlock_key();
+        this
+    }
+
     /// `encrypt-cloud-image deploy` with these arguments, in the folder.
     pub fn deploy(&self, arguments: &[&str]) -> Command {
         let mut command = self.workshop.command(self.workshop.program());
@@ -186,6 +198,7 @@ pub fn open_offline(sealed: &[u8], parent: &str, composites: &[String]) -> Vec<u
 }
 
 struct Kept {
+    plain: PathBuf,
     image: PathBuf,
     clear_key: Vec<u8>,
     configuration: Vec<u8>,
@@ -209,6 +222,7 @@ fn kept() -> &'static Kept {
         let key = container.unlock_key();
         let configuration = case.uefi_config.clone().unwrap();
         Kept {
+            plain,
             image,
             clear_key: key,
             configuration: data::content(&format!("vectors/{configuration}")),

@@ -6,6 +6,7 @@ mod a_crash_leaves_an_image_that_opens;
 mod an_interrupted_deploy_is_completed;
 mod encrypted;
 mod every_choice_of_srk;
+mod images_of_other_distributions;
 mod only_little_is_read;
 mod recovery_keys_open;
 mod systemd_opens_its_tokens;

@@ -249,7 +249,8 @@ mod at_a_step {
     use std::sync::Mutex;
 
     use encrypt_cloud_image::provision::{
-        Job, MakeRoom, Observer, Phase, PublishStep, SectorSizeChoice, StopFlag, SystemEntropy,
+        Job, MakeRoom, Observer, Phase, ProfileChoice, PublishStep, SectorSizeChoice, StopFlag,
+        SystemEntropy,
     };
 
     use super::*;
@@ -290,6 +291,7 @@ mod at_a_step {
             output: (!output.is_empty()).then(|| output.into()),
             overwrite: !output.is_empty(),
             output_format: None,
+            profile: ProfileChoice::Auto,
             kernel_efi: None,
             datasources: None,
             grow_root: false,

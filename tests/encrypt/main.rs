@@ -29,6 +29,7 @@ mod ordinary_user;
 mod output_file;
 mod parameters;
 mod plaintext;
+mod profiles;
 mod refusal;
 mod source_is_read_once;
 mod usage;

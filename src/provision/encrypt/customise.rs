@@ -2,10 +2,10 @@
 //!
 //! | path | when |
 //! | --- | --- |
-//! | `/etc/systemd/system/secureboot-db.service` → `/dev/null` | always |
+//! | `/etc/systemd/system/secureboot-db.service` → `/dev/null` | profile `ubuntu` |
 //! | `/etc/cloud/cloud.cfg.d/99_datasources_override.cfg` | `--override-datasources` |
 //! | `/etc/cloud/cloud.cfg.d/99_disable_growpart.cfg` | `--grow-root` |
-//! | `/cc_growpart_keydata` | else |
+//! | `/cc_growpart_keydata` | else, profile `ubuntu` |
 //!
 //! An image without `/etc/cloud/cloud.cfg.d` has no cloud-init and gets none of the last three. Paths are
 //! resolved inside of the image only; the last component is replaced, never followed.
@@ -17,6 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
+use super::profile::Profile;
 use crate::filesystem;
 use crate::filesystem::ext4::{Filesystem, Kind};
 use crate::secret::SecretBytes;
@@ -124,12 +125,16 @@ pub struct Customised {
     pub edits: Vec<Edit>,
     /// True where the image holds the key of keyslot 10.
     pub has_growpart_key: bool,
+    /// True where cloud-init will grow the partition, with that key or without.
+    pub guest_regrows: bool,
     /// What the operator should know.
     pub warnings: Vec<String>,
 }
 
 /// What shall be done to the filesystem.
 pub struct Customisation<'a> {
+    /// Whose habits the image has.
+    pub profile: Profile,
     /// `--override-datasources`.
     pub datasources: Option<&'a Datasources>,
     /// `--grow-root`: growing in the guest is switched off.
@@ -142,7 +147,9 @@ impl Customisation<'_> {
     /// Makes the changes.
     pub fn apply(&self, filesystem: &Filesystem<'_>) -> Result<Customised, Error> {
         let mut done = Customised::default();
-        mask_secureboot_db(filesystem, &mut done)?;
+        if self.profile == Profile::Ubuntu {
+            mask_secureboot_db(filesystem, &mut done)?;
+        }
         if is_directory(filesystem, CLOUD_CONFIG_FOLDER)? {
             self.configure_cloud_init(filesystem, &mut done)?;
             return Ok(done);
@@ -151,9 +158,11 @@ impl Customisation<'_> {
         if self.datasources.is_some() {
             return Err(Error::NoCloudInit);
         }
-        done.warnings.push(format!(
-            "the image has no {CLOUD_CONFIG_FOLDER}, hence no cloud-init: nothing will grow its root at the first boot"
-        ));
+        if self.profile == Profile::Ubuntu {
+            done.warnings.push(format!(
+                "the image has no {CLOUD_CONFIG_FOLDER}, hence no cloud-init: nothing will grow its root at the first boot"
+            ));
+        }
         Ok(done)
     }
 
@@ -177,6 +186,14 @@ impl Customisation<'_> {
         if self.growpart_off {
             let what = "cloud-init does not grow the root partition".to_owned();
             return write(GROWPART_OFF, &growpart_off(), 0o644, what);
+        }
+        done.guest_regrows = true;
+        if self.profile == Profile::Generic {
+            done.warnings.push(
+                "cloud-init grows the partition at the first boot, but the root in it only at the next one, as it has no key: --grow-root grows the partition now"
+                    .to_owned(),
+            );
+            return Ok(());
         }
         let what = format!(
             "key of keyslot {GROWPART_KEYSLOT}, with which cloud-init grows the root at the first boot"

@@ -7,6 +7,7 @@ mod boot_file;
 mod customise;
 mod data_pass;
 mod prepared;
+mod profile;
 mod shrink;
 
 use std::ops::ControlFlow;
@@ -18,7 +19,7 @@ use tracing::debug;
 use uuid::Builder;
 
 pub use customise::{DatasourceNameError, Datasources, Edit, GROWPART_KEYSLOT};
-pub use prepared::LABEL;
+pub use profile::{Chosen as ChosenProfile, LABEL, Profile, ProfileChoice};
 
 use self::boot_file::BootFile;
 use super::error::Error;
@@ -45,6 +46,8 @@ pub struct Job {
     pub overwrite: bool,
     /// Format of the output; `None`: by its extension, else that of the source.
     pub output_format: Option<DiskFormat>,
+    /// Whose habits the image has.
+    pub profile: ProfileChoice,
     /// The file for `EFI/ubuntu/grubx64.efi`.
     pub kernel_efi: Option<PathBuf>,
     /// The datasources that cloud-init may use.
@@ -80,7 +83,9 @@ pub struct Plan {
     pub root: Partition,
     /// The EFI system partition.
     pub esp: Partition,
-    /// Label of the container.
+    /// Whose habits the image has.
+    pub profile: ChosenProfile,
+    /// Label of the container; empty for none.
     pub label: &'static str,
     /// Where everything goes.
     pub layout: Layout,
@@ -130,6 +135,7 @@ impl Job {
             image::detect(source.storage(), disk_end_bytes).map_err(Error::SourceFile)?;
         let output_format = self.output_format(detected.format);
         let options = Options {
+            profile: self.profile,
             boot_file: self.kernel_efi.as_deref().map(BootFile::read).transpose()?,
             datasources: self.datasources,
             grow_root: self.grow_root,
@@ -170,7 +176,8 @@ impl Job {
             sector_bytes: prepared.sector_bytes,
             root: prepared.chosen.root.clone(),
             esp: prepared.chosen.esp.clone(),
-            label: LABEL,
+            label: prepared.profile.profile.label(),
+            profile: prepared.profile.clone(),
             layout: prepared.layout,
             edits: prepared.edits.clone(),
             has_growpart_key: prepared.has_growpart_key,

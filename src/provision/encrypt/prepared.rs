@@ -12,6 +12,7 @@ use uuid::Builder;
 use super::boot_file::{self, BootFile};
 use super::customise::{self, Customisation, Customised, Datasources, Edit, GROWPART_KEYSLOT};
 use super::data_pass::{self, Encryption, Part};
+use super::profile::{self, ProfileChoice};
 use crate::filesystem::ext4::{BlockBitmap, Filesystem, Superblock};
 use crate::filesystem::fat::Fat;
 use crate::filesystem::{self, Content};
@@ -24,9 +25,6 @@ use crate::provision::partitions::{self, Chosen, Named, byte_range, window};
 use crate::secret::{Entropy, SecretBytes};
 use crate::storage::{Overlay, ReadAt, Slice, WriteAt};
 
-/// Label of the container: the guest's initramfs finds the volume by it.
-pub const LABEL: &str = "cloudimg-rootfs-enc";
-
 /// Length of the unlock key: what a vTPM can be asked to import, together with the policy key.
 const UNLOCK_KEY_BYTES: usize = 16;
 
@@ -35,6 +33,8 @@ const GROWPART_KEY_BYTES: usize = 32;
 /// What `encrypt` shall do.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
+    /// Whose habits the image has.
+    pub profile: ProfileChoice,
     /// The content of `EFI/ubuntu/grubx64.efi`, a PE file.
     pub boot_file: Option<BootFile>,
     /// The datasources that cloud-init may use.
@@ -67,6 +67,8 @@ pub struct Prepared<S> {
     pub filesystem: Superblock,
     /// Where everything goes.
     pub layout: Layout,
+    /// Whose habits the image has.
+    pub profile: profile::Chosen,
     /// What is written into the filesystems.
     pub edits: Vec<Edit>,
     /// True where the container has a keyslot for cloud-init.
@@ -94,14 +96,14 @@ impl<S: ReadAt> Prepared<S> {
 
         let growpart_key = SecretBytes::random(entropy, GROWPART_KEY_BYTES)?;
         let edited = Overlay::new(disk);
-        let (customised, used) = customise(&edited, &root, options, &growpart_key, now)?;
+        let (profile, customised, used) = customise(&edited, &root, options, &growpart_key, now)?;
         let layout = layout::layout(
             &geometry(&table, &chosen.root, &filesystem, edited.len_bytes())?,
             layout::Request {
                 make_room: options.make_room,
                 sector_size: options.sector_size,
                 grow_root: options.grow_root,
-                guest_regrows: customised.has_growpart_key,
+                guest_regrows: customised.guest_regrows,
                 whole_mebibytes: options.whole_mebibytes,
             },
         )?;
@@ -129,7 +131,7 @@ impl<S: ReadAt> Prepared<S> {
         let mut uuid = [0; 16];
         entropy.fill(&mut uuid)?;
         let uuid = Builder::from_random_bytes(uuid).into_uuid();
-        let mut container = NewContainer::new(LABEL, uuid, layout.sector_size);
+        let mut container = NewContainer::new(profile.profile.label(), uuid, layout.sector_size);
         container.add_keyslot(0, unlock_key.clone());
         if customised.has_growpart_key {
             container.add_keyslot(GROWPART_KEYSLOT, growpart_key);
@@ -150,6 +152,7 @@ impl<S: ReadAt> Prepared<S> {
             chosen,
             filesystem,
             layout,
+            profile,
             edits,
             has_growpart_key: customised.has_growpart_key,
             warnings,
@@ -233,11 +236,13 @@ fn customise<S: ReadAt>(
     options: &Options,
     growpart_key: &SecretBytes,
     now: i64,
-) -> Result<(Customised, BlockBitmap), Error> {
+) -> Result<(profile::Chosen, Customised, BlockBitmap), Error> {
     let problem = |problem| Error::in_root_filesystem(problem, root);
     let window = window(edited, root)?;
     let filesystem = Filesystem::open(&window, now).map_err(problem)?;
+    let profile = options.profile.decide(&filesystem).map_err(problem)?;
     let customisation = Customisation {
+        profile: profile.profile,
         datasources: options.datasources.as_ref(),
         growpart_off: options.grow_root,
         growpart_key,
@@ -258,7 +263,7 @@ fn customise<S: ReadAt>(
         used.len_bytes()
     );
     filesystem.close().map_err(problem)?;
-    Ok((customised, used))
+    Ok((profile, customised, used))
 }
 
 /// Puts the boot file on the EFI system partition.

@@ -111,7 +111,8 @@ impl Files {
         let image = folder.join("plain.img");
         files.make_image(&image)?;
         let mut encrypt = Command::new(encrypt_cloud_image);
-        encrypt.args(["encrypt", "-o"]).arg(&files.encrypted);
+        encrypt.args(["encrypt", "--profile", "ubuntu", "-o"]);
+        encrypt.arg(&files.encrypted);
         quiet_output(encrypt.arg(&image))?;
         fs::remove_file(&image)?;
         fs::remove_file(&unsigned)?;

@@ -137,7 +137,7 @@ fn measure(folder: &Path, program: &Path, arguments: &Arguments) -> Result<Vec<R
         let mut encrypt = Command::new(program);
         encrypt
             .arg("encrypt")
-            .args(["--overwrite", "--output"])
+            .args(["--profile", "ubuntu", "--overwrite", "--output"])
             .args([&output, &image]);
         rivals[0].times.push(time(&mut [encrypt])?);
         let mut copy = Command::new("cp");

@@ -34,6 +34,8 @@ pub fn encrypt(image: &Path, folder: &Path) -> Result<Encrypted> {
         let mut command = product("encrypt-cloud-image")?;
         command
             .arg("encrypt")
+            // The guest is Debian's, in the layout of Ubuntu's images and for its kind of key.
+            .args(["--profile", "ubuntu"])
             .args(options)
             .args(["--overwrite", "-o"]);
         process::run(command.args([encrypted.as_path(), image]))
