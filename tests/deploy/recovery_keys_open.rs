@@ -90,6 +90,36 @@ fn a_new_key_goes_to_its_file_and_to_standard_output_where_asked() {
     }
 }
 
+/// systemd's prompt takes what is typed as the passphrase; the old keyslot 0 and its area are gone then.
+#[test]
+fn a_key_for_systemd_opens_by_what_is_typed() {
+    if !ready() {
+        return;
+    }
+    let for_systemd =
+        |more: &[&'static str]| with(&[&["--key-object=systemd-tpm2"], more].concat());
+    let encrypted = Encrypted::new();
+    let flags = for_systemd(&["--recovery-key-out", "new.key", "--print"]);
+    let output = exits(encrypted.deploy(&flags).arg("disk.img"), 0);
+    let letters = stdout(&output).trim_end().to_owned();
+    assert_eq!(letters.len(), 71);
+    let given = Encrypted::new().deployed(&for_systemd(&["--recovery-key-text", DIGITS]));
+    for (container, typed) in [
+        (encrypted.container(), letters.as_str()),
+        (given.container(), DIGITS),
+    ] {
+        let tokens = container.metadata["tokens"].as_object().unwrap();
+        let token = tokens
+            .values()
+            .find(|token| token["type"] == "systemd-recovery");
+        let keyslot = token.unwrap()["keyslots"][0].as_str().unwrap();
+        assert_eq!(
+            container.test_key(keyslot.parse().unwrap(), typed.as_bytes()),
+            0
+        );
+    }
+}
+
 #[test]
 fn what_is_no_recovery_key_is_refused_before_anything_is_written() {
     if !ready() {

@@ -45,7 +45,12 @@ pub fn deployed(
     refuse_other_tokens(&change)?;
     let secret = UnlockSecret::random(entropy)?;
     let keyslot = change.add_keyslot(HASH, secret.passphrase(), entropy)?;
-    // Not before the new one has its area: the old one is read until the header is written.
+    let recovery = recovery.map(|recovery| {
+        let keyslot = change.add_keyslot(recovery.hash(), recovery.passphrase(), entropy)?;
+        Ok::<_, Error>(recovery.token(keyslot))
+    });
+    let recovery = recovery.transpose()?;
+    // Not before the new ones have their areas: the old one is read until the header is written, and overwritten then.
     change.remove_clear_keyslot()?;
     let tokens = sealing.tokens(&secret, keyslot, entropy)?;
     // A recovery key's token takes one of the numbers.
@@ -56,12 +61,9 @@ pub fn deployed(
             return Err(sealing.no_room(&change, error, tokens.len(), fit));
         }
     }
-    if let Some(recovery) = recovery {
-        let keyslot = change.add_keyslot(recovery.hash(), recovery.passphrase(), entropy)?;
-        if let Err(error) = change.add_token(&recovery.token(keyslot)) {
-            let fit = tokens.len().saturating_sub(reserved);
-            return Err(sealing.no_room(&change, error, tokens.len(), fit));
-        }
+    if let Some(Err(error)) = recovery.map(|token| change.add_token(&token)) {
+        let fit = tokens.len().saturating_sub(reserved);
+        return Err(sealing.no_room(&change, error, tokens.len(), fit));
     }
     change.finish(entropy)
 }
