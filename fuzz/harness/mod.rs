@@ -20,6 +20,7 @@ pub mod sbat;
 pub mod sealed_key;
 pub mod signature_list;
 mod sparse;
+pub mod systemd_token;
 pub mod tpm_public;
 pub mod uefi_config;
 pub mod variable_store;
@@ -34,7 +35,7 @@ use encrypt_cloud_image::secret::{Entropy, EntropyError};
 pub type Target = fn(&[u8]) -> bool;
 
 /// All targets by name: that of their file, their seeds and what they found.
-pub const TARGETS: [(&str, Target); 20] = [
+pub const TARGETS: [(&str, Target); 21] = [
     ("authenticated_variable", authenticated_variable::run),
     ("azure", azure::run),
     ("event_log", event_log::run),
@@ -51,6 +52,7 @@ pub const TARGETS: [(&str, Target); 20] = [
     ("sbat", sbat::run),
     ("sealed_key", sealed_key::run),
     ("signature_list", signature_list::run),
+    ("systemd_token", systemd_token::run),
     ("tpm_public", tpm_public::run),
     ("uefi_config", uefi_config::run),
     ("variable_store", variable_store::run),

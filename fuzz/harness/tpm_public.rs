@@ -2,9 +2,14 @@
 //!
 //! The same bytes are each of them. What is accepted as a storage parent can be sealed to.
 
+use std::collections::BTreeSet;
+
 use encrypt_cloud_image::keyobject::secboot::{PcrProfile, SealedKey, seal};
+use encrypt_cloud_image::keyobject::systemd_tpm2::{self, Parent, UnlockSecret};
 use encrypt_cloud_image::secret::SecretBytes;
-use encrypt_cloud_image::tpm::{Cursor, KeyKind, Public, SrkFile, StorageParent, UniqueData};
+use encrypt_cloud_image::tpm::{
+    Bank, Cursor, KeyKind, Public, Selection, SrkFile, StorageParent, UniqueData,
+};
 
 use super::{Counter, shown, told};
 
@@ -74,5 +79,31 @@ fn used(parent: &StorageParent, unique: &[UniqueData]) {
     match seal(parent, &profile, &key, &mut Counter(1)) {
         Ok(file) => SealedKey::read(&file).unwrap().check().unwrap(),
         Err(error) => told(&error),
+    }
+    let any_state = Selection {
+        bank: Bank::Sha256,
+        pcrs: BTreeSet::new(),
+    };
+    let secret = UnlockSecret::new(key);
+    for found in [
+        Parent::Derived,
+        Parent::Persistent {
+            handle: 0x8100_0001,
+        },
+    ] {
+        // A token is read back before it is handed out.
+        let mut entropy = Counter(1);
+        let composite = [[7; 32].as_slice()];
+        match systemd_tpm2::seal(
+            (parent, found),
+            &any_state,
+            composite,
+            &secret,
+            1,
+            &mut entropy,
+        ) {
+            Ok(tokens) => assert_eq!(tokens.len(), 1),
+            Err(error) => told(&error),
+        }
     }
 }

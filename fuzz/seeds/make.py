@@ -433,6 +433,17 @@ def tpm(folder):
         header = b"USK$" + struct.pack(">IIHI", version, stripes, 0x000B, len(body))
         save("sealed_key", f"{name}-{stripes}", header + body)
 
+    for name in ["ecc-pcr4-7-12", "rsa-pcr4-7-12", "ecc-no-pcr", "ecc-pin-pcr7", "ecc-pcr7-by-262", "ecc-legacy-transient-pcr7"]:
+        token = json.loads((DATA / f"systemd-tokens/{name}.json").read_text())["token"]
+        save("systemd_token", name, b"\0" + json.dumps(token).encode())
+        blob = token["tpm2-blob"]
+        blob = base64.b64decode(blob[0] if isinstance(blob, list) else blob)
+        save("systemd_token", f"{name}-blob", b"\1" + blob)
+        if name == "ecc-pcr4-7-12":
+            (HERE.parent / "bases/systemd-blob").write_bytes(blob)
+        if "tpm2_srk" in token:
+            save("systemd_token", f"{name}-srk", b"\2" + base64.b64decode(token["tpm2_srk"]))
+
     for public in (DATA / "sealed").glob("soft-*.pub"):
         save("tpm_public", public.stem, public.read_bytes())
     for case in json.loads((DATA / "srk-template/cases.json").read_text())["cases"]:
