@@ -224,12 +224,13 @@ pub fn policy_warning(
     if is(&[7]) {
         let time = match key_object {
             KeyObjectKind::Secboot => {
-                "--add-ubuntu-kernel-profile the time before the root is mounted"
+                ", --add-ubuntu-kernel-profile the time before the root is mounted"
             }
-            KeyObjectKind::SystemdTpm2 => "--bind-pcr15 the time before a volume key is measured",
+            // PCR 12 closes nothing there: systemd does not extend it when the root is open.
+            KeyObjectKind::SystemdTpm2 => "",
         };
         return Some(format!(
-            "PCR 7 alone: every program that an authority in db has signed can ask for the key; --add-efi-boot-manager-profile allows the boot files of this image only, {time}"
+            "PCR 7 alone: every program that an authority in db has signed can ask for the key; --add-efi-boot-manager-profile allows the boot files of this image only{time}"
         ));
     }
     is(&[12]).then(|| {
