@@ -19,22 +19,28 @@ pub fn packages() -> Result<Vec<&'static packages::Package>> {
     Ok(needed)
 }
 
-/// Writes `packages` and what they depend on into `archive`. `how` are options of mmdebstrap: its mode and variant.
+/// Writes `packages` of [`SUITE`] and what they depend on into `archive`. `how` are options of mmdebstrap: its mode
+/// and variant.
 pub fn archive(how: &[&str], packages: &[&str], archive: &Path) -> Result<()> {
+    archive_of(SUITE, how, packages, archive)
+}
+
+/// The same of another release.
+pub fn archive_of(suite: &str, how: &[&str], packages: &[&str], archive: &Path) -> Result<()> {
     println!(
-        "Fetching {} packages of Debian {SUITE} and what they depend on:",
+        "Fetching {} packages of Debian {suite} and what they depend on:",
         packages.len()
     );
     let unfinished = archive.with_extension("part");
     let mut mmdebstrap = process::program("mmdebstrap");
     mmdebstrap.args(how);
     mmdebstrap.args(["--format=tar", "--architectures=amd64", "--quiet"]);
-    mmdebstrap
-        .arg(format!("--include={}", packages.join(",")))
-        .arg(SUITE)
-        .arg(&unfinished);
+    if !packages.is_empty() {
+        mmdebstrap.arg(format!("--include={}", packages.join(",")));
+    }
+    mmdebstrap.arg(suite).arg(&unfinished);
     // Without a sources file mmdebstrap takes the mirror that it knows for the suite.
-    if let Some(text) = sources::for_suite(Path::new("/"), SUITE)? {
+    if let Some(text) = sources::for_suite(Path::new("/"), suite)? {
         let file = archive.with_extension("sources");
         fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
         mmdebstrap.arg(file);

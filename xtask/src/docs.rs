@@ -1,5 +1,7 @@
 //! `cargo xtask docs`: what is derived from the parsers' definitions.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result};
 
 use crate::{packages, process};
@@ -15,19 +17,27 @@ pub struct Arguments {
 ///
 /// An example program of the library does it, since only the library has the definitions.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    packages::install(packages::BUILD)?;
+    packages::install(packages::BUILD.iter().chain(packages::DOCS))?;
     let generated = crate::target_folder()?.join("docs");
-    let mut docs = process::cargo(&["run", "--quiet", "--locked", "--example", "cli-docs", "--"]);
+    let reference = Path::new("docs/reference");
     if arguments.check {
-        docs.arg("--check");
+        return derive(&["--check"], reference, &generated);
     }
-    docs.arg("docs/reference").arg(&generated);
-    process::run(&mut docs).context("the reference pages are not as they should be")?;
-    if !arguments.check {
-        println!(
-            "Written: the pages in docs/reference, man and completions in {}",
-            generated.display()
-        );
-    }
+    write(reference, &generated)?;
+    println!(
+        "Written: the pages in docs/reference, man and completions in {}",
+        generated.display()
+    );
     Ok(())
+}
+
+/// Writes reference pages into one folder, and `man` and `completions` into another.
+pub fn write(reference: &Path, generated: &Path) -> Result<()> {
+    derive(&[], reference, generated)
+}
+
+fn derive(options: &[&str], reference: &Path, generated: &Path) -> Result<()> {
+    let mut docs = process::cargo(&["run", "--quiet", "--locked", "--example", "cli-docs", "--"]);
+    docs.args(options).args([reference, generated]);
+    process::run(&mut docs).context("the reference pages are not as they should be")
 }

@@ -1,4 +1,4 @@
-//! What a contributor runs: `cargo xtask test`, `demo`, `interop`, `boot-test`, `docs`, `bench`, `fuzz`.
+//! What a contributor runs: `cargo xtask test`, `demo`, `interop`, `boot-test`, `docs`, `bench`, `fuzz`, `dist`.
 //!
 //! They start on a Debian or Ubuntu machine that has Rust and git alone, install the Debian packages
 //! that they need and say so. This program never depends on the library: that one builds only after its
@@ -9,6 +9,7 @@ mod boot;
 mod debian;
 mod demo;
 mod disk;
+mod dist;
 mod docs;
 mod fuzz;
 mod guest;
@@ -53,6 +54,8 @@ enum Task {
     Docs(docs::Arguments),
     /// Run the fuzz targets, one after the other
     Fuzz(fuzz::Arguments),
+    /// Make packages, and try them in clean Debian systems
+    Dist(dist::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Docs(arguments) => docs::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
+        Task::Dist(arguments) => dist::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

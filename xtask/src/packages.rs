@@ -28,6 +28,26 @@ pub const BUILD: &[Package] = &[
     package("libext2fs-dev", &["/usr/include/ext2fs/ext2fs.h"]),
 ];
 
+/// What `docs` takes beside [`BUILD`]: its program is an example, and those build with all that tests take.
+pub const DOCS: &[Package] = &[package("libssl-dev", &["/usr/include/openssl/evp.h"])];
+
+/// What makes packages, beside [`BUILD`] and [`DOCS`].
+pub const DIST: &[Package] = &[
+    package("binutils", &["readelf", "strip"]),
+    package("dpkg-dev", &["dpkg-shlibdeps"]),
+    package("gzip", &["gzip"]),
+    package("tar", &["tar"]),
+];
+
+/// What checks packages.
+pub const DIST_CHECK: &[Package] = &[
+    package("cryptsetup-bin", &["cryptsetup"]),
+    package("gdisk", &["sgdisk"]),
+    package("lintian", &["lintian"]),
+    package("uidmap", &["newgidmap", "newuidmap"]),
+    package("util-linux", &["setpriv", "unshare"]),
+];
+
 /// The programs that judge our output in tests, and those that make its input.
 pub const TEST: &[Package] = &[
     package("attr", &["getfattr", "setfattr"]),

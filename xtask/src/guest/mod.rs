@@ -11,7 +11,7 @@
 mod disk;
 mod initrd;
 mod kernel_image;
-mod namespace;
+pub mod namespace;
 pub mod random;
 mod reader;
 mod recipe;
