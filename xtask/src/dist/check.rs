@@ -9,12 +9,13 @@
 //! cryptsetup opens what came out.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::{Made, contents, heading};
+use super::{Made, contents, heading, tree};
 use crate::disk::Disk;
 use crate::guest::namespace::Namespace;
 use crate::{debian, process};
@@ -66,6 +67,7 @@ const BARE: Root = Root {
 /// Reads the LUKS2 header in `$1`: the key that its token holds opens its first keyslot.
 const OPENS: &str = "\
 set -eu
+PATH=$PATH:/usr/sbin:/sbin
 cryptsetup --disable-locks token export --token-id=0 \"$1\" | grep -o '\"[^\"]*\"' | tail -n 1 | tr -d '\"' |
     base64 --decode | cryptsetup --disable-locks open --test-passphrase --key-slot=0 --key-file=- \"$1\"";
 
@@ -124,7 +126,7 @@ impl Checks<'_> {
         let tree = folder.join("tree");
         fs::create_dir(&tree)?;
         self.unpack(&archive, &tree)?;
-        self.check(root, &tree, &out)?;
+        self.check(root, &tree, &self.readable_image(&folder)?, &out)?;
         let encrypted = out.join("encrypted.img");
         ensure!(encrypted.is_file(), "{} is missing", encrypted.display());
         let header = folder.join("header.luks");
@@ -145,14 +147,30 @@ impl Checks<'_> {
         Ok(())
     }
 
-    fn check(&self, root: &Root, tree: &Path, out: &Path) -> Result<()> {
+    /// The image, or where others may not read it a copy: in the root another user does.
+    fn readable_image(&self, folder: &Path) -> Result<PathBuf> {
+        let found = fs::metadata(self.image)
+            .with_context(|| format!("cannot open {}", self.image.display()))?;
+        if found.permissions().mode() & 0o004 != 0 {
+            return Ok(self.image.to_owned());
+        }
+        let copy = folder.join("disk.img");
+        let mut cp = process::program("cp");
+        cp.args(["--sparse=always", "--reflink=auto"])
+            .arg(self.image);
+        process::quiet_output(cp.arg(&copy))?;
+        tree::set_mode(&copy, 0o644)?;
+        Ok(copy)
+    }
+
+    fn check(&self, root: &Root, tree: &Path, image: &Path, out: &Path) -> Result<()> {
         let scripts = crate::project_folder().join("xtask/src/dist");
         let name = |file: &Path| file.file_name().unwrap_or_default().to_owned();
         // Mounts in a namespace of their own: they are gone with the script, whatever happens.
         let mut enter = process::program("unshare");
         enter.arg("--mount").arg("sh").arg(scripts.join("enter.sh"));
         enter.args([tree, &scripts.join("check.sh"), &self.made.folder]);
-        enter.args([self.image, out]);
+        enter.args([image, out]);
         enter.arg(root.name).arg(&self.made.release.version);
         enter.args([name(&self.made.deb), name(&self.made.archive)]);
         enter.args(contents::pages(&crate::project_folder())?);

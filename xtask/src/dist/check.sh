@@ -6,6 +6,7 @@
 # ROOT is `user` or `bare`, PAGE a file of a manual page. Each check that holds is a line; the first that does not ends
 # it with 1.
 set -eu
+umask 022
 root=$1
 version=$2
 deb=/srv/packages/$3

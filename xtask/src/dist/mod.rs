@@ -119,6 +119,11 @@ fn make(work: &Path) -> Result<Made> {
     let deb = deb::make(&parts(&dynamic), work, &folder)?;
     let archive = archive::make(&parts(&statically), work, &folder)?;
     let digests = archive::write_digests(&folder, &[deb.clone(), archive.clone()])?;
+    // For everybody, whatever the umask.
+    tree::set_mode(&folder, 0o755)?;
+    for file in [&deb, &archive, &folder.join("SHA256SUMS")] {
+        tree::set_mode(file, 0o644)?;
+    }
     Ok(Made {
         release,
         folder,

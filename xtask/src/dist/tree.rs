@@ -85,7 +85,8 @@ impl Tree {
     }
 }
 
-fn set_mode(path: &Path, mode: u32) -> Result<()> {
+/// Sets the permissions of a file or folder.
+pub fn set_mode(path: &Path, mode: u32) -> Result<()> {
     let set = fs::set_permissions(path, Permissions::from_mode(mode));
     set.with_context(|| format!("cannot change the mode of {}", path.display()))
 }
