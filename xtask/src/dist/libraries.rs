@@ -152,7 +152,7 @@ fn origins(linker_inputs: &Path) -> Result<Vec<Origin>> {
     for needed in ["e2fsprogs", "glibc"] {
         ensure!(
             origins.contains_key(needed),
-            "the static programs hold no library of {needed}: {origins:?}"
+            "the static programs hold no library of Debian's source package {needed}: {origins:?}"
         );
     }
     Ok(origins.into_values().collect())
@@ -214,10 +214,11 @@ You may change these libraries and link the programs with them again, and you ma
 faults in what you changed. On a Debian or Ubuntu machine with Rust, in a checkout of the sources of
 {NAME} at commit {commit}:
 
-    cargo xtask dist --no-check
+    RUSTFLAGS='-C target-feature=+crt-static' \\
+        cargo build --release --locked --bins --target {}-unknown-linux-gnu
 
-links what `pkg-config --static --libs ext2fs com_err` names: install your own build of the library, or put the folder
-of its ext2fs.pc into PKG_CONFIG_PATH. The C library is the one that `cc` links.
+links what `pkg-config --static --libs ext2fs com_err` names, from the package libext2fs-dev, or from a build of your
+own whose lib/pkgconfig stands in PKG_CONFIG_PATH. The C library is the one that `cc` links.
 
 
 To hand out the programs
@@ -237,7 +238,8 @@ The notice of libcom_err
 
 {COM_ERR}
 ",
-        release.commit
+        release.commit,
+        std::env::consts::ARCH,
     ))
 }
 
