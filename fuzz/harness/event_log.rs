@@ -84,6 +84,7 @@ fn predicted(bank: Bank) -> Prediction {
             boot_manager: true,
             secure_boot: true,
             kernel: true,
+            ..Profile::default()
         },
         reader: Reader::SnapBootstrap,
         rules: Rules::firmware(),

@@ -60,6 +60,7 @@ pub fn run(input: &[u8]) -> bool {
             boot_manager: !bit(6),
             secure_boot: !bit(7),
             kernel: true,
+            ..Profile::default()
         },
         reader: Reader::SnapBootstrap,
         rules,

@@ -232,6 +232,7 @@ pub struct Deploy {
     /// Everything that runs on the guest can then ask for the key.
     #[arg(long, help_heading = "PCRs", conflicts_with_all = [
         "add_efi_boot_manager_profile", "add_efi_secure_boot_profile", "add_ubuntu_kernel_profile", "firmware",
+        "bind_pcr11", "bind_pcr15",
     ])]
     pub no_pcr_policy: bool,
 
@@ -299,12 +300,30 @@ pub struct KeyObjectOptions {
     /// every systemd-stub on the EFI system partition is older, else `both`.
     #[arg(long, value_name = "CHOICE")]
     pub os_separator: Option<OsSeparator>,
+
+    /// PCR 11: the sections of the unified kernel image, until its initrd begins
+    ///
+    /// The running system cannot unseal then. Every new kernel image needs a new deploy, also one with the same
+    /// signature. Refused where a kernel on the EFI system partition is no unified kernel image.
+    #[arg(long, help_heading = "PCRs")]
+    pub bind_pcr11: bool,
+
+    /// PCR 15: that no volume was opened yet
+    ///
+    /// It closes only where the guest measures its volume keys: a root that is found by its partition type is
+    /// measured, one of /etc/crypttab or the kernel's command line needs the option `tpm2-measure-pcr=yes`.
+    #[arg(long, help_heading = "PCRs")]
+    pub bind_pcr15: bool,
 }
 
 impl KeyObjectOptions {
     /// The first of the options that only systemd's reader has, where it is not the one that was asked for.
     pub fn out_of_place(&self) -> Option<&'static str> {
-        let given = [(self.os_separator.is_some(), "--os-separator")];
+        let given = [
+            (self.os_separator.is_some(), "--os-separator"),
+            (self.bind_pcr11, "--bind-pcr11"),
+            (self.bind_pcr15, "--bind-pcr15"),
+        ];
         self.only_for_systemd(&given)
     }
 
@@ -551,9 +570,18 @@ pub struct Profiles {
 }
 
 impl Profiles {
-    /// The same as a value; none of the three flags is none of the PCRs.
-    pub fn profile(&self) -> provision::predict::Profile {
+    /// True where one of them is given.
+    pub fn any(&self) -> bool {
+        self.add_efi_boot_manager_profile
+            || self.add_efi_secure_boot_profile
+            || self.add_ubuntu_kernel_profile
+    }
+
+    /// The same as a value, with the PCRs that only systemd's reader has; none of the flags is none of the PCRs.
+    pub fn profile(&self, key_object: &KeyObjectOptions) -> provision::predict::Profile {
         provision::predict::Profile {
+            sections: key_object.bind_pcr11,
+            volume_key: key_object.bind_pcr15,
             boot_manager: self.add_efi_boot_manager_profile,
             secure_boot: self.add_efi_secure_boot_profile,
             kernel: self.add_ubuntu_kernel_profile,

@@ -156,7 +156,7 @@ fn job(command: &args::Deploy) -> Job {
         firmware: predict::firmware(&command.firmware, "deploy"),
         options: predict::options(&command.firmware, &command.rules),
         reader: predict::reader(&command.key_object, "deploy"),
-        profile: command.profiles.profile(),
+        profile: command.profiles.profile(&command.key_object),
         rules: command.rules.rules(),
         bank: Bank::Sha256,
     });

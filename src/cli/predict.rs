@@ -69,23 +69,22 @@ fn request(command: &args::Predict) -> Request {
         }
     };
     let rules = command.rules.rules();
-    let asked = command.profiles.profile();
-    let all = Profile {
-        boot_manager: true,
-        secure_boot: true,
-        kernel: true,
-    };
+    let mut profile = command.profiles.profile(&command.key_object);
+    if !command.profiles.any() {
+        profile = Profile {
+            boot_manager: true,
+            secure_boot: true,
+            kernel: true,
+            ..profile
+        };
+    }
     Request {
         boot_files,
         guest: Guest {
             firmware: firmware(&command.firmware, "predict"),
             options: options(&command.firmware, &command.rules),
             reader: reader(&command.key_object, "predict"),
-            profile: if asked == Profile::default() {
-                all
-            } else {
-                asked
-            },
+            profile,
             rules,
             bank: command.bank.into(),
         },

@@ -34,7 +34,7 @@ pub mod guid;
 mod json;
 pub mod pe;
 pub mod pkcs7;
-mod program;
+pub(crate) mod program;
 pub mod qcow2;
 pub mod sbat;
 pub mod shim;

@@ -22,6 +22,8 @@ const MAX_BYTES: u64 = 0xffff_ffff;
 const MAX_TABLE_BYTES: u64 = 4 << 20;
 /// The longest section name that is compared with one that we look for.
 const MAX_NAME_BYTES: u64 = 64;
+/// The most that a section may be longer in memory than in the file, where it is hashed.
+const MAX_ZEROS_BYTES: u64 = 16 << 20;
 const CHUNK_BYTES: usize = 1 << 20;
 
 /// A section of a program.
@@ -189,6 +191,35 @@ impl Pe {
                 max_bytes,
             }),
         }
+    }
+
+    /// The digest of the first section of this name, as it lies in memory: what the file lacks of its size there is
+    /// zeros, 16 MiB at most.
+    pub fn section_digest(
+        &self,
+        file: &dyn ReadAt,
+        name: &'static str,
+        hash: Hash,
+    ) -> Result<Option<Vec<u8>>> {
+        let Some(section) = self.section(name) else {
+            return Ok(None);
+        };
+        let virtual_bytes = u64::from(section.virtual_bytes);
+        let raw_bytes = section.raw.end.saturating_sub(section.raw.start);
+        let zeros = virtual_bytes.saturating_sub(raw_bytes);
+        if zeros > MAX_ZEROS_BYTES {
+            return Err(Error::SectionTooLong {
+                name,
+                len_bytes: virtual_bytes,
+                max_bytes: raw_bytes.saturating_add(MAX_ZEROS_BYTES),
+            });
+        }
+        let end = sum(section.raw.start, virtual_bytes.min(raw_bytes))?;
+        let mut contexts = [Context::new(hash.algorithm())];
+        read_through(file, section.raw.start..end, &mut contexts)?;
+        let [mut context] = contexts;
+        context.update(&vec![0; usize::try_from(zeros).unwrap_or_default()]);
+        Ok(Some(context.finish().as_ref().to_vec()))
     }
 
     /// True where the program has a certificate table; what is in it, and whom it convinces, is another matter.

@@ -13,6 +13,11 @@ use crate::storage::{ReadAt, Slice};
 const MAX_SECTION_BYTES: u64 = 1 << 20;
 /// The longest section of GRUB modules that is looked through.
 const MAX_MODULES_BYTES: u64 = 32 << 20;
+/// The sections of a unified kernel image whose content systemd's stub measures.
+pub(crate) const MEASURED_SECTIONS: [&str; 13] = [
+    ".linux", ".osrel", ".cmdline", ".initrd", ".ucode", ".splash", ".dtb", ".uname", ".sbat",
+    ".pcrpkey", ".profile", ".dtbauto", ".hwids",
+];
 /// The sections whose content identifies a program.
 const KEPT: [&str; 5] = [
     ".sbat",
@@ -35,6 +40,15 @@ pub struct Program {
     names: Vec<String>,
     grub_prefix: Option<std::result::Result<Option<String>, String>>,
     inner_kernel: Option<Vec<Digests>>,
+    section_digests: Vec<SectionDigest>,
+}
+
+/// The digest of a section's content, as it lies in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct SectionDigest {
+    name: &'static str,
+    hash: Hash,
+    digest: Vec<u8>,
 }
 
 impl Program {
@@ -55,6 +69,7 @@ impl Program {
             sections,
             grub_prefix: None,
             inner_kernel: None,
+            section_digests: Vec::new(),
         })
     }
 
@@ -100,6 +115,30 @@ impl Program {
             program.inner_kernel = Some(Pe::read(&kernel)?.digests(&kernel, &hashes)?);
         }
         Ok(program)
+    }
+
+    /// Reads the digests of what systemd's stub measures, by one hash function: the first section of each name.
+    pub fn read_section_digests(&mut self, file: &dyn ReadAt, hash: Hash) -> Result<()> {
+        let pe = Pe::read(file)?;
+        for name in MEASURED_SECTIONS {
+            if let Some(digest) = pe.section_digest(file, name, hash)? {
+                self.section_digests
+                    .push(SectionDigest { name, hash, digest });
+            }
+        }
+        Ok(())
+    }
+
+    /// The digest of a section's content, where it was read.
+    pub fn section_digest(&self, name: &str, hash: Hash) -> Option<&[u8]> {
+        let mut digests = self.section_digests.iter();
+        let found = digests.find(|digest| digest.name == name && digest.hash == hash)?;
+        Some(&found.digest)
+    }
+
+    /// How many sections have this name.
+    pub fn sections_named(&self, name: &str) -> usize {
+        self.names.iter().filter(|own| *own == name).count()
     }
 
     /// The Authenticode digest that is measured, by one of the hash functions it was read with.

@@ -14,6 +14,7 @@ use super::event::{Event, Source};
 use super::identity::{self, Namespace, ORIGINAL_LEVEL, Shim};
 use super::reader::Reader;
 use super::rules::{Profile, Rules};
+use super::sections;
 use crate::efi::config::{Database, UefiConfig};
 use crate::efi::shim::Version;
 use crate::efi::{Hash, Program, guid, sbat};
@@ -309,7 +310,7 @@ impl<'a> Walk<'a> {
             Chain::Direct(file) => {
                 let file = self.file(file)?;
                 self.load_by_firmware(file, &mut events)?;
-                self.inner_kernel(file, &mut events)?;
+                self.unified_kernel(file, &mut events)?;
             }
             Chain::Shim { shim, kernel } => {
                 self.shim_chain(shim, kernel, state, &mut events, &mut left)?;
@@ -388,7 +389,7 @@ impl<'a> Walk<'a> {
         if let Some(second) = second {
             self.level(kernel, &second, &mut level, events, left)?;
         }
-        self.inner_kernel(kernel, events)
+        self.unified_kernel(kernel, events)
     }
 
     fn file(&self, index: usize) -> Result<&'a BootFile, Error> {
@@ -585,6 +586,17 @@ impl<'a> Walk<'a> {
         }
         events.push(Event::level(bank, &file.name, variable));
         Ok(())
+    }
+
+    /// What systemd's stub measures of the image that it belongs to, and loads out of it.
+    fn unified_kernel(&self, file: &BootFile, events: &mut Vec<Event>) -> Result<(), Error> {
+        let Input { profile, bank, .. } = self.input;
+        if profile.sections {
+            let sections = sections::events(file, bank, self.hash);
+            events.extend(sections.map_err(problem_of(file))?);
+            events.push(sections::phase(bank));
+        }
+        self.inner_kernel(file, events)
     }
 
     /// The kernel inside of a unified kernel image, which systemd's stub loads through firmware: with

@@ -177,9 +177,22 @@ pub enum Problem {
     ShimSecureBootOff(Version),
     /// The stub's version is not known.
     #[error(
-        "holds a kernel, but its .sdmagic names no version of systemd-stub: whether that kernel is measured with Secure Boot off is not known"
+        "holds a kernel, but its .sdmagic names no version of systemd-stub: what that measures of it is not known"
     )]
     UnknownStub,
+    /// PCR 11 is asked for, and nothing would be in it.
+    #[error(
+        "is no unified kernel image: nothing is measured into PCR 11 when it boots, so --bind-pcr11 would bind nothing"
+    )]
+    NotUnified,
+    /// What is measured into PCR 11 is decided at boot.
+    #[error(
+        "has a section {section} of which the stub chooses one while it boots, so PCR 11 cannot be predicted"
+    )]
+    SectionChosenAtBoot {
+        /// The section.
+        section: &'static str,
+    },
     /// The program was read without the digest that is needed.
     #[error("was read without the digest that this prediction needs")]
     DigestMissing,

@@ -124,6 +124,13 @@ pub enum Source {
         /// Name of the boot file.
         file: String,
     },
+    /// A section of the unified kernel image `file`: its name, then its content.
+    Section {
+        /// Name of the boot file.
+        file: String,
+    },
+    /// A word with which systemd tells how far the boot is, without an entry in firmware's log.
+    Phase,
     /// The epoch that snap-bootstrap extends, without a log entry.
     Epoch,
     /// The separator that systemd extends in the initrd, without an entry in firmware's log.
@@ -133,7 +140,7 @@ pub enum Source {
 impl Source {
     /// False for what no log of firmware has, since the running system extends it.
     pub fn is_logged(&self) -> bool {
-        !matches!(self, Self::Epoch | Self::OsSeparator)
+        !matches!(self, Self::Phase | Self::Epoch | Self::OsSeparator)
     }
 }
 
@@ -203,6 +210,38 @@ impl Event {
             ..Self::hashed(bank, 12, EventKind::Ipl, ZEROS.to_vec(), Source::Epoch)
         }
         .described("epoch 0 of snap-bootstrap, extended without a log entry".to_owned())
+    }
+
+    /// The two events of a section: its name, and its content by its digest. The log shows the name for both.
+    pub(super) fn section(bank: Bank, name: &str, content: &[u8], file: &str) -> [Self; 2] {
+        let mut terminated = name.as_bytes().to_vec();
+        terminated.push(0);
+        let source = Source::Section {
+            file: file.to_owned(),
+        };
+        let logged: Vec<u8> = format!("{name}\0")
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        let event = |digest: Vec<u8>, what: &str| Self {
+            pcr: 11,
+            kind: EventKind::Ipl,
+            digest,
+            data: logged.clone(),
+            source: source.clone(),
+            description: format!("{what} of the section {name} in {file}"),
+        };
+        [
+            event(bank.digest(&terminated), "name"),
+            event(content.to_vec(), "content"),
+        ]
+    }
+
+    /// A word by systemd-pcrphase.
+    pub(super) fn phase(bank: Bank, word: &str) -> Self {
+        let data = word.as_bytes().to_vec();
+        Self::hashed(bank, 11, EventKind::Ipl, data, Source::Phase)
+            .described(format!("{word}, by systemd-pcrphase (initrd)"))
     }
 
     /// One for each PCR, in the order of their numbers.

@@ -7,7 +7,9 @@
 //!
 //! PCR 7, in order: `SecureBoot`, `PK`, `KEK`, `db`, `dbx`, a separator; the authority for shim; shim's
 //! `SbatLevel`; the authorities for the kernel. PCR 4: an action, a separator, shim's digest, the
-//! kernel's digest. PCR 12: the epoch of snap-bootstrap, where that is the [`Reader`] of the key.
+//! kernel's digest. PCR 11: the sections of a unified kernel image, then `enter-initrd`, where that is asked for.
+//! PCR 12: the epoch of snap-bootstrap, where that is the [`Reader`] of the key. PCR 15: nothing before a volume is
+//! opened.
 //!
 //! [`explain`] holds a prediction against the event log of a guest that has booted.
 //!
@@ -28,6 +30,7 @@ mod identity;
 mod reader;
 mod rollover;
 mod rules;
+mod sections;
 
 pub use branch::{Boot, BootFile, Branch, Chain, Input, Prediction, predict};
 pub use error::{Error, Problem, Warning};

@@ -3,14 +3,22 @@
 use std::collections::BTreeSet;
 
 /// Which PCRs a prediction is for.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Profile {
     /// PCR 4: the programs that are booted.
     pub boot_manager: bool,
     /// PCR 7: the Secure Boot databases, and what authorised the programs.
     pub secure_boot: bool,
-    /// PCR 12: the epoch of Ubuntu's initial ramdisk.
+    /// PCR 11: the sections of the unified kernel image, until its initrd begins.
+    pub sections: bool,
+    /// PCR 12: the epoch of Ubuntu's initial ramdisk, or that nothing else was handed to systemd's stub.
     pub kernel: bool,
+    /// PCR 15: that no volume was opened yet.
+    pub volume_key: bool,
 }
 
 impl Profile {
@@ -19,7 +27,9 @@ impl Profile {
         let all = [
             (self.boot_manager, 4),
             (self.secure_boot, 7),
+            (self.sections, 11),
             (self.kernel, 12),
+            (self.volume_key, 15),
         ];
         all.into_iter()
             .filter(|(wanted, _)| *wanted)

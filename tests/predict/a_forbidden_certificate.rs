@@ -44,6 +44,7 @@ fn predicted(dbx: Vec<u8>, chain: Chain, rules: Rules) -> Result<Prediction, Str
             boot_manager: true,
             secure_boot: true,
             kernel: false,
+            ..Profile::default()
         },
         reader: Reader::default(),
         rules,

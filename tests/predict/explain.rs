@@ -17,6 +17,7 @@ pub fn predicted(real: &RealBoot, secure_boot: bool) -> Prediction {
         boot_manager: true,
         secure_boot: true,
         kernel: true,
+        ..Profile::default()
     };
     predict(&measure::Input {
         profile,

@@ -150,6 +150,7 @@ pub fn input(real: &RealBoot, secure_boot: bool) -> Input<'_> {
             boot_manager: true,
             secure_boot: true,
             kernel: false,
+            ..Profile::default()
         },
         reader: Reader::default(),
         rules: Rules {

@@ -11,6 +11,7 @@ mod explain_command;
 mod firmware;
 mod second_opinion;
 mod software_tpm;
+mod systemd_readers;
 mod vectors;
 
 #[path = "../support/mod.rs"]

@@ -48,6 +48,7 @@ fn run(case: &Case, rules: Rules) -> Outcome {
         boot_manager: case.flags.boot_manager,
         secure_boot: case.flags.secure_boot,
         kernel: case.flags.kernel,
+        ..Profile::default()
     };
     let boot = on_esp(&EspDirectory(folder.path().to_owned()), Wanted::default()).map_err(class)?;
     predict(&Input {

@@ -20,6 +20,7 @@ pub mod root;
 pub mod systemd;
 pub mod tpm;
 pub mod trace;
+pub mod uki;
 pub mod workshop;
 pub mod xts;
 

@@ -47,7 +47,7 @@ impl Systemd {
             "{0}:{0}/systemd:{0}/cryptsetup",
             libraries.display()
         ));
-        command.arg(self.root.join("usr/bin").join(name));
+        command.arg(self.root.join("usr").join(name));
         command.env("LC_ALL", "C").env_remove("LD_LIBRARY_PATH");
         command
     }
@@ -59,7 +59,7 @@ impl Systemd {
         let copy = folder.path().join("copy");
         super::files::copy_file(container, &copy);
         let output = self
-            .program("systemd-cryptenroll")
+            .program("bin/systemd-cryptenroll")
             .arg(format!(
                 "--unlock-tpm2-device=swtpm:path={}",
                 tpm.socket().display()
@@ -80,7 +80,7 @@ impl Systemd {
     /// libcryptsetup opens the container by its tokens, or by the one of this number, through systemd's plugin.
     pub fn open(&self, container: &Path, tpm: &Tpm, token: Option<u32>) -> Opened {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/open_by_token.py");
-        let mut python = self.program("python3");
+        let mut python = self.program("bin/python3");
         python
             .arg(script)
             .arg(container)
@@ -105,5 +105,23 @@ impl Systemd {
             answer: String::from_utf8_lossy(&stdout).trim().to_owned(),
             log,
         }
+    }
+
+    /// PCR 11 when the initrd begins, as `systemd-measure` calculates it for the sections in these files (name without
+    /// the dot, path).
+    pub fn measure(&self, sections: &[(&str, &Path)]) -> String {
+        let mut measure = self.program("lib/systemd/systemd-measure");
+        measure.args([
+            "calculate",
+            "--bank=sha256",
+            "--phase=enter-initrd",
+            "--json=short",
+        ]);
+        for (name, path) in sections {
+            measure.arg(format!("--{name}={}", path.display()));
+        }
+        let text = super::run(&mut measure);
+        let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+        document["sha256"][0]["hash"].as_str().unwrap().to_owned()
     }
 }

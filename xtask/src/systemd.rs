@@ -2,7 +2,7 @@
 //! since Debian 12's cannot open what is sealed without the TPM, and Ubuntu 24.04's lacks half of what is needed.
 //!
 //! The packages are extracted, not installed, by an ordinary user; `systemd-reader` below cargo's folder keeps the
-//! libraries and two programs, which the tests run by the loader that lies there.
+//! libraries and three programs, which the tests run by the loader that lies there.
 
 use std::fs;
 
@@ -23,12 +23,13 @@ const PACKAGES: [&str; 8] = [
 ];
 
 /// What is kept of them.
-const KEPT: [&str; 5] = [
+const KEPT: [&str; 6] = [
     "./usr/lib64",
     "./usr/lib/x86_64-linux-gnu",
     "./usr/lib/python3*",
     "./usr/bin/python3*",
     "./usr/bin/systemd-cryptenroll",
+    "./usr/lib/systemd/systemd-measure",
 ];
 
 /// Puts the readers below cargo's folder unless they are there. On other machines than x86-64 the tests skip them.

@@ -393,7 +393,12 @@ impl<'a> Sides<'a> {
 fn hashes_its_data(predicted: &Event) -> bool {
     !matches!(
         predicted.source,
-        Source::Program { .. } | Source::InnerKernel { .. } | Source::Epoch | Source::OsSeparator
+        Source::Program { .. }
+            | Source::InnerKernel { .. }
+            | Source::Section { .. }
+            | Source::Phase
+            | Source::Epoch
+            | Source::OsSeparator
     )
 }
 

@@ -31,6 +31,8 @@ pub struct Wanted {
     pub hash: Option<Hash>,
     /// The digest of the kernel inside.
     pub inner_kernel: bool,
+    /// The digests of what systemd's stub measures.
+    pub sections: bool,
 }
 
 /// One name in a directory.
@@ -105,13 +107,18 @@ fn open(path: &Path, name: &str) -> Result<Box<dyn ReadAt>, PredictError> {
 
 fn program(file: &dyn ReadAt, name: &str, wanted: Wanted) -> Result<BootFile, PredictError> {
     let hashes: Vec<Hash> = wanted.hash.into_iter().collect();
-    let program = Program::read(file, &hashes, wanted.inner_kernel);
+    let problem = |problem| PredictError::Program {
+        file: name.to_owned(),
+        problem,
+    };
+    let mut program = Program::read(file, &hashes, wanted.inner_kernel).map_err(problem)?;
+    if wanted.sections {
+        let hash = wanted.hash.unwrap_or(Hash::Sha256);
+        program.read_section_digests(file, hash).map_err(problem)?;
+    }
     Ok(BootFile {
         name: name.to_owned(),
-        program: program.map_err(|problem| PredictError::Program {
-            file: name.to_owned(),
-            problem,
-        })?,
+        program,
     })
 }
 

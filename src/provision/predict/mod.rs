@@ -146,6 +146,7 @@ impl Guest {
                 Bank::Sha384 => Some(Hash::Sha384),
             },
             inner_kernel: !self.rules.secure_boot,
+            sections: self.profile.sections,
         }
     }
 }
