@@ -314,6 +314,12 @@ pub struct KeyObjectOptions {
     /// measured, one of /etc/crypttab or the kernel's command line needs the option `tpm2-measure-pcr=yes`.
     #[arg(long, help_heading = "PCRs")]
     pub bind_pcr15: bool,
+
+    /// Take PCR 12 as zero although files lie there that systemd-stub measures
+    ///
+    /// Addons and credentials below loader, and directories named after a kernel image with `.extra.d`.
+    #[arg(long, help_heading = "Advanced")]
+    pub allow_extra_measurements: bool,
 }
 
 impl KeyObjectOptions {
@@ -323,6 +329,7 @@ impl KeyObjectOptions {
             (self.os_separator.is_some(), "--os-separator"),
             (self.bind_pcr11, "--bind-pcr11"),
             (self.bind_pcr15, "--bind-pcr15"),
+            (self.allow_extra_measurements, "--allow-extra-measurements"),
         ];
         self.only_for_systemd(&given)
     }

@@ -156,6 +156,7 @@ fn job(command: &args::Deploy) -> Job {
         firmware: predict::firmware(&command.firmware, "deploy"),
         options: predict::options(&command.firmware, &command.rules),
         reader: predict::reader(&command.key_object, "deploy"),
+        allow_extra_measurements: command.key_object.allow_extra_measurements,
         profile: command.profiles.profile(&command.key_object),
         rules: command.rules.rules(),
         bank: Bank::Sha256,

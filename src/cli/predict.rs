@@ -84,6 +84,7 @@ fn request(command: &args::Predict) -> Request {
             firmware: firmware(&command.firmware, "predict"),
             options: options(&command.firmware, &command.rules),
             reader: reader(&command.key_object, "predict"),
+            allow_extra_measurements: command.key_object.allow_extra_measurements,
             profile,
             rules,
             bank: command.bank.into(),

@@ -12,7 +12,7 @@ use super::authority::{self, Authority, Database as Entries};
 use super::error::{Error, Problem, Warning};
 use super::event::{Event, Source};
 use super::identity::{self, Namespace, ORIGINAL_LEVEL, Shim};
-use super::reader::Reader;
+use super::reader::{self, Reader};
 use super::rules::{Profile, Rules};
 use super::sections;
 use crate::efi::config::{Database, UefiConfig};
@@ -69,7 +69,7 @@ pub struct Boot {
 
 impl Boot {
     /// The programs that are booted in the end, in the order of the chains.
-    pub(super) fn kernels(&self) -> impl Iterator<Item = &BootFile> {
+    pub fn kernels(&self) -> impl Iterator<Item = &BootFile> {
         let last = self.chains.iter().map(|chain| chain.last());
         last.filter_map(|file| self.files.get(file))
     }
@@ -78,7 +78,23 @@ impl Boot {
 impl BootFile {
     /// The version of systemd-stub, where the program is built upon one that tells it.
     pub fn stub_version(&self) -> Option<u32> {
-        stub_version(self.program.section(".sdmagic").unwrap_or_default())
+        let text = self.stub_version_text()?;
+        let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().ok()
+    }
+
+    /// The same with what follows the number.
+    pub fn stub_version_text(&self) -> Option<String> {
+        let section = String::from_utf8_lossy(self.program.section(".sdmagic")?);
+        let (_, version) = section.split_once("LoaderInfo: systemd-stub ")?;
+        let version = version.split([' ', '\0']).next()?;
+        Some(
+            version
+                .chars()
+                .take(40)
+                .flat_map(char::escape_debug)
+                .collect(),
+        )
     }
 }
 
@@ -283,6 +299,9 @@ impl<'a> Walk<'a> {
         let mut warnings = [skipped(&db, "db"), skipped(&dbx, "dbx")].concat();
         if !has_efi_profile(profile) {
             warnings.push(Warning::OnlyKernelProfile);
+        }
+        if let Reader::Systemd { .. } = input.reader {
+            warnings.extend(reader::warnings(input.boot, profile));
         }
         Ok(Self {
             input: *input,
@@ -652,12 +671,4 @@ fn refused_for_sbat(program: &Program, shim: Version, level: &str) -> Result<(),
             needed,
         }),
     }
-}
-
-/// The number behind `LoaderInfo: systemd-stub ` in `.sdmagic`.
-fn stub_version(section: &[u8]) -> Option<u32> {
-    let text = String::from_utf8_lossy(section);
-    let (_, version) = text.split_once("LoaderInfo: systemd-stub ")?;
-    let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().ok()
 }

@@ -251,6 +251,32 @@ pub enum Warning {
         "PCR 12 alone says nothing about what was booted: any program can extend it in the same way"
     )]
     OnlyKernelProfile,
+    /// The initrd's systemd is likely to be too old for a token that is sealed without the TPM.
+    #[error(
+        "{file}: its systemd-stub is {version}; systemd opens these tokens from 255 on, and RHEL's from 9.4 on (252-27.el9)"
+    )]
+    OldSystemd {
+        /// The boot file.
+        file: String,
+        /// The version that its stub tells.
+        version: String,
+    },
+    /// The command line comes from somewhere else.
+    #[error(
+        "{file}: it has no command line of its own: one that is handed to it goes into PCR 12, which is then not zero"
+    )]
+    NoCommandLine {
+        /// The boot file.
+        file: String,
+    },
+    /// PCR 15 is asked for, and nothing is ever measured there.
+    #[error(
+        "{file}: is no unified kernel image: its boots measure no volume key, so PCR 15 stays zero and --bind-pcr15 closes nothing"
+    )]
+    NoVolumeKey {
+        /// The boot file.
+        file: String,
+    },
     /// A shim has an SBAT level that the reference does not know.
     #[error("{file}: shim {shim} has its SBAT level built in; the reference predicts an empty one")]
     BuiltInLevel {

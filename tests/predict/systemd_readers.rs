@@ -296,3 +296,98 @@ fn options_of_systemds_reader_need_it() {
         assert!(said.starts_with(&message), "{said}");
     }
 }
+
+fn warnings(image: &[u8], flags: &[&str]) -> Vec<String> {
+    let document = predicted(image, flags);
+    let warnings = document["warnings"].as_array().unwrap().iter();
+    warnings
+        .map(|warning| warning.as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn what_will_bite_is_said() {
+    let kernel = |version: &str| image_of(&sections(version));
+    let old = |version: &str| {
+        format!(
+            "uki.efi: its systemd-stub is {version}; systemd opens these tokens from 255 on, and RHEL's from 9.4 on (252-27.el9)"
+        )
+    };
+    for version in ["252.39-1~deb12u2", "254.26-1~bpo12+1", "252-18.el9_3"] {
+        assert_eq!(warnings(&kernel(version), &[]), [old(version)]);
+    }
+    for version in ["255", "257.13-1~deb13u1", "252-32.el9_4"] {
+        assert_eq!(warnings(&kernel(version), &[]), [""; 0], "{version}");
+    }
+    let magic = uki::magic("257.1");
+    let bare = uki::image(&[(".sdmagic", &magic, 0), (".linux", b"kernel", 0)]);
+    assert_eq!(warnings(&bare, &[]), [""; 0]);
+    assert_eq!(
+        warnings(&bare, &["--add-ubuntu-kernel-profile"]),
+        [
+            "uki.efi: it has no command line of its own: one that is handed to it goes into PCR 12, which is then not zero"
+        ]
+    );
+    assert_eq!(
+        warnings(&uki::image(&[(".text", b"code", 0)]), &["--bind-pcr15"]),
+        [
+            "uki.efi: is no unified kernel image: its boots measure no volume key, so PCR 15 stays zero and --bind-pcr15 closes nothing"
+        ]
+    );
+}
+
+/// Each of these is measured into PCR 12 by some version of the stub.
+#[test]
+fn files_that_the_stub_measures_are_refused() {
+    if !programs(&["gzip"]) {
+        return;
+    }
+    let extra = "EFI/ubuntu/kernel.efi-6.8.0-1018-azure.extra.d";
+    let in_extra = format!("{extra}/x.confext.raw");
+    for path in [
+        "loader/addons/debug.addon.efi",
+        "LOADER/Addons/DEBUG.ADDON.EFI",
+        "loader/credentials/x.cred",
+        &in_extra,
+    ] {
+        let (folder, _) = laid_out("uki-two");
+        let esp = folder.path().join("esp");
+        fs::create_dir_all(esp.join(extra)).unwrap();
+        fs::create_dir_all(esp.join("loader/addons/a.addon.efi")).unwrap(); // a directory is none
+        fs::write(esp.join("loader/addons/readme"), b"").unwrap();
+        if path.starts_with("LOADER") {
+            fs::remove_dir_all(esp.join("loader")).unwrap();
+        }
+        let run = |flags: &[&str], code| {
+            let mut command = predict(folder.path());
+            command
+                .args(["--esp", "esp"])
+                .args(CONFIGURATION)
+                .args(flags);
+            let output = exits(&mut command, code);
+            crate::command::text(output.stderr)
+        };
+        run(&SYSTEMD, 0);
+        let file = esp.join(path);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, b"").unwrap();
+        assert_eq!(
+            run(&SYSTEMD, 1),
+            format!(
+                "error: esp: PCR 12 would not be zero: systemd-stub measures what it finds in {path}\n\
+                 hint: remove them, or give --allow-extra-measurements where the guest's stub does not read them\n"
+            )
+        );
+        let allowed = run(&[&SYSTEMD[..], &["--allow-extra-measurements"]].concat(), 0);
+        assert!(
+            allowed.contains("warning: PCR 12 would not be zero: "),
+            "{allowed}"
+        );
+        // PCR 12 alone is about them, and only in this reader's boots.
+        run(
+            &[&SYSTEMD[..], &["--add-efi-boot-manager-profile"]].concat(),
+            0,
+        );
+        run(&[], 0);
+    }
+}

@@ -21,6 +21,8 @@ const REMOVABLE: &str = "BOOTX64.EFI";
 /// A section that every shim has.
 const VENDOR: &str = ".vendor_cert";
 const KERNEL_PREFIX: &str = "kernel.efi-";
+/// Behind the name of a kernel image: the directory of what its stub takes besides.
+const EXTRA: &str = ".extra.d";
 /// Kernels that are read: an EFI system partition has room for a few, but a damaged one may name any number.
 const MAX_KERNELS: usize = 100;
 
@@ -145,7 +147,7 @@ pub fn on_esp(esp: &dyn EspFiles, wanted: Wanted) -> Result<Boot, PredictError> 
     let shim = find(&names, SHIM).ok_or(PredictError::NoShim)?;
     let mut kernels: Vec<Name> = names
         .iter()
-        .filter(|entry| entry.name.starts_with(KERNEL_PREFIX))
+        .filter(|entry| entry.name.starts_with(KERNEL_PREFIX) && !is_extra(entry))
         .cloned()
         .collect();
     kernels.sort_by(|a, b| a.name.cmp(&b.name));
@@ -198,6 +200,50 @@ pub fn other_first_program(esp: &dyn EspFiles, boot: &Boot) -> Option<String> {
             FOLDER.join("/")
         )
     })
+}
+
+/// Paths of files that systemd's stub measures into PCR 12 if it finds them: addons for every kernel image, credentials,
+/// and whatever lies in a directory that is named after an image.
+pub fn extra_measurements(esp: &dyn EspFiles, boot: &Boot) -> Result<Vec<String>, PredictError> {
+    let mut found = Vec::new();
+    for (folder, suffix) in [("addons", ".addon.efi"), ("credentials", ".cred")] {
+        let (path, names) = names_below(esp, &["loader", folder])?;
+        let names = names.into_iter().filter(|entry| {
+            let name = entry.name.to_ascii_lowercase();
+            !entry.is_directory && name.ends_with(suffix)
+        });
+        found.extend(names.map(|entry| format!("{path}/{}", entry.name.escape_debug())));
+    }
+    for kernel in boot.kernels() {
+        let extra = format!("{}{EXTRA}", kernel.name);
+        let (path, names) = names_below(esp, &[FOLDER[0], FOLDER[1], &extra])?;
+        found.extend(
+            names
+                .into_iter()
+                .map(|entry| format!("{path}/{}", entry.name.escape_debug())),
+        );
+    }
+    Ok(found)
+}
+
+/// The path of a directory as it is written there, and what it holds; nothing where there is none.
+fn names_below(esp: &dyn EspFiles, wanted: &[&str]) -> Result<(String, Vec<Name>), PredictError> {
+    let mut folder = Vec::new();
+    for name in wanted {
+        match find(&esp.list(&folder)?, name).filter(|found| found.is_directory) {
+            Some(found) => folder.push(found.name),
+            None => return Ok((String::new(), Vec::new())),
+        }
+    }
+    let mut names = esp.list(&folder)?;
+    names.retain(|entry| entry.name != "." && entry.name != "..");
+    names.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok((folder.join("/"), names))
+}
+
+/// True for the directory of what systemd's stub takes with the kernel image that it is named after.
+fn is_extra(entry: &Name) -> bool {
+    entry.is_directory && entry.name.ends_with(EXTRA)
 }
 
 /// A name of a directory, found without regard to the case of ASCII letters.

@@ -65,6 +65,14 @@ pub enum PredictError {
     /// The filesystem of the EFI system partition cannot be read.
     #[error("the EFI system partition: {0}")]
     Volume(#[from] filesystem::Error),
+    /// Files on the partition that systemd's stub would measure.
+    #[error(
+        "PCR 12 would not be zero: systemd-stub measures what it finds in {}", found.join(", ")
+    )]
+    ExtraMeasurements {
+        /// Their paths.
+        found: Vec<String>,
+    },
     /// The guest's configuration cannot be read.
     #[error(transparent)]
     Firmware(#[from] uefi_config::Error),
@@ -111,6 +119,7 @@ impl PredictError {
             | Self::Unreadable { .. }
             | Self::TooManyKernels { .. }
             | Self::IsDirectory { .. }
+            | Self::ExtraMeasurements { .. }
             | Self::Program { .. }
             | Self::Image(_)
             | Self::Volume(_) => true,
@@ -140,6 +149,10 @@ impl PredictError {
                 }
                 _ => None,
             },
+            Self::ExtraMeasurements { .. } => Some(
+                "remove them, or give --allow-extra-measurements where the guest's stub does not read them"
+                    .to_owned(),
+            ),
             Self::NoShim => Some(
                 "name the programs that the guest loads, in their order: --chain FILE[,FILE...]"
                     .to_owned(),

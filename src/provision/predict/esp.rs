@@ -4,7 +4,8 @@ use std::path::Path;
 
 use uuid::Uuid;
 
-use super::boot_files::{EspFiles, Name, Wanted, on_esp, other_first_program};
+use super::Guest;
+use super::boot_files::{EspFiles, Name};
 use super::error::PredictError;
 use crate::filesystem::fat::Fat;
 use crate::gpt::{self, Table};
@@ -43,14 +44,14 @@ impl EspFiles for EspVolume<'_, '_> {
 pub fn of_image(
     path: &Path,
     esp: Option<Uuid>,
-    wanted: Wanted,
+    guest: &Guest,
 ) -> Result<(Boot, Vec<String>), PredictError> {
     let (window, found) = window(path, esp).map_err(Box::new)?;
     let fat = Fat::open_read_only(&window)?;
     let volume = EspVolume(&fat);
-    let boot = on_esp(&volume, wanted)?;
+    let (boot, said) = guest.boot_on(&volume)?;
     let mut warnings: Vec<_> = found.iter().map(ToString::to_string).collect();
-    warnings.extend(other_first_program(&volume, &boot));
+    warnings.extend(said);
     Ok((boot, warnings))
 }
 

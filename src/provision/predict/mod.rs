@@ -69,6 +69,8 @@ pub struct Guest {
     pub profile: Profile,
     /// Who asks its TPM for the key.
     pub reader: Reader,
+    /// Files that systemd's stub would measure into PCR 12 are a warning, no error.
+    pub allow_extra_measurements: bool,
     /// Whose rules count.
     pub rules: Rules,
     /// The bank.
@@ -92,16 +94,10 @@ impl Request {
     }
 
     fn boot(&self) -> Result<(Boot, Vec<String>), PredictError> {
-        let wanted = self.guest.wanted();
         match &self.boot_files {
-            BootFiles::Image { path, esp } => esp::of_image(path, *esp, wanted),
-            BootFiles::Directory(path) => {
-                let esp = EspDirectory(path.clone());
-                let boot = on_esp(&esp, wanted)?;
-                let warning = boot_files::other_first_program(&esp, &boot);
-                Ok((boot, warning.into_iter().collect()))
-            }
-            BootFiles::Chains(chains) => Ok((of_chains(chains, wanted)?, Vec::new())),
+            BootFiles::Image { path, esp } => esp::of_image(path, *esp, &self.guest),
+            BootFiles::Directory(path) => self.guest.boot_on(&EspDirectory(path.clone())),
+            BootFiles::Chains(chains) => Ok((of_chains(chains, self.guest.wanted())?, Vec::new())),
         }
     }
 }
@@ -109,9 +105,31 @@ impl Request {
 impl Guest {
     /// Predicts what the guest measures when it boots from this EFI system partition.
     pub fn predict_on(&self, esp: &dyn EspFiles) -> Result<Predicted, PredictError> {
+        let (boot, warnings) = self.boot_on(esp)?;
+        self.predict(&boot, warnings)
+    }
+
+    /// What it boots from this EFI system partition, and what is worth saying about that.
+    fn boot_on(&self, esp: &dyn EspFiles) -> Result<(Boot, Vec<String>), PredictError> {
         let boot = on_esp(esp, self.wanted())?;
-        let warning = boot_files::other_first_program(esp, &boot);
-        self.predict(&boot, warning.into_iter().collect())
+        let warnings = self.warnings_on(esp, &boot)?;
+        Ok((boot, warnings))
+    }
+
+    /// What is worth saying of the other files on the partition.
+    fn warnings_on(&self, esp: &dyn EspFiles, boot: &Boot) -> Result<Vec<String>, PredictError> {
+        let first = boot_files::other_first_program(esp, boot);
+        let mut warnings: Vec<String> = first.into_iter().collect();
+        if matches!(self.reader, Reader::Systemd { .. }) && self.profile.kernel {
+            let found = boot_files::extra_measurements(esp, boot)?;
+            let error = PredictError::ExtraMeasurements { found };
+            match &error {
+                PredictError::ExtraMeasurements { found } if found.is_empty() => {}
+                _ if self.allow_extra_measurements => warnings.push(error.to_string()),
+                _ => return Err(error),
+            }
+        }
+        Ok(warnings)
     }
 
     fn predict(&self, boot: &Boot, mut warnings: Vec<String>) -> Result<Predicted, PredictError> {
