@@ -79,13 +79,15 @@ fn kernel_warnings(kernel: &BootFile, profile: Profile) -> Vec<Warning> {
     let file = || kernel.name.clone();
     let is_unified = kernel.program.has_section(".linux");
     let mut warnings = Vec::new();
-    if let Some(version) = kernel.stub_version_text() {
-        if kernel.stub_version() < Some(FIRST_THAT_IMPORTS) && !imports_by_backport(&version) {
-            warnings.push(Warning::OldSystemd {
-                file: file(),
-                version,
-            });
-        }
+    let is_old = kernel
+        .stub_version()
+        .is_some_and(|version| version < FIRST_THAT_IMPORTS);
+    let version = kernel.stub_version_text().filter(|_| is_old);
+    if let Some(version) = version.filter(|version| !imports_by_backport(version)) {
+        warnings.push(Warning::OldSystemd {
+            file: file(),
+            version,
+        });
     }
     if is_unified && profile.kernel && !kernel.program.has_section(".cmdline") {
         warnings.push(Warning::NoCommandLine { file: file() });

@@ -119,6 +119,29 @@ impl Encrypted {
         Esp::of(&self.image)
     }
 
+    /// Puts other kernels beside a shim of the tests' keys, for which `uefi-config.json` then is.
+    pub fn boots(&self, kernels: &[BootFile]) {
+        let shim = data::content("vectors/pe/shim-std.efi");
+        let configuration = data::content("vectors/uefi/std.json");
+        self.workshop.write("uefi-config.json", &configuration);
+        self.change_esp(
+            "mdel",
+            &["::/EFI/ubuntu/*.efi", "::/EFI/ubuntu/kernel.efi-*"],
+        );
+        let shim = ("shimx64.efi".to_owned(), shim);
+        let folder = self.workshop.path("boot");
+        fs::create_dir(&folder).unwrap();
+        let mut files = vec!["-o".to_owned()];
+        for (name, bytes) in std::iter::once(&shim).chain(kernels) {
+            fs::write(folder.join(name), bytes).unwrap();
+            files.push(folder.join(name).display().to_string());
+        }
+        files.push("::/EFI/ubuntu".to_owned());
+        let files: Vec<&str> = files.iter().map(String::as_str).collect();
+        self.change_esp("mcopy", &files);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
     /// Changes the EFI system partition by mtools.
     pub fn change_esp(&self, program: &str, arguments: &[&str]) {
         let esp = self.esp();
@@ -129,6 +152,9 @@ impl Encrypted {
         files::copy(&from, 0..len_bytes, &to, start);
     }
 }
+
+/// A file for the directory of the shim: its name and its bytes.
+pub type BootFile = (String, Vec<u8>);
 
 /// An EFI system partition in a file of its own.
 pub struct Esp {

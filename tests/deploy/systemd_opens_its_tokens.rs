@@ -5,139 +5,12 @@
 //! (tests/data/systemd-tokens). Nothing is mounted, mapped or booted. Every refusal stands beside a success of the same
 //! kind, since to libcryptsetup "no token opens" and "no plugin is there" are the same.
 
-use serde_json::Value;
-
-use crate::data;
-use crate::encrypted::{Encrypted, FLAGS, ready};
-use crate::support::container::Container;
-use crate::support::systemd::Systemd;
-use crate::support::tpm::{PROGRAMS, SRK_HANDLE, Tpm};
-use crate::support::workshop::stdout;
-use crate::support::{exits, programs, run, scratch};
-
-const KEY_OBJECT: [&str; 2] = ["--key-object", "systemd-tpm2"];
-
-/// A storage key of the data, and what `deploy` must make of it.
-struct Srk {
-    name: &'static str,
-    is_persistent: bool,
-    tpm: &'static str,
-}
-
-const SRKS: [Srk; 4] = [
-    Srk {
-        name: "srk-ecc",
-        is_persistent: true,
-        tpm: "systemd-tokens/swtpm-ecc",
-    },
-    Srk {
-        name: "legacy-ecc",
-        is_persistent: false,
-        tpm: "systemd-tokens/swtpm-ecc",
-    },
-    Srk {
-        name: "srk-rsa",
-        is_persistent: true,
-        tpm: "systemd-tokens/swtpm-rsa",
-    },
-    Srk {
-        name: "legacy-rsa",
-        is_persistent: false,
-        tpm: "systemd-tokens/swtpm-rsa",
-    },
-];
-
-impl Srk {
-    fn public(&self) -> Vec<u8> {
-        let key: Value = data::json(&format!("systemd-tokens/{}.json", self.name));
-        hex::decode(key["tpm2b_public_hex"].as_str().unwrap()).unwrap()
-    }
-}
-
-/// A deployed image with the TPM that it is for.
-struct Deployed {
-    container: Container,
-    /// Of every branch the events: PCR and digest.
-    branches: Vec<Vec<(u32, String)>>,
-    tpm: &'static str,
-    folder: tempfile::TempDir,
-    copies: std::cell::Cell<u32>,
-}
-
-impl Deployed {
-    fn new(srk: &Srk, flags: &[&str]) -> Self {
-        let encrypted = Encrypted::new();
-        encrypted.workshop.write("srk.pub", &srk.public());
-        let branches = predicted(&encrypted, &flags[2..]);
-        let encrypted = encrypted.deployed(&[&KEY_OBJECT, flags].concat());
-        Self {
-            container: encrypted.container(),
-            branches,
-            tpm: srk.tpm,
-            folder: scratch(),
-            copies: 0.into(),
-        }
-    }
-
-    /// The TPM after a reset, once more.
-    fn reset(&self) -> Tpm {
-        self.copies.set(self.copies.get() + 1);
-        let copy = self.folder.path().join(self.copies.get().to_string());
-        Tpm::of_data(self.tpm, &copy)
-    }
-
-    /// The TPM in the state of a branch.
-    fn booted(&self, branch: usize) -> Tpm {
-        let tpm = self.reset();
-        for (pcr, digest) in &self.branches[branch] {
-            tpm.extend(*pcr, digest);
-        }
-        tpm
-    }
-
-    #[track_caller]
-    fn assert_opens(&self, systemd: &Systemd, tpm: &Tpm) {
-        let header = &self.container.header;
-        systemd.enroll(header, tpm).unwrap();
-        let opened = systemd.open(header, tpm, None);
-        assert_eq!(opened.answer, "keyslot 1", "{}", opened.log);
-    }
-
-    /// Both readers refuse, and the log of the first one says why.
-    #[track_caller]
-    fn assert_refused(&self, systemd: &Systemd, tpm: &Tpm, why: &str) {
-        let header = &self.container.header;
-        let said = systemd.enroll(header, tpm).unwrap_err();
-        assert!(said.contains(why), "{why:?} in: {said}");
-        let opened = systemd.open(header, tpm, None);
-        assert!(opened.answer.starts_with('E'), "{}", opened.answer);
-    }
-}
-
-/// The events of each branch, as `predict --json` tells them.
-fn predicted(encrypted: &Encrypted, flags: &[&str]) -> Vec<Vec<(u32, String)>> {
-    let mut predict = encrypted.workshop.command(encrypted.workshop.program());
-    predict.args(["predict", "--json", "disk.img"]);
-    predict.args(KEY_OBJECT).args(flags);
-    let document: Value = serde_json::from_str(&stdout(&exits(&mut predict, 0))).unwrap();
-    let events = |branch: &Value| {
-        let events = branch["events"].as_array().unwrap().iter();
-        let event = |event: &Value| {
-            let pcr = u32::try_from(event["pcr"].as_u64().unwrap()).unwrap();
-            (pcr, event["digest"].as_str().unwrap().to_owned())
-        };
-        events.map(event).collect()
-    };
-    let branches = document["branches"].as_array().unwrap();
-    branches.iter().map(events).collect()
-}
-
-fn all_ready() -> Option<Systemd> {
-    (ready() && programs(&PROGRAMS)).then(Systemd::find)?
-}
-
-const POLICY_DIFFERS: &str = "Operation not permitted";
-const OTHER_PARENT: &str = "State not recoverable";
+use crate::encrypted::{Encrypted, FLAGS, WITHOUT_PCRS};
+use crate::support::tpm::{SRK_HANDLE, Tpm};
+use crate::support::{run, scratch};
+use crate::systemd_guest::{
+    Deployed, KEY_OBJECT, OTHER_PARENT, POLICY_DIFFERS, SRKS, all_ready, predicted,
+};
 
 #[test]
 fn every_kind_of_srk_in_the_predicted_state_alone() {
@@ -194,4 +67,110 @@ fn a_persistent_srk_that_is_evicted_is_missed() {
             deployed.assert_opens(&systemd, &tpm);
         }
     }
+}
+
+#[test]
+fn without_pcrs_the_tpm_opens_in_any_state_and_no_other_does() {
+    let Some(systemd) = all_ready() else { return };
+    for srk in [&SRKS[0], &SRKS[1]] {
+        let deployed = Deployed::new(srk, &WITHOUT_PCRS);
+        let token = deployed.container.metadata["tokens"]["0"]
+            .as_object()
+            .unwrap();
+        assert_eq!(token["tpm2-pcrs"], serde_json::json!([]));
+        assert!(!token.contains_key("tpm2-pcr-bank"));
+        let tpm = deployed.reset();
+        deployed.assert_opens(&systemd, &tpm);
+        tpm.extend(7, &hex::encode([9; 32]));
+        deployed.assert_opens(&systemd, &tpm);
+        let other = Tpm::start(&deployed.folder.path().join("other"));
+        deployed.assert_refused(&systemd, &other, OTHER_PARENT);
+    }
+}
+
+/// Guesses at some other object of the TPM lead to a lockout. Ours is not subject to that, but a parent without noDA is:
+/// systemd's standard SRK has it, a key of the legacy template has not.
+#[test]
+fn a_tpm_in_lockout_opens_below_a_parent_with_no_da() {
+    let Some(systemd) = all_ready() else { return };
+    for srk in [&SRKS[0], &SRKS[1]] {
+        let deployed = Deployed::new(srk, &FLAGS);
+        let tpm = deployed.booted(0);
+        deployed.assert_opens(&systemd, &tpm);
+        lock_out(&tpm, deployed.folder.path());
+        if srk.is_persistent {
+            deployed.assert_opens(&systemd, &tpm);
+        } else {
+            deployed.assert_refused(&systemd, &tpm, "in DA lockout mode");
+        }
+        run(tpm.tool("tpm2_dictionarylockout").arg("--clear-lockout"));
+        deployed.assert_opens(&systemd, &tpm);
+    }
+}
+
+/// Guesses until the TPM does not even look at the right authorisation value.
+fn lock_out(tpm: &Tpm, folder: &std::path::Path) {
+    let at = |name: &str| folder.join(name);
+    std::fs::write(at("data"), "data").unwrap();
+    run(tpm.tool("tpm2_createprimary").arg("-c").arg(at("primary")));
+    let mut create = tpm.tool("tpm2_create");
+    create
+        .arg("-C")
+        .arg(at("primary"))
+        .arg("-i")
+        .arg(at("data"));
+    create.args([
+        "-p",
+        "right",
+        "-a",
+        "fixedtpm|fixedparent|userwithauth",
+        "-c",
+    ]);
+    run(create.arg(at("guarded")));
+    let unseal = |auth: &str| {
+        tpm.flush_objects();
+        let mut unseal = tpm.tool("tpm2_unseal");
+        let unseal = unseal.args(["-p", auth, "-c"]).arg(at("guarded"));
+        let output = unseal.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), said)
+    };
+    assert!(unseal("right").0);
+    for _ in 0..3 {
+        assert!(!unseal("wrong").0);
+    }
+    let (is_open, said) = unseal("right");
+    assert!(!is_open && said.contains("0x921"), "{said}");
+    tpm.flush_objects();
+}
+
+#[test]
+fn every_handle_of_a_persistent_srk_will_do() {
+    let Some(systemd) = all_ready() else { return };
+    let flags = ["--srk-mode", "persistent", "--srk-handle", "0x81000005"];
+    let encrypted = Encrypted::new();
+    encrypted.workshop.write("srk.pub", &SRKS[1].public());
+    let branches = predicted(&encrypted, &FLAGS[2..]);
+    let encrypted = encrypted.deployed(&[&KEY_OBJECT[..], &FLAGS, &flags].concat());
+    let deployed = Deployed {
+        container: encrypted.container(),
+        branches,
+        tpm: SRKS[1].tpm,
+        folder: scratch(),
+        copies: 0.into(),
+    };
+    let tpm = deployed.booted(0);
+    deployed.assert_refused(&systemd, &tpm, OTHER_PARENT); // nothing lies there
+    let context = deployed.folder.path().join("context");
+    run(tpm
+        .tool("tpm2_createprimary")
+        .args(["-G", "ecc", "-c"])
+        .arg(&context));
+    run(tpm
+        .tool("tpm2_evictcontrol")
+        .arg("-c")
+        .arg(&context)
+        .arg("0x81000005"));
+    tpm.flush_objects();
+    deployed.assert_opens(&systemd, &tpm);
 }
