@@ -57,6 +57,9 @@ pub struct SealTerms {
     /// How many zeros are written as authorisation value. A TPM takes zeros at the end as absent, so any number of them
     /// means that there is none.
     pub auth_zeros: usize,
+    /// True: the seed value of the object is the seed that is sent, as systemd writes it; else it is drawn for itself.
+    /// Both lie within what is encrypted.
+    pub shares_seed: bool,
 }
 
 /// Seals `payload` so that the TPM with `parent` alone imports it, and unseals it on these terms alone.
@@ -71,7 +74,13 @@ pub fn seal_for(
             len_bytes: payload.len(),
         });
     }
-    let seed_value = SecretBytes::random(entropy, SEED_BYTES)?;
+    let (seed_value, (seed, secret)) = if terms.shares_seed {
+        let (seed, secret) = send_seed(parent, entropy)?;
+        (seed.clone(), (seed, secret))
+    } else {
+        let seed_value = SecretBytes::random(entropy, SEED_BYTES)?;
+        (seed_value, send_seed(parent, entropy)?)
+    };
     let unique = sha256(&[seed_value.expose(), payload.expose()]).to_vec();
     let public = Public {
         attributes: if terms.no_da { NO_DA } else { 0 },
@@ -80,7 +89,6 @@ pub fn seal_for(
     };
     let name = public.name();
     let mut encrypted = sensitive_area(terms.auth_zeros, &seed_value, payload);
-    let (seed, secret) = send_seed(parent, entropy)?;
     let key = kdf_a(&seed, b"STORAGE", name.bytes(), parent.aes_bits());
     encrypt(&key, encrypted.expose_mut())?;
     let hmac_key = kdf_a(&seed, b"INTEGRITY", &[], 256);

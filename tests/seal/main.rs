@@ -6,6 +6,7 @@ mod files_of_another_writer_are_read_and_derived_again;
 mod one_change_gets_the_readers_answer;
 mod our_files_open_for_another_reader;
 mod templates_make_the_same_key_again;
+mod tokens_are_what_systemd_writes;
 
 #[path = "../support/mod.rs"]
 mod support;

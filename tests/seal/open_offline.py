@@ -153,4 +153,5 @@ def main():
     print(key.hex())
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -89,6 +89,7 @@ pub fn seal(
         auth_policy: static_policy(&policy_area.name()),
         no_da: false,
         auth_zeros: 32,
+        shares_seed: false,
     };
     let object = seal_for(parent, terms, &payload(key, &policy_key), entropy);
     let object = object.map_err(Error::Seal)?;

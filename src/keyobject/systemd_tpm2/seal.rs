@@ -75,6 +75,7 @@ pub fn seal<'a>(
             auth_policy,
             no_da: true,
             auth_zeros: 0,
+            shares_seed: true,
         };
         let object = seal_for(parent, terms, &secret.secret, entropy).map_err(Error::Seal)?;
         let token = json(&object, &auth_policy, selection, (parent, found), keyslot);
