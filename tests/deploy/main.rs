@@ -3,6 +3,7 @@
 
 mod a_copy_is_deployed;
 mod a_crash_leaves_an_image_that_opens;
+mod a_crash_leaves_tokens_that_open;
 mod an_interrupted_deploy_is_completed;
 mod encrypted;
 mod every_choice_of_srk;

@@ -1,0 +1,286 @@
+//! The same as for the sealed-key file: whatever a crash leaves of a deploy with tokens, the image opens by the clear key
+//! or by a token, and deploying it again gives a deployed image.
+//!
+//! One header update brings the tokens and takes the clear key and its keyslot; the EFI system partition is not written.
+//! A sample is judged by cryptsetup, by systemd's reader with the guest's TPM, and by a second run of the program.
+
+use std::os::unix::fs::FileExt as _;
+
+use encrypt_cloud_image::luks2::Header;
+use encrypt_cloud_image::provision::deploy::{
+    self, DEFAULT_SRK_HANDLE, Job, KeyObject, Phase, Ready, RecoverySource, SrkMode, SrkOptions,
+    TemplateChoice,
+};
+use encrypt_cloud_image::secret::{SecretBytes, SystemEntropy};
+use encrypt_cloud_image::storage::{FileStorage, Overlay, ReadAt, Recorded, Recorder, Slice};
+
+use crate::encrypted::{ESP, Encrypted, ROOT, WITHOUT_PCRS, find_key};
+use crate::support::crash;
+use crate::support::systemd::Systemd;
+use crate::support::tpm::Tpm;
+use crate::support::workshop::stderr;
+use crate::support::{files, scratch};
+use crate::systemd_guest::{KEY_OBJECT, SRKS, all_ready};
+
+const DIGITS: &str = "00256-00770-01284-01798-02312-02826-03340-03854";
+const COPY_BYTES: u64 = 524_288;
+/// Area of the clear key's keyslot, within the container.
+const FIRST_AREA: std::ops::Range<u64> = 1 << 20..(1 << 20) + 258_048;
+/// What `deploy` answers by then.
+const ALREADY: &str = "the image is deployed already";
+
+fn image() -> Encrypted {
+    let encrypted = Encrypted::new();
+    encrypted.workshop.write("srk.pub", &SRKS[1].public());
+    encrypted
+}
+
+fn prepared(encrypted: &Encrypted) -> Ready {
+    let job = Job {
+        source: encrypted.image.clone(),
+        output: None,
+        overwrite: false,
+        dry_run: false,
+        partitions: None,
+        key_object: KeyObject::SystemdTpm2 {
+            srk_mode: SrkMode::Auto,
+            srk_handle: DEFAULT_SRK_HANDLE,
+        },
+        srk: SrkOptions {
+            public: encrypted.workshop.path("srk.pub"),
+            template: TemplateChoice::Written { unique_data: None },
+        },
+        guest: None,
+        recovery: Some(RecoverySource::Text(DIGITS.to_owned().into())),
+    };
+    job.prepare(&mut SystemEntropy::new(), 1_700_000_000)
+        .unwrap()
+}
+
+fn storage(encrypted: &Encrypted) -> FileStorage {
+    FileStorage::new(files::open(&encrypted.image).0).unwrap()
+}
+
+/// Runs through the states, checks each, and hands a sample to `judge`.
+fn check(
+    encrypted: &Encrypted,
+    mut judge: impl FnMut(&Overlay<FileStorage>, Phase, bool),
+) -> usize {
+    let root = encrypted.table().byte_range(ROOT);
+    let esp = encrypted.table().byte_range(ESP);
+    let ready = prepared(encrypted);
+    let phases: Vec<_> = ready.steps().iter().map(|step| step.phase).collect();
+    assert_eq!(
+        phases,
+        [
+            Phase::Keyslot,
+            Phase::FirstHeader,
+            Phase::SecondHeader,
+            Phase::Tidy
+        ]
+    );
+    let recorder = Recorder::new(Overlay::new(storage(encrypted)));
+    deploy::write(ready.steps(), &recorder, |_| Ok(())).unwrap();
+    let log = recorder.log();
+    for call in &log {
+        if let Recorded::Write { offset_bytes, .. } = call {
+            assert!(!esp.contains(offset_bytes), "nothing is written to the ESP");
+        }
+    }
+    let clear_key = SecretBytes::new(encrypted.clear_key.clone());
+    let disk = Overlay::new(storage(encrypted));
+    let (mut states, mut last) = (0, (usize::MAX, 0));
+    crash::each_state(&disk, &log, |state, place| {
+        states += 1;
+        let Some(phase) = phases.get(place.flushes).copied() else {
+            return; // behind the last flush there is nothing
+        };
+        last = (
+            place.flushes,
+            if last.0 == place.flushes {
+                last.1 + 1
+            } else {
+                0
+            },
+        );
+        let container = Slice::new(state as &dyn ReadAt, root.start, root.end - root.start);
+        let container = container.unwrap();
+        let header = Header::read(&container).unwrap();
+        let metadata = header.metadata();
+        let is_deployed = metadata.clear_key().unwrap().is_none();
+        let expected = match phase {
+            Phase::FirstHeader => place.is_whole(),
+            phase => phase > Phase::FirstHeader,
+        };
+        assert_eq!(is_deployed, expected, "{phase:?}, {place:?}");
+        let mut numbers: Vec<_> = metadata.keyslots.iter().map(|slot| slot.number).collect();
+        numbers.sort_unstable();
+        let kinds: Vec<_> = metadata
+            .tokens
+            .iter()
+            .map(|token| token.kind.as_str())
+            .collect();
+        if is_deployed {
+            assert_eq!(numbers, [1, 2, 10]);
+            assert_eq!(kinds, ["systemd-tpm2", "systemd-recovery"]);
+        } else {
+            assert_eq!(numbers, [0, 10]);
+            assert_eq!(kinds, ["ubuntu-fde-cloudimg-key"]);
+        }
+        if place.is_whole() {
+            let (keyslot, key) = if is_deployed {
+                (2, SecretBytes::new(DIGITS.as_bytes().to_vec()))
+            } else {
+                (0, clear_key.clone())
+            };
+            header.unlock(Some(keyslot), &key, &container).unwrap();
+        }
+        // The last state of a stretch is the whole one; another one somewhere in its middle.
+        if place.is_whole() || last.1 == 40 {
+            judge(state, phase, is_deployed);
+        }
+    });
+    states
+}
+
+/// The state in a file of its own, with its folder and SRK.
+fn laid_out(state: &Overlay<FileStorage>) -> Encrypted {
+    let copy = image();
+    let file = files::open_to_write(&copy.image);
+    files::copy(state.base().file(), 0..state.len_bytes(), &file, 0);
+    for range in state.changed_ranges() {
+        let len = usize::try_from(range.end - range.start).unwrap();
+        let bytes = state.read_vec(range.start, len).unwrap();
+        file.write_all_at(&bytes, range.start).unwrap();
+    }
+    copy
+}
+
+/// The area of the clear key's keyslot.
+fn first_area(encrypted: &Encrypted) -> Vec<u8> {
+    let start = encrypted.table().byte_range(ROOT).start;
+    let len = usize::try_from(FIRST_AREA.end - FIRST_AREA.start).unwrap();
+    files::read(&encrypted.image, start + FIRST_AREA.start, len)
+}
+
+/// True where no sector is what it was.
+fn is_overwritten(before: &[u8], after: &[u8]) -> bool {
+    before
+        .chunks(512)
+        .zip(after.chunks(512))
+        .all(|(before, after)| before != after)
+}
+
+fn judge_by_programs(
+    systemd: &Systemd,
+    state: &Overlay<FileStorage>,
+    phase: Phase,
+    is_deployed: bool,
+) {
+    let copy = laid_out(state);
+    let tpm_folder = scratch();
+    let tpm = Tpm::of_data(SRKS[1].tpm, &tpm_folder.path().join("tpm"));
+    let opens = |encrypted: &Encrypted| {
+        let container = encrypted.container();
+        let opened = systemd.open(&container.header, &tpm, None);
+        assert_eq!(opened.answer, "keyslot 1", "{phase:?}: {}", opened.log);
+    };
+    let container = copy.container();
+    let clear_key_opens = container.test_key(0, &copy.clear_key) == 0;
+    assert_eq!(clear_key_opens, !is_deployed, "{phase:?}");
+    if is_deployed {
+        opens(&copy);
+    }
+
+    let before = first_area(&image());
+    let flags = [&KEY_OBJECT[..], &WITHOUT_PCRS].concat();
+    let output = copy.deploy(&flags).arg("disk.img").output().unwrap();
+    let text = stderr(&output);
+    if output.status.code() == Some(1) {
+        assert!(text.contains(ALREADY), "{phase:?}: {text}");
+        assert!(phase >= Phase::SecondHeader, "{phase:?}");
+    } else {
+        assert_eq!(output.status.code(), Some(0), "{phase:?}: {text}");
+        let completed = text.contains("an interrupted deploy was completed");
+        assert_eq!(completed, is_deployed, "{text}");
+        // Also where only the header was interrupted, and nobody knows any more whose the area was.
+        assert!(is_overwritten(&before, &first_area(&copy)), "{phase:?}");
+    }
+    assert_eq!(find_key(&copy.image, &copy.clear_key), None, "{phase:?}");
+    assert_ne!(copy.container().test_key(0, &copy.clear_key), 0);
+    opens(&copy);
+}
+
+#[test]
+fn a_crash_at_any_point() {
+    let Some(systemd) = all_ready() else { return };
+    let encrypted = image();
+    let states = check(&encrypted, |state, phase, is_deployed| {
+        judge_by_programs(&systemd, state, phase, is_deployed);
+    });
+    assert!(states > 500, "{states}");
+    println!("{states} states");
+}
+
+#[test]
+fn a_crash_where_one_header_copy_was_damaged_before() {
+    let Some(systemd) = all_ready() else { return };
+    for damaged in [0, 1] {
+        let encrypted = image();
+        let start = encrypted.table().byte_range(ROOT).start;
+        files::flip(&encrypted.image, start + damaged * COPY_BYTES + 4200);
+        check(&encrypted, |state, phase, is_deployed| {
+            if phase == Phase::FirstHeader || phase == Phase::SecondHeader {
+                judge_by_programs(&systemd, state, phase, is_deployed);
+            }
+        });
+    }
+}
+
+#[test]
+fn the_area_of_the_clear_keys_keyslot_is_overwritten() {
+    if all_ready().is_none() {
+        return;
+    }
+    let encrypted = image();
+    let before = first_area(&encrypted);
+    let flags = [&KEY_OBJECT[..], &WITHOUT_PCRS].concat();
+    let deployed = encrypted.deployed(&flags);
+    assert!(is_overwritten(&before, &first_area(&deployed)));
+    // The search itself finds what was left.
+    assert!(!is_overwritten(&before, &before));
+}
+
+/// The loser of the two header copies may hold the clear key, and no dump shows it.
+#[test]
+fn a_deploy_that_ended_between_the_header_copies_is_completed() {
+    let Some(systemd) = all_ready() else { return };
+    for (old_copy, is_torn) in [(0, false), (1, false), (0, true), (1, true)] {
+        let encrypted = image();
+        let start = encrypted.table().byte_range(ROOT).start;
+        let at = start + old_copy * COPY_BYTES;
+        let old = files::read(&encrypted.image, at, usize::try_from(COPY_BYTES).unwrap());
+        let area = first_area(&encrypted);
+        let deployed = encrypted.deployed(&[&KEY_OBJECT[..], &WITHOUT_PCRS].concat());
+        files::write(&deployed.image, at, &old);
+        files::write(&deployed.image, start + FIRST_AREA.start, &area);
+        if is_torn {
+            files::flip(&deployed.image, at + 450);
+        }
+        assert!(find_key(&deployed.image, &deployed.clear_key).is_some());
+        // Other options than those of the first run: they do not count.
+        let mut command = deployed.deploy(&["--srk-pub", "none", "--no-pcr-policy"]);
+        let output = crate::support::exits(command.arg("disk.img"), 0);
+        assert!(
+            stderr(&output).contains("an interrupted deploy was completed"),
+            "{}",
+            stderr(&output)
+        );
+        assert_eq!(find_key(&deployed.image, &deployed.clear_key), None);
+        assert!(is_overwritten(&area, &first_area(&deployed)));
+        let folder = scratch();
+        let tpm = Tpm::of_data(SRKS[1].tpm, &folder.path().join("tpm"));
+        let opened = systemd.open(&deployed.container().header, &tpm, None);
+        assert_eq!(opened.answer, "keyslot 1", "{}", opened.log);
+    }
+}
