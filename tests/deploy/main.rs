@@ -12,6 +12,7 @@ mod only_little_is_read;
 mod recovery_keys_open;
 mod systemd_guest;
 mod systemd_opens_its_tokens;
+mod systemd_takes_recovery_keys;
 mod systemd_tries_every_token;
 mod the_clear_key_is_gone;
 mod the_policy_is_the_prediction;

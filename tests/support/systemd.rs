@@ -107,6 +107,16 @@ impl Systemd {
         }
     }
 
+    /// What systemd takes each keyslot for: number and type.
+    pub fn keyslots(&self, container: &Path) -> Vec<(u32, String)> {
+        let shown = super::run(self.program("bin/systemd-cryptenroll").arg(container));
+        let slots = shown.lines().filter_map(|line| {
+            let mut words = line.split_whitespace();
+            Some((words.next()?.parse().ok()?, words.next()?.to_owned()))
+        });
+        slots.collect()
+    }
+
     /// PCR 11 when the initrd begins, as `systemd-measure` calculates it for the sections in these files (name without
     /// the dot, path).
     pub fn measure(&self, sections: &[(&str, &Path)]) -> String {
