@@ -83,6 +83,28 @@ fn what_a_choice_of_pcrs_leaves_open_is_said() {
     );
 }
 
+/// Ubuntu's reader closes PCR 12 when the root is open; systemd's closes 11 and 15.
+#[test]
+fn what_systemds_reader_leaves_open_is_said() {
+    if !ready() {
+        return;
+    }
+    let warnings = |profiles: &[&'static str]| {
+        let encrypted = Encrypted::new();
+        let flags = [&FLAGS[..4], &["--key-object", "systemd-tpm2"], profiles].concat();
+        let output = exits(encrypted.deploy(&flags).arg("disk.img"), 0);
+        let text = stderr(&output);
+        let warnings = text.lines().filter(|line| line.starts_with("warning: "));
+        warnings.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let open = "warning: nothing closes when the root is open: another root, which somebody put on the disk, can ask for the key as well; --bind-pcr11 ends that, --bind-pcr15 in part (docs/security.md)";
+    let alone = "warning: PCR 7 alone: every program that an authority in db has signed can ask for the key; --add-efi-boot-manager-profile allows the boot files of this image only";
+    assert_eq!(warnings(&FLAGS[4..]), [open]);
+    assert_eq!(warnings(&["--add-efi-secure-boot-profile"]), [alone, open]);
+    let closed = [&FLAGS[4..], &["--bind-pcr15"]].concat();
+    assert_eq!(warnings(&closed), [""; 0]);
+}
+
 #[test]
 fn pcrs_must_be_chosen_or_refused_by_name() {
     if !ready() {

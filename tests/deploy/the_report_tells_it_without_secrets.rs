@@ -98,6 +98,70 @@ fn digests_and_facts_are_those_of_the_image() {
     }
 }
 
+/// The tokens are for all to see; what they seal, the passphrase and the recovery key are not in the report.
+#[test]
+fn a_deploy_with_tokens_is_told_as_well() {
+    if !ready() {
+        return;
+    }
+    for (recovery, form) in [
+        (["--recovery-key-out", "new.key"], "letters"),
+        (
+            [
+                "--recovery-key-text",
+                "00256-00770-01284-01798-02312-02826-03340-03854",
+            ],
+            "digits",
+        ),
+    ] {
+        let encrypted = Encrypted::new();
+        let flags = [
+            &FLAGS[..],
+            &["--key-object", "systemd-tpm2", "--report", "report.json"],
+            &recovery,
+        ]
+        .concat();
+        let deployed = encrypted.deployed(&flags);
+        let text = std::fs::read_to_string(deployed.workshop.path("report.json")).unwrap();
+        let report: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(report["key_object"], "systemd-tpm2");
+        assert_eq!(
+            report["srk"]["place"],
+            serde_json::json!({"mode": "derived", "handle": null})
+        );
+        assert_eq!(report["recovery_key"], serde_json::json!({"form": form}));
+        assert_eq!(report["esp_files"], serde_json::json!([]));
+        assert_eq!(report["policy"]["selection"], serde_json::json!([4, 7, 12]));
+        let keyslots = report["luks2"]["keyslots"].as_array().unwrap().iter();
+        let purposes: Vec<_> = keyslots
+            .map(|keyslot| (keyslot["number"].as_u64().unwrap(), &keyslot["purpose"]))
+            .collect();
+        assert_eq!(
+            purposes,
+            [
+                (10, &"growpart".into()),
+                (1, &"unlock".into()),
+                (2, &"recovery".into())
+            ]
+        );
+        let kinds = report["luks2"]["tokens"].as_array().unwrap().iter();
+        let kinds: Vec<_> = kinds.map(|token| token["type"].as_str().unwrap()).collect();
+        let branches = report["policy"]["branches"].as_array().unwrap().len();
+        let expected = vec!["systemd-tpm2"; branches];
+        assert_eq!(kinds, [&expected[..], &["systemd-recovery"]].concat());
+
+        let mut secrets = vec![deployed.clear_key.clone()];
+        if form == "letters" {
+            secrets.push(std::fs::read(deployed.workshop.path("new.key")).unwrap());
+        } else {
+            secrets.push(recovery[1].as_bytes().to_vec());
+        }
+        for secret in secrets.iter().flat_map(|secret| disguises(secret)) {
+            assert_eq!(files::find_in(text.as_bytes(), &secret), None);
+        }
+    }
+}
+
 #[test]
 fn the_srk_is_named_as_tpm2_tools_name_it() {
     if !ready() {
@@ -152,12 +216,20 @@ fn the_report_follows_its_schema() {
         validator.arg("--instance").arg(report).arg(&schema);
         validator
     };
-    for policy in [&FLAGS[..], &WITHOUT_PCRS] {
-        let flags = [
-            policy,
-            &["--standard-srk-template", "--report", "report.json"],
-        ]
-        .concat();
+    let tokens = [
+        "--key-object",
+        "systemd-tpm2",
+        "--recovery-key-out",
+        "new.key",
+    ];
+    let persistent = ["--key-object", "systemd-tpm2", "--srk-mode", "persistent"];
+    for (policy, more) in [
+        (&FLAGS[..], &["--standard-srk-template"][..]),
+        (&WITHOUT_PCRS, &["--standard-srk-template"]),
+        (&FLAGS, &tokens),
+        (&WITHOUT_PCRS, &persistent),
+    ] {
+        let flags = [policy, more, &["--report", "report.json"]].concat();
         let deployed = Encrypted::new().deployed(&flags);
         let report = deployed.workshop.path("report.json");
         exits(&mut judge(&report), 0);

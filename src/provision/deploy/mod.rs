@@ -278,13 +278,13 @@ impl Job {
         warnings: &mut Vec<String>,
     ) -> Result<Option<Prediction>, Error> {
         let Some(guest) = &self.guest else {
-            warnings.extend(sealing::policy_warning(None, self.key_object.into()));
+            warnings.extend(sealing::policy_warnings(None, self.key_object.into()));
             return Ok(None);
         };
         let fat = Fat::open_read_only(esp).map_err(Error::esp)?;
         let predicted = guest.predict_on(&EspVolume(&fat))?;
         warnings.extend(predicted.warnings);
-        warnings.extend(sealing::policy_warning(
+        warnings.extend(sealing::policy_warnings(
             Some(&predicted.prediction),
             self.key_object.into(),
         ));

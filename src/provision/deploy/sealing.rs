@@ -209,34 +209,42 @@ fn unique_data_of(
     Ok(unique)
 }
 
-/// What PCRs alone leave open, and what closes it.
-pub fn policy_warning(
-    prediction: Option<&Prediction>,
-    key_object: KeyObjectKind,
-) -> Option<String> {
+/// What a choice of PCRs leaves open, and what closes it.
+pub fn policy_warnings(prediction: Option<&Prediction>, key_object: KeyObjectKind) -> Vec<String> {
     let Some(prediction) = prediction else {
-        return Some(
+        return vec![
             "--no-pcr-policy: whatever runs on the guest's vTPM gets the key, in every state; --add-efi-boot-manager-profile, --add-efi-secure-boot-profile and --add-ubuntu-kernel-profile bind it to what boots"
                 .to_owned(),
-        );
+        ];
     };
-    let is = |pcrs: &[u8]| prediction.selection.pcrs.iter().eq(pcrs);
+    let pcrs = &prediction.selection.pcrs;
+    let is = |wanted: &[u8]| pcrs.iter().eq(wanted);
+    let mut warnings = Vec::new();
     if is(&[7]) {
         let time = match key_object {
             KeyObjectKind::Secboot => {
                 ", --add-ubuntu-kernel-profile the time before the root is mounted"
             }
-            // PCR 12 closes nothing there: systemd does not extend it when the root is open.
             KeyObjectKind::SystemdTpm2 => "",
         };
-        return Some(format!(
+        warnings.push(format!(
             "PCR 7 alone: every program that an authority in db has signed can ask for the key; --add-efi-boot-manager-profile allows the boot files of this image only{time}"
         ));
     }
-    is(&[12]).then(|| {
-        "PCR 12 alone: every program that boots on the guest can ask for the key, with Secure Boot on or off; add --add-efi-boot-manager-profile and --add-efi-secure-boot-profile"
-            .to_owned()
-    })
+    if is(&[12]) {
+        warnings.push(
+            "PCR 12 alone: every program that boots on the guest can ask for the key, with Secure Boot on or off; add --add-efi-boot-manager-profile and --add-efi-secure-boot-profile"
+                .to_owned(),
+        );
+    }
+    // Ubuntu's initramfs extends PCR 12 when the root is open; systemd's extends 11, and 15 where it is told to.
+    if key_object == KeyObjectKind::SystemdTpm2 && !pcrs.contains(&11) && !pcrs.contains(&15) {
+        warnings.push(
+            "nothing closes when the root is open: another root, which somebody put on the disk, can ask for the key as well; --bind-pcr11 ends that, --bind-pcr15 in part (docs/security.md)"
+                .to_owned(),
+        );
+    }
+    warnings
 }
 
 /// The whole of a small file.
