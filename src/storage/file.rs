@@ -2,11 +2,10 @@
 
 use std::fs::File;
 use std::io;
-use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use rustix::fs::{Advice, SeekFrom};
+use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
 use super::{Error, ReadAt, Result, WriteAt, check_range};
@@ -98,13 +97,6 @@ impl WriteAt for FileStorage {
 
     fn flush(&self) -> Result<()> {
         self.file.sync_all().map_err(Error::Flush)
-    }
-
-    fn start_write_out(&self, range: Range<u64>) {
-        // Of all calls that start the write-out of a range, the one that every file system takes. It also
-        // drops pages that are clean by then: nothing reads an output again soon.
-        let len = NonZeroU64::new(range.end.saturating_sub(range.start));
-        let _ = rustix::fs::fadvise(&self.file, range.start, len, Advice::DontNeed);
     }
 }
 

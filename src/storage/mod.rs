@@ -63,10 +63,6 @@ pub trait WriteAt: ReadAt {
 
     /// Returns when every write before it is durable.
     fn flush(&self) -> Result<()>;
-
-    /// A hint: what was written in this range may go to the disk now, so that [`WriteAt::flush`] finds less
-    /// to wait for. Promises nothing and cannot fail.
-    fn start_write_out(&self, _range: Range<u64>) {}
 }
 
 macro_rules! forward {
@@ -89,9 +85,6 @@ macro_rules! forward {
             }
             fn flush(&self) -> Result<()> {
                 (**self).flush()
-            }
-            fn start_write_out(&self, range: Range<u64>) {
-                (**self).start_write_out(range);
             }
         }
     };

@@ -66,13 +66,6 @@ impl<S: WriteAt> WriteAt for Slice<S> {
     fn flush(&self) -> Result<()> {
         self.storage.flush()
     }
-
-    fn start_write_out(&self, range: Range<u64>) {
-        let end = range.end.min(self.len_bytes);
-        let start = range.start.min(end);
-        self.storage
-            .start_write_out(self.start_bytes + start..self.start_bytes + end);
-    }
 }
 
 #[cfg(test)]

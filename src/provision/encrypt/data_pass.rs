@@ -19,10 +19,6 @@ use crate::storage::{ReadAt, WriteAt};
 /// How much a thread works on at a time: a multiple of every sector size, small enough for a core's cache.
 pub const CHUNK_BYTES: u64 = 512 << 10;
 
-/// So much at a time goes to the disk while the pass still runs, a multiple of [`CHUNK_BYTES`]. Left to the
-/// kernel, nearly all of it waits for the flush at the end: disk and processors then work one after the other.
-const WRITE_OUT_BYTES: u64 = 8 << 20;
-
 /// A range of the output, and how its bytes come about.
 pub struct Part<'a> {
     /// Where the plain bytes come from.
@@ -220,11 +216,6 @@ impl<'a> Worker<'a> {
         } else {
             self.copy(numbered, offset, len)?;
         }
-        if offset > 0 && offset.is_multiple_of(WRITE_OUT_BYTES) {
-            // What other threads still write of it is left to the flush.
-            let end = part.output_bytes + offset;
-            self.output.start_write_out(end - WRITE_OUT_BYTES..end);
-        }
         Ok(len)
     }
 
@@ -280,75 +271,4 @@ impl<'a> Worker<'a> {
 #[expect(clippy::cast_possible_truncation, reason = "bounded by CHUNK_BYTES")]
 fn small(len: u64) -> usize {
     len as usize
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::provision::PublishStep;
-    use crate::provision::observer::Phase;
-    use crate::storage::{MemoryStorage, Result, Slice};
-
-    /// Holds nothing and notes which ranges were told to go to the disk.
-    struct Disk {
-        len_bytes: u64,
-        told: Mutex<Vec<Range<u64>>>,
-    }
-
-    impl ReadAt for Disk {
-        fn len_bytes(&self) -> u64 {
-            self.len_bytes
-        }
-
-        fn read_exact_at(&self, _: &mut [u8], _: u64) -> Result<()> {
-            panic!("an output is not read")
-        }
-    }
-
-    impl WriteAt for Disk {
-        fn write_all_at(&self, _: &[u8], _: u64) -> Result<()> {
-            Ok(())
-        }
-
-        fn flush(&self) -> Result<()> {
-            Ok(())
-        }
-
-        fn start_write_out(&self, range: Range<u64>) {
-            self.told.lock().unwrap().push(range);
-        }
-    }
-
-    struct Silent;
-
-    impl Observer for Silent {
-        fn begin(&self, _: Phase, _: u64) {}
-        fn advance(&self, _: u64) {}
-        fn publishing(&self, _: PublishStep) {}
-    }
-
-    #[test]
-    fn what_is_written_goes_to_the_disk_while_the_pass_still_runs() {
-        const HEAD_BYTES: u64 = 1 << 20;
-        let len_bytes = 2 * WRITE_OUT_BYTES + CHUNK_BYTES + 512;
-        let disk = Disk {
-            len_bytes: HEAD_BYTES + 4096 + len_bytes,
-            told: Mutex::default(),
-        };
-        let output = Slice::new(&disk, HEAD_BYTES, 4096 + len_bytes).unwrap();
-        let source = MemoryStorage::new(vec![1; usize::try_from(len_bytes).unwrap()]);
-        let part = Part {
-            source: &source,
-            used: None,
-            range: 0..len_bytes,
-            output_bytes: 4096,
-            encryption: None,
-        };
-        run(&[part], &output, 2, &Silent, &StopFlag::new()).unwrap();
-        let mut told = disk.told.into_inner().unwrap();
-        told.sort_by_key(|range| range.start);
-        let start = HEAD_BYTES + 4096;
-        let middle = start + WRITE_OUT_BYTES;
-        assert_eq!(told, [start..middle, middle..middle + WRITE_OUT_BYTES]);
-    }
 }
