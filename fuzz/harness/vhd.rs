@@ -4,7 +4,7 @@
 //! where the partition table ends: as read from the file, nowhere, with the file, before the footer.
 
 use encrypt_cloud_image::gpt::disk_end_bytes;
-use encrypt_cloud_image::image::{DiskFormat, FOOTER_BYTES, Footer, detect};
+use encrypt_cloud_image::image::{DiskFormat, DynamicVhd, FOOTER_BYTES, Footer, detect};
 use encrypt_cloud_image::storage::{ReadAt, WriteAt};
 
 use super::sparse::{self, Input};
@@ -23,6 +23,13 @@ pub fn run(input: &[u8]) -> bool {
         2 => Some(len_bytes),
         _ => len_bytes.checked_sub(FOOTER_BYTES),
     };
+    match DynamicVhd::open(&file) {
+        Ok(disk) => {
+            dynamic(&disk);
+            return true;
+        }
+        Err(error) => told(&error),
+    }
     let found = match detect(&file, disk_end_bytes) {
         Ok(found) => found,
         Err(error) => {
@@ -46,6 +53,21 @@ pub fn run(input: &[u8]) -> bool {
         );
     }
     true
+}
+
+/// Every extent lies on the disk and its ends read.
+fn dynamic(disk: &dyn ReadAt) {
+    let mut from_bytes = 0;
+    for _ in 0..1000 {
+        let Some(data) = disk.next_data(from_bytes).unwrap() else {
+            return;
+        };
+        assert!(from_bytes <= data.start && data.start < data.end && data.end <= disk.len_bytes());
+        let piece = usize::try_from((data.end - data.start).min(4096)).unwrap();
+        disk.read_vec(data.start, piece).unwrap();
+        disk.read_vec(data.end - piece as u64, piece).unwrap();
+        from_bytes = data.end;
+    }
 }
 
 fn uuid(input: &Input<'_>) -> uuid::Uuid {

@@ -102,6 +102,8 @@ def vhd(folder, table):
             data = file.read()
         if name.startswith("fixed"):
             save("vhd", name, sparse(data, 1))
+        elif name == "dynamic":
+            save("vhd", name, sparse(data, 4))  # with header, table and blocks
         else:
             start = data[:512] + bytes(len(data) - 1024) + data[-512:]
             save("vhd", name, sparse(start, 4))

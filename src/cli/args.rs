@@ -45,7 +45,7 @@ pub enum Subcommand {
 
 /// Encrypt the root partition of a plain cloud image
 ///
-/// SOURCE is a raw disk image or a fixed VHD with a GPT, an ext4 root partition and an EFI system
+/// SOURCE is a raw disk image or a VHD with a GPT, an ext4 root partition and an EFI system
 /// partition. It is read once; the output appears under its name only when it is complete. Until `deploy`
 /// has run, the key is in the image: keep it as you keep plain images.
 #[derive(Debug, Args)]

@@ -9,6 +9,7 @@
     warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
+use super::dynamic_vhd::DynamicVhd;
 use super::other_format::{OtherFormat, bare_content, has};
 use super::vhd::{COOKIE, FOOTER_BYTES, Footer};
 use super::{Error, Result, Warning};
@@ -30,6 +31,57 @@ impl DiskFormat {
             Self::Raw => Some(disk_bytes),
             Self::FixedVhd => disk_bytes.checked_add(FOOTER_BYTES),
         }
+    }
+}
+
+/// A form of a disk in a file that we read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceFormat {
+    /// One that is written, too.
+    Written(DiskFormat),
+    /// A VHD with a block allocation table.
+    DynamicVhd,
+}
+
+impl SourceFormat {
+    /// The form of an output for which nothing else is asked: the same, a fixed VHD for a dynamic one.
+    pub fn of_output(self) -> DiskFormat {
+        match self {
+            Self::Written(format) => format,
+            Self::DynamicVhd => DiskFormat::FixedVhd,
+        }
+    }
+}
+
+/// The disk in a file of any form that is read.
+pub struct OpenDisk {
+    /// The form of the file.
+    pub format: SourceFormat,
+    /// The disk's bytes.
+    pub disk: Box<dyn ReadAt>,
+    /// What a user should know.
+    pub warnings: Vec<Warning>,
+}
+
+/// Opens the disk in a file; `disk_end_bytes` as for [`detect`].
+pub fn open_disk(file: impl ReadAt + 'static, disk_end_bytes: Option<u64>) -> Result<OpenDisk> {
+    match detect(&file, disk_end_bytes) {
+        Ok(detected) => Ok(OpenDisk {
+            format: SourceFormat::Written(detected.format),
+            disk: Box::new(detected.disk(file)?),
+            warnings: detected.warnings,
+        }),
+        Err(Error::OtherFormat {
+            format: OtherFormat::DynamicVhd,
+        }) => {
+            let disk = DynamicVhd::open(file)?;
+            Ok(OpenDisk {
+                format: SourceFormat::DynamicVhd,
+                warnings: disk.warnings(),
+                disk: Box::new(disk),
+            })
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::dynamic_vhd::DynamicVhdDefect;
 use super::other_format::{OtherFormat, quoted};
 use crate::storage;
 
@@ -118,6 +119,12 @@ pub enum Error {
         stated_bytes: u64,
         /// Length of the file less the footer.
         disk_bytes: u64,
+    },
+    /// A dynamic VHD that contradicts itself.
+    #[error("the dynamic VHD is damaged: {defect}")]
+    DynamicVhd {
+        /// What is wrong.
+        defect: DynamicVhdDefect,
     },
     /// The path has no last part that could name a file.
     #[error("the output's path names no file")]

@@ -1,7 +1,7 @@
 //! A disk in a file: how it is opened, in which form it lies there, and how an output file appears.
 //!
 //! Two forms are read and written: *raw*, the disk's bytes and nothing else, and *fixed VHD*, the same with a
-//! footer of 512 bytes behind. Everything else is named and refused, with the command that converts it
+//! footer of 512 bytes behind. A *dynamic VHD* is read only ([`DynamicVhd`]). Everything else is named and refused, with the command that converts it
 //! ([`OtherFormat`]). [`Source`] opens a regular file and locks it; [`detect`] tells the form. [`Output`] has
 //! no name until it is complete: it is published whole or not at all.
 //!
@@ -9,6 +9,7 @@
 //! argument and this room knows no partition table.
 
 mod detect;
+mod dynamic_vhd;
 mod error;
 mod other_format;
 mod output;
@@ -16,7 +17,8 @@ mod publish;
 mod source;
 mod vhd;
 
-pub use detect::{Detected, DiskFormat, detect};
+pub use detect::{Detected, DiskFormat, OpenDisk, SourceFormat, detect, open_disk};
+pub use dynamic_vhd::{DynamicVhd, DynamicVhdDefect};
 pub use error::{Error, FileKind, Warning};
 pub use other_format::{OtherFormat, quoted};
 pub use output::{Output, Replace, Temporary, free_bytes};

@@ -157,18 +157,33 @@ impl Footer {
 
     /// Takes a footer apart that starts with the cookie; checks its checksum and its type.
     pub(super) fn parse(bytes: &[u8; 512]) -> Result<Self> {
+        match Self::of_any_kind(bytes)? {
+            (footer, TYPE_FIXED) => Ok(footer),
+            (_, kind) => Err(other_kind(kind)),
+        }
+    }
+
+    /// The same for the footer of a dynamic VHD.
+    pub(super) fn parse_dynamic(bytes: &[u8; 512]) -> Result<Self> {
+        match Self::of_any_kind(bytes)? {
+            (footer, TYPE_DYNAMIC) => Ok(footer),
+            (_, kind) => Err(other_kind(kind)),
+        }
+    }
+
+    fn of_any_kind(bytes: &[u8; 512]) -> Result<(Self, u32)> {
         let fields: Fields = zerocopy::transmute!(*bytes);
         let (stored, computed) = (fields.checksum.get(), checksum(&fields));
         if stored != computed {
             return Err(Error::VhdChecksum { stored, computed });
         }
-        let format = match fields.disk_type.get() {
-            TYPE_FIXED => return Ok(Self(fields)),
-            TYPE_DYNAMIC => OtherFormat::DynamicVhd,
-            TYPE_DIFFERENCING => OtherFormat::DifferencingVhd,
-            kind => return Err(Error::VhdType { kind }),
-        };
-        Err(Error::OtherFormat { format })
+        let kind = fields.disk_type.get();
+        Ok((Self(fields), kind))
+    }
+
+    /// Where the header of a dynamic VHD lies.
+    pub(super) fn data_offset(&self) -> u64 {
+        self.0.data_offset.get()
     }
 
     /// The bytes of the footer.
@@ -206,13 +221,27 @@ impl Footer {
     }
 }
 
+/// The error for a type that was not looked for.
+fn other_kind(kind: u32) -> Error {
+    let format = match kind {
+        TYPE_DYNAMIC => OtherFormat::DynamicVhd,
+        TYPE_DIFFERENCING => OtherFormat::DifferencingVhd,
+        kind => return Error::VhdType { kind },
+    };
+    Error::OtherFormat { format }
+}
+
 /// One's complement of the sum of all bytes, with the checksum itself as zero.
 fn checksum(fields: &Fields) -> u32 {
     let mut zeroed = fields.clone();
     zeroed.checksum = 0.into();
-    // 512 bytes of 255 are far below 2^32.
-    let sum = zeroed
-        .as_bytes()
+    complement_of_sum(zeroed.as_bytes())
+}
+
+/// One's complement of the sum of all bytes.
+pub(super) fn complement_of_sum(bytes: &[u8]) -> u32 {
+    // 1024 bytes of 255 are far below 2^32.
+    let sum = bytes
         .iter()
         .fold(0_u32, |sum, byte| sum.wrapping_add(u32::from(*byte)));
     !sum

@@ -24,6 +24,6 @@ pub use partitions::Named;
 pub use staged::Staged;
 
 pub use crate::gpt::{Partition, types as partition_types};
-pub use crate::image::{DiskFormat, PublishStep};
+pub use crate::image::{DiskFormat, PublishStep, SourceFormat};
 pub use crate::luks2::SectorSize;
 pub use crate::secret::{Entropy, SystemEntropy};

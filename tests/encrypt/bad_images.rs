@@ -51,17 +51,13 @@ fn other_formats_with_the_line_that_converts_them() {
     }
     let workshop = Workshop::new();
     workshop.source(image(Shape::Tiny));
-    for (name, format, options, what) in [
-        ("a.img", "qcow2", "", "a qcow2 image"),
-        ("b.vhd", "vpc", "subformat=dynamic", "a dynamic VHD"),
-        ("c.vhdx", "vhdx", "", "a VHDX image"),
-        ("d.vmdk", "vmdk", "", "a VMDK image"),
+    for (name, format, what) in [
+        ("a.img", "qcow2", "a qcow2 image"),
+        ("c.vhdx", "vhdx", "a VHDX image"),
+        ("d.vmdk", "vmdk", "a VMDK image"),
     ] {
         let mut convert = workshop.command("qemu-img");
         convert.args(["convert", "-O", format, "source.img", name]);
-        if !options.is_empty() {
-            convert.args(["-o", options]);
-        }
         run(&mut convert);
         assert_eq!(
             refused(workshop.encrypt().arg(name)),

@@ -6,6 +6,7 @@
 mod support;
 
 mod a_killed_process_leaves_what_is_documented;
+mod dynamic_vhd;
 mod fixed_vhd;
 mod other_formats_are_named;
 mod outputs_appear_whole_or_not_at_all;

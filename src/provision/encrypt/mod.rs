@@ -28,7 +28,7 @@ use super::observer::{Observer, Phase, StopFlag};
 use super::partitions::Named;
 use crate::gpt::{self, Partition};
 use crate::image::{
-    self, DiskFormat, Footer, Lock, Output, PublishStep, Replace, Source, Temporary,
+    self, DiskFormat, Footer, Lock, Output, PublishStep, Replace, Source, SourceFormat, Temporary,
 };
 use crate::secret::Entropy;
 use crate::storage::{ReadAt, Slice, WriteAt};
@@ -70,7 +70,7 @@ pub struct Plan {
     /// The image to encrypt.
     pub source: PathBuf,
     /// Its format.
-    pub source_format: DiskFormat,
+    pub source_format: SourceFormat,
     /// Length of its disk in bytes.
     pub source_bytes: u64,
     /// Where the encrypted image goes.
@@ -100,7 +100,7 @@ pub struct Plan {
 /// A job that was found feasible; nothing is written yet.
 pub struct Ready {
     plan: Plan,
-    prepared: Prepared<Slice<Arc<Source>>>,
+    prepared: Prepared<Box<dyn ReadAt>>,
     source: Arc<Source>,
     replace: Replace,
     replaces_source: bool,
@@ -131,9 +131,10 @@ impl Job {
         Output::check(&output, replace).map_err(Error::OutputFile)?;
 
         let disk_end_bytes = gpt::disk_end_bytes(source.storage())?;
-        let detected =
-            image::detect(source.storage(), disk_end_bytes).map_err(Error::SourceFile)?;
-        let output_format = self.output_format(detected.format);
+        let opened = image::open_disk(Arc::clone(&source), disk_end_bytes);
+        let opened = opened.map_err(Error::SourceFile)?;
+        let source_bytes = opened.disk.len_bytes();
+        let output_format = self.output_format(opened.format);
         let options = Options {
             profile: self.profile,
             boot_file: self.kernel_efi.as_deref().map(BootFile::read).transpose()?,
@@ -144,11 +145,8 @@ impl Job {
             partitions: self.partitions,
             whole_mebibytes: output_format == DiskFormat::FixedVhd,
         };
-        let disk = detected
-            .disk(Arc::clone(&source))
-            .map_err(Error::SourceFile)?;
-        let prepared = Prepared::new(disk, &options, now, entropy)?;
-        let mut warnings: Vec<_> = detected.warnings.iter().map(ToString::to_string).collect();
+        let prepared = Prepared::new(opened.disk, &options, now, entropy)?;
+        let mut warnings: Vec<_> = opened.warnings.iter().map(ToString::to_string).collect();
         warnings.extend_from_slice(&prepared.warnings);
         if self.output_format.is_none() {
             warnings.extend(other_extension(&output, output_format));
@@ -169,8 +167,8 @@ impl Job {
         };
         let plan = Plan {
             source: self.source,
-            source_format: detected.format,
-            source_bytes: detected.disk_bytes,
+            source_format: opened.format,
+            source_bytes,
             output,
             output_format,
             sector_bytes: prepared.sector_bytes,
@@ -206,8 +204,9 @@ impl Job {
         }
     }
 
-    /// The format that was asked for, else what the output's extension says, else the source's.
-    fn output_format(&self, source_format: DiskFormat) -> DiskFormat {
+    /// The format that was asked for, else what the output's extension says, else the source's (a fixed VHD for a
+    /// dynamic one).
+    fn output_format(&self, source_format: SourceFormat) -> DiskFormat {
         let by_extension = || {
             let extension = self.output.as_deref()?.extension()?.to_str()?;
             match extension.to_ascii_lowercase().as_str() {
@@ -218,7 +217,7 @@ impl Job {
         };
         self.output_format
             .or_else(by_extension)
-            .unwrap_or(source_format)
+            .unwrap_or(source_format.of_output())
     }
 }
 
