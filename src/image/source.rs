@@ -128,6 +128,14 @@ impl Source {
     }
 }
 
+impl Drop for Source {
+    /// Gives the lock back. Closing the file is not enough: a program that another thread starts at this moment
+    /// still has the open file, and with it the lock, until it has loaded.
+    fn drop(&mut self) {
+        let _ = rustix::fs::flock(self.storage.file(), FlockOperation::Unlock);
+    }
+}
+
 impl ReadAt for Source {
     fn len_bytes(&self) -> u64 {
         self.storage.len_bytes()
