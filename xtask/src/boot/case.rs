@@ -4,16 +4,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail};
 
-use super::account::Account;
-use super::growth;
 use super::machine::{Acceleration, Machine};
 use super::sign::Sign;
 use super::subject::{Subject, make_tpm};
 use super::watch::{Answer, Outcome, watch};
+use super::{growth, measured};
 use crate::disk::Disk;
-use crate::guest::{Signer, secure_boot};
+use crate::guest::{Kernel, Signer, secure_boot};
 use crate::process;
 
 /// A boot.
@@ -99,7 +98,7 @@ impl Case {
             tpm: &setting.tpm,
         };
         let answer = match self.expected {
-            Expected::RootByRecoveryKey => Answer::Digits(&subject.recovery_key),
+            Expected::RootByRecoveryKey => Answer::Key(&subject.recovery_key),
             _ => Answer::Wrong,
         };
         let mut running = machine.start(&subject.folder.join("store.fd"))?;
@@ -113,7 +112,8 @@ impl Case {
             (Expected::Root | Expected::RootByRecoveryKey, Outcome::Root(account)) => {
                 account.check()?;
                 if self.expected == Expected::Root {
-                    check_prediction(subject, &account, &log.with_extension("log"))?;
+                    let kernel = self.change.kernel(subject);
+                    measured::check(subject, kernel, &account, &log.with_extension("log"))?;
                 }
                 Ok(format!("root on {}", account.fact("root")))
             }
@@ -140,41 +140,17 @@ pub fn described(outcome: &Outcome) -> String {
     }
 }
 
-/// The guest measured what its key is sealed to: its PCRs by their values, its log event by event.
-fn check_prediction(subject: &Subject, account: &Account, log: &Path) -> Result<()> {
-    let branches = &subject.report.policy.branches;
-    let measured = |number: &str| account.pcr(number);
-    let is_booted = |branch: &&crate::prediction::Branch| {
-        ["4", "7"]
-            .iter()
-            .all(|pcr| branch.pcrs.get(*pcr) == Some(&measured(pcr)))
-    };
-    let branch = branches.iter().find(is_booted);
-    let branch = branch.with_context(|| {
-        format!(
-            "PCR 4 is {} and PCR 7 is {}: no branch predicted that",
-            measured("4"),
-            measured("7")
-        )
-    })?;
-    ensure!(
-        !branch.kernels.is_empty(),
-        "a branch without a kernel was booted"
-    );
-    fs::write(log, account.event_log()?)?;
-    let mut predict = super::product("encrypt-cloud-image")?;
-    predict.arg("predict").arg(&subject.encrypted);
-    predict.arg("--ovmf-vars").arg(subject.guest.variables());
-    predict.args([
-        "--add-efi-boot-manager-profile",
-        "--add-efi-secure-boot-profile",
-    ]);
-    process::quiet_output(predict.arg("--explain").arg(log))
-        .context("the guest's event log is not what was predicted")?;
-    Ok(())
-}
-
 impl Change {
+    /// The kernel image that is booted; none where it is not one of those that were deployed.
+    fn kernel(self, subject: &Subject) -> Option<Kernel> {
+        let mut kernels = subject.recipe.kernels.iter();
+        match self {
+            Self::CommandLine => None,
+            Self::BootEntry(file) => kernels.find(|kernel| kernel.file == file).copied(),
+            _ => kernels.next().copied(),
+        }
+    }
+
     fn apply(self, subject: &Subject) -> Result<Setting> {
         let changed = subject.folder.join("changed");
         fs::create_dir_all(&changed)?;
@@ -183,7 +159,7 @@ impl Change {
         copy(&subject.tpm, &tpm)?;
         let mut setting = Setting {
             disk: subject.deployed.clone(),
-            variables: subject.guest.variables(),
+            variables: subject.variables.clone(),
             tpm,
         };
         let store = changed.join("variables.fd");
@@ -204,12 +180,12 @@ impl Change {
                 Disk::of(&setting.disk)?.copy_to_esp(&image, &name)?;
             }
             Self::SecureBootOff => {
-                secure_boot::switch_off(&guest.variables(), &store)?;
+                secure_boot::switch_off(&subject.variables, &store)?;
                 setting.variables = store;
             }
             Self::Certificate => {
                 let other = Signer::make(&changed.join("keys"))?;
-                secure_boot::write_store(&other, None, &store)?;
+                secure_boot::write_store(&other, subject.recipe.second_stage(), &store)?;
                 setting.variables = store;
             }
             Self::Tpm => {

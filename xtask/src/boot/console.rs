@@ -3,16 +3,21 @@
 //! Firmware and shim clear the screen, move the cursor and draw boxes with bytes of an old code page: escape
 //! sequences and carriage returns are left out, and everything else stays bytes.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-/// The console's text so far.
+/// A console's bytes so far, in a file, and its text.
 pub struct Console {
     log: File,
-    text: Vec<u8>,
+    text: Text,
+}
+
+/// What stands on a console, without what draws.
+pub struct Text {
+    bytes: Vec<u8>,
     state: State,
 }
 
@@ -34,16 +39,39 @@ impl Console {
         let log = File::create(log).with_context(|| format!("cannot make {}", log.display()))?;
         Ok(Self {
             log,
-            text: Vec::new(),
-            state: State::Text,
+            text: Text::new(),
         })
     }
 
     /// Takes what came.
     pub fn push(&mut self, bytes: &[u8]) -> Result<()> {
-        self.log
-            .write_all(bytes)
-            .context("cannot keep the console's log")?;
+        let kept = self.log.write_all(bytes);
+        kept.context("cannot keep the console's log")?;
+        self.text.push(bytes);
+        Ok(())
+    }
+
+    pub fn text(&self) -> &[u8] {
+        &self.text.bytes
+    }
+}
+
+impl Text {
+    fn new() -> Self {
+        Self {
+            bytes: Vec::new(),
+            state: State::Text,
+        }
+    }
+
+    /// The text of a console whose bytes are in the file `log`; empty where there is none.
+    pub fn of(log: &Path) -> Self {
+        let mut text = Self::new();
+        text.push(&fs::read(log).unwrap_or_default());
+        text
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             self.state = match (self.state, byte) {
                 (State::Text | State::Escape | State::String, 0x1b) => State::Escape,
@@ -51,22 +79,17 @@ impl Console {
                 (State::Escape, b']' | b'P' | b'_' | b'^' | b'X') => State::String,
                 (State::String, _) if byte != 0x07 => State::String,
                 (State::Text, _) if byte != b'\r' => {
-                    self.text.push(byte);
+                    self.bytes.push(byte);
                     State::Text
                 }
                 _ => State::Text,
             };
         }
-        Ok(())
-    }
-
-    pub fn text(&self) -> &[u8] {
-        &self.text
     }
 
     /// The last lines that have something on them.
     pub fn last_lines(&self, count: usize) -> String {
-        let text = String::from_utf8_lossy(&self.text);
+        let text = String::from_utf8_lossy(&self.bytes);
         let lines: Vec<_> = text
             .lines()
             .map(str::trim_end)
@@ -100,7 +123,7 @@ mod tests {
         console.push(first).unwrap();
         console.push(second).unwrap();
         assert_eq!(console.text(), b"BdsDxe\nVerified\xc4\n\n");
-        assert_eq!(console.last_lines(1), "Verified\u{fffd}");
+        assert_eq!(Text::of(&file).last_lines(1), "Verified\u{fffd}");
         assert_eq!(find(console.text(), "Verified"), Some(7));
         assert_eq!(find(console.text(), "verified"), None);
         assert_eq!(std::fs::read(&file).unwrap(), bytes);

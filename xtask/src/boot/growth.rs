@@ -36,7 +36,7 @@ pub fn run(subject: &Subject, acceleration: Acceleration, log: &Path) -> Result<
         acceleration,
         disk: &disk,
         keeps_changes: true,
-        variables: &subject.guest.variables(),
+        variables: &subject.variables,
         tpm: &tpm,
     };
     let first = boot(&machine, subject, log).context("the first boot")?;

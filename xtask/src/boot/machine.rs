@@ -4,6 +4,7 @@
 //! KVM works here: that its device is there says nothing.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -37,6 +38,15 @@ pub enum Acceleration {
     Kvm,
     /// QEMU's own emulation. Of its processors Nehalem took the least time in one boot each.
     Emulation,
+}
+
+impl fmt::Display for Acceleration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kvm => "KVM",
+            Self::Emulation => "software emulation",
+        })
+    }
 }
 
 impl Acceleration {

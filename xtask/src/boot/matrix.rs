@@ -1,7 +1,10 @@
 //! All boots.
 
 use super::case::{Case, Change, Expected};
-use super::sign::{NO_SEALED_KEY, NOT_THIS_TPM, SIGNER_UNKNOWN, STATE_NOT_SEALED_TO};
+use super::sign::{
+    NO_SEALED_KEY, NOT_THIS_TPM, SIGNER_UNKNOWN, STATE_NOT_SEALED_TO, TOKEN_OF_ANOTHER_TPM,
+    TOKEN_OF_ANOTHER_TPM_BY_TYPE, TOKENS_NOT_OF_THIS_STATE,
+};
 use super::subject::Srk;
 use crate::guest::{Kernel, Reader, Recipe};
 
@@ -17,8 +20,19 @@ pub struct Group {
     pub cases: &'static [Case],
 }
 
+/// What Ubuntu's reader needs: the label of the volume. The guest is Debian's, which its image says.
+const UBUNTU: &[&str] = &["--profile=ubuntu"];
+
 /// The key object that Ubuntu's reader takes.
 const SECBOOT: &[&str] = &[
+    "--add-efi-boot-manager-profile",
+    "--add-efi-secure-boot-profile",
+    "--add-ubuntu-kernel-profile",
+];
+
+/// The key object that systemd's reader takes. PCR 12 stays zero there.
+const SYSTEMD: &[&str] = &[
+    "--key-object=systemd-tpm2",
     "--add-efi-boot-manager-profile",
     "--add-efi-secure-boot-profile",
     "--add-ubuntu-kernel-profile",
@@ -49,13 +63,20 @@ const fn short(case: Case) -> Case {
     }
 }
 
+const ANOTHER_COMMAND_LINE_AND_THE_RECOVERY_KEY: Case = Case {
+    name: "another command line, and the recovery key typed",
+    change: Change::CommandLine,
+    expected: Expected::RootByRecoveryKey,
+    is_short: false,
+};
+
 /// Each negative boot has its positive twin, the first of its group: the same disk, TPM and variables, but for one
 /// thing.
 pub const GROUPS: &[Group] = &[
     Group {
         name: "secboot-rsa",
         recipe: || Recipe::new(Reader::SnapBootstrap),
-        encrypt: &[],
+        encrypt: UBUNTU,
         deploy: SECBOOT,
         srk: Srk::RSA,
         cases: &[
@@ -77,18 +98,13 @@ pub const GROUPS: &[Group] = &[
             ),
             refuses("another TPM", Change::Tpm, NOT_THIS_TPM),
             refuses("not deployed", Change::NotDeployed, NO_SEALED_KEY),
-            Case {
-                name: "another command line, and the recovery key typed",
-                change: Change::CommandLine,
-                expected: Expected::RootByRecoveryKey,
-                is_short: false,
-            },
+            ANOTHER_COMMAND_LINE_AND_THE_RECOVERY_KEY,
         ],
     },
     Group {
         name: "secboot-ecc-two-kernels",
         recipe: || Recipe::with_kernels(Reader::SnapBootstrap, TWO_KERNELS),
-        encrypt: &[],
+        encrypt: UBUNTU,
         deploy: SECBOOT,
         srk: Srk::ECC,
         cases: &[
@@ -101,7 +117,7 @@ pub const GROUPS: &[Group] = &[
         name: "secboot-growpart",
         recipe: || Recipe::of_whole_system(Reader::SnapBootstrap),
         // Without a network to ask, cloud-init takes the datasource that has nothing to say.
-        encrypt: &["--override-datasources", "None"],
+        encrypt: &["--profile=ubuntu", "--override-datasources", "None"],
         deploy: SECBOOT,
         srk: Srk::RSA,
         cases: &[Case {
@@ -110,6 +126,61 @@ pub const GROUPS: &[Group] = &[
             expected: Expected::Growth,
             is_short: false,
         }],
+    },
+    Group {
+        name: "systemd-rsa-derived",
+        recipe: || Recipe::new(Reader::SystemdByPartition),
+        encrypt: &[],
+        deploy: SYSTEMD,
+        srk: Srk::RSA,
+        cases: &[
+            short(opens("as deployed", Change::Nothing)),
+            short(refuses(
+                "another command line",
+                Change::CommandLine,
+                TOKENS_NOT_OF_THIS_STATE,
+            )),
+            refuses(
+                "Secure Boot off",
+                Change::SecureBootOff,
+                TOKENS_NOT_OF_THIS_STATE,
+            ),
+            refuses(
+                "another certificate in db",
+                Change::Certificate,
+                SIGNER_UNKNOWN,
+            ),
+            refuses("another TPM", Change::Tpm, TOKEN_OF_ANOTHER_TPM),
+        ],
+    },
+    Group {
+        name: "systemd-ecc-persistent-by-type",
+        recipe: || Recipe::with_kernels(Reader::SystemdByType, TWO_KERNELS),
+        encrypt: &[],
+        deploy: SYSTEMD,
+        srk: Srk::ECC_THAT_PERSISTS,
+        cases: &[
+            opens("the first kernel", Change::BootEntry("kernel.efi-1")),
+            opens("the second kernel", Change::BootEntry("kernel.efi-2")),
+            refuses("another TPM", Change::Tpm, TOKEN_OF_ANOTHER_TPM_BY_TYPE),
+            ANOTHER_COMMAND_LINE_AND_THE_RECOVERY_KEY,
+        ],
+    },
+    // Under PCR 4 Secure Boot off changes two things. This is sealed to PCR 7 alone.
+    Group {
+        name: "systemd-ecc-secure-boot-alone",
+        recipe: || Recipe::new(Reader::SystemdByPartition),
+        encrypt: &[],
+        deploy: &["--key-object=systemd-tpm2", "--add-efi-secure-boot-profile"],
+        srk: Srk::ECC,
+        cases: &[
+            opens("another command line", Change::CommandLine),
+            refuses(
+                "Secure Boot off",
+                Change::SecureBootOff,
+                TOKENS_NOT_OF_THIS_STATE,
+            ),
+        ],
     },
 ];
 

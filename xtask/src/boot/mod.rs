@@ -14,6 +14,7 @@ mod console;
 mod growth;
 mod machine;
 mod matrix;
+mod measured;
 mod sign;
 mod staging;
 mod subject;
@@ -28,6 +29,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::guest::Guest;
 use crate::{guest, packages, process};
+use console::Text;
 use machine::Acceleration;
 use matrix::{GROUPS, Group};
 use subject::Subject;
@@ -65,7 +67,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return staging::run_as_ordinary_user(&arguments.again(), &results);
     }
     let guest = Guest::prepare(&target.join("demo"))?;
-    boot(arguments, &guest, &results)
+    boot(arguments, &guest, &target, &results)
 }
 
 /// Builds what is booted, and what the tests need for it.
@@ -118,17 +120,17 @@ fn list(arguments: &Arguments) {
 }
 
 /// Boots what is wanted, all of it, and fails at the end if anything failed.
-fn boot(arguments: &Arguments, guest: &Guest, results: &Path) -> Result<()> {
+fn boot(arguments: &Arguments, guest: &Guest, folder: &Path, results: &Path) -> Result<()> {
     let start = Instant::now();
-    let images = results.join("images");
+    fs::create_dir_all(results).with_context(|| format!("cannot make {}", results.display()))?;
+    let images = tempfile::Builder::new()
+        .prefix("boot-test-images-")
+        .tempdir_in(folder)?;
     // Sockets have short paths.
     let short = tempfile::Builder::new().prefix("eci-").tempdir()?;
-    fs::create_dir_all(&images).with_context(|| format!("cannot make {}", images.display()))?;
     let acceleration = Acceleration::probe(short.path());
-    println!(
-        "The guests run under {acceleration:?}. What they write is kept in {}.",
-        results.display()
-    );
+    println!("The guests run under {acceleration}.");
+    println!("What they write to their consoles is kept in boot-test below cargo's folder.");
 
     let (mut passed, mut failed) = (0, Vec::new());
     for group in GROUPS {
@@ -138,16 +140,23 @@ fn boot(arguments: &Arguments, guest: &Guest, results: &Path) -> Result<()> {
         }
         println!("\n{}:", group.name);
         let tpms = short.path().join(group.name);
-        let folder = images.join(group.name);
-        let subject = Subject::make(guest, group, &folder, &tpms);
-        let subject = subject.with_context(|| format!("{}: no guest to boot", group.name))?;
+        let folder = images.path().join(group.name);
+        let subject = match Subject::make(guest, group, &folder, &tpms) {
+            Ok(subject) => subject,
+            Err(error) => {
+                println!("  FAILED  no guest to boot: {error:#}");
+                failed.extend(cases.iter().map(|case| full_name(group, case)));
+                continue;
+            }
+        };
         for case in cases {
             let log =
                 results.join(full_name(group, case).replace([':', ' ', ','], "-") + ".console");
             match case.run(&subject, acceleration, &log) {
                 Ok(()) => passed += 1,
                 Err(error) => {
-                    println!("  FAILED  {error:#}\n  (console: {})", log.display());
+                    println!("  FAILED  {}: {error:#}", case.name);
+                    println!("{}", Text::of(&log).last_lines(12));
                     failed.push(full_name(group, case));
                 }
             }

@@ -20,6 +20,8 @@ const NOT_IN_POLICY: &str = "current session digest not found in policy data";
 const CANNOT_LOAD: &str = "cannot load sealed key object into TPM";
 const NO_FILE: &str = "device/fde/cloudimg-rootfs.sealed-key: no such file or directory";
 
+const MAY_NOT_ASK: &str = "Password querying disabled via 'headless' option";
+
 /// shim looks for the signer of its second stage in db, and waits for a key to be pressed.
 pub const SIGNER_UNKNOWN: Sign = Sign {
     decisive: SHIM_REFUSES,
@@ -48,18 +50,44 @@ pub const NO_SEALED_KEY: Sign = Sign {
     meaning: "snap-bootstrap: there is no sealed key",
 };
 
+/// systemd-cryptsetup tries one token after the other, and may not ask for a passphrase.
+pub const TOKENS_NOT_OF_THIS_STATE: Sign = Sign {
+    decisive: MAY_NOT_ASK,
+    reason: "Failed to unseal secret using TPM2: Operation not permitted",
+    meaning: "systemd-cryptsetup: no token is sealed to these PCR values",
+};
+
+/// The TPM cannot import the token's object.
+pub const TOKEN_OF_ANOTHER_TPM: Sign = Sign {
+    decisive: MAY_NOT_ASK,
+    reason: "Failed to unseal secret using TPM2: State not recoverable",
+    meaning: "systemd-cryptsetup: the token belongs to another TPM",
+};
+
+/// The same where the root was found by its type: no option keeps systemd from asking.
+pub const TOKEN_OF_ANOTHER_TPM_BY_TYPE: Sign = Sign {
+    decisive: SYSTEMDS_PROMPT,
+    ..TOKEN_OF_ANOTHER_TPM
+};
+
 /// Any of these ends a boot, whether expected or not.
 pub const DECISIVE: &[&str] = &[
     SHIM_REFUSES,
     NOT_IN_POLICY,
     CANNOT_LOAD,
     NO_FILE,
+    "start_image() returned Not Found",
     "No bootable option or device was found",
     "Boot has failed",
+    SYSTEMDS_PROMPT,
     "Please enter passphrase for disk",
+    MAY_NOT_ASK,
     "Kernel panic - not syncing",
 ];
 
 /// snap-bootstrap asks for the recovery key where it has none from the TPM, up to three times, and says why only
 /// after the last answer.
 pub const RECOVERY_PROMPT: &str = "Please enter the recovery key for disk";
+
+/// systemd asks where the header has a recovery key and no option forbids it. By then it has said why.
+pub const SYSTEMDS_PROMPT: &str = "Please enter recovery key for disk";

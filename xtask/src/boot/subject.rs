@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 
 use super::matrix::Group;
 use crate::disk::Disk;
-use crate::guest::{Guest, NONCE, Recipe, random};
+use crate::guest::{Guest, NONCE, Recipe, random, secure_boot};
 use crate::prediction::Report;
 use crate::process;
 use crate::tpm::{SRK_HANDLE, Tpm};
@@ -32,6 +32,10 @@ impl Srk {
         algorithm: "ecc",
         persists: false,
     };
+    pub const ECC_THAT_PERSISTS: Self = Self {
+        persists: true,
+        ..Self::ECC
+    };
 }
 
 /// A deployed guest that has not run yet.
@@ -39,12 +43,14 @@ pub struct Subject<'g> {
     pub guest: &'g Guest,
     pub recipe: Recipe,
     pub srk: Srk,
+    /// The variables of its firmware.
+    pub variables: PathBuf,
     /// What its disk alone knows.
     pub nonce: String,
     pub encrypted: PathBuf,
     pub deployed: PathBuf,
     pub report: Report,
-    /// The digits of the recovery key.
+    /// The recovery key, as it is typed.
     pub recovery_key: String,
     /// The state of its TPM, which is stopped.
     pub tpm: PathBuf,
@@ -65,6 +71,8 @@ impl<'g> Subject<'g> {
         let file = |name: &str| folder.join(name);
         let (recipe, srk) = ((group.recipe)(), group.srk);
         let nonce = random::nonce()?;
+        let variables = file("variables.fd");
+        secure_boot::write_store(&guest.signer(), recipe.second_stage(), &variables)?;
         let mut clock = Clock::new();
         guest.make_disk(&recipe, &file("disk.img"))?;
         Disk::of(&file("disk.img"))?.write_to_root(NONCE, &nonce)?;
@@ -82,7 +90,7 @@ impl<'g> Subject<'g> {
         let mut deploy = super::product("encrypt-cloud-image")?;
         deploy.arg("deploy").args(group.deploy);
         deploy.arg("--srk-pub").arg(file("srk.pub"));
-        deploy.arg("--ovmf-vars").arg(guest.variables());
+        deploy.arg("--ovmf-vars").arg(&variables);
         deploy.arg("--report").arg(file("report.json"));
         deploy.arg("--recovery-key-out").arg(file("recovery.key"));
         deploy.arg("--print").arg("-o").arg(file("deployed.img"));
@@ -93,6 +101,7 @@ impl<'g> Subject<'g> {
             guest,
             recipe,
             srk,
+            variables,
             nonce,
             encrypted: file("encrypted.img"),
             deployed: file("deployed.img"),

@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::account::{self, Account};
 use super::console::{Console, find};
 use super::machine::{Heard, Running};
-use super::sign::{self, Sign};
+use super::sign::{self, RECOVERY_PROMPT, SYSTEMDS_PROMPT, Sign};
 
 /// A guest that writes nothing for so long is given up. A good one was silent for two minutes on a busy machine.
 const SILENCE: Duration = Duration::from_secs(900);
@@ -46,13 +46,17 @@ impl Refusal {
 pub enum Answer<'a> {
     /// No key: the reader then says why it had to ask.
     Wrong,
-    Digits(&'a str),
+    Key(&'a str),
 }
 
 /// Reads the console of a running machine until something decides. `nonce` is what the guest's disk alone knows.
 pub fn watch(running: &mut Running, nonce: &str, answer: Answer, log: &Path) -> Result<Outcome> {
     let mut console = Console::new(log)?;
-    let mut decision = Decision::new(nonce);
+    let prompts: &[_] = match answer {
+        Answer::Wrong => &[RECOVERY_PROMPT],
+        Answer::Key(_) => &[RECOVERY_PROMPT, SYSTEMDS_PROMPT],
+    };
+    let mut decision = Decision::new(nonce, prompts);
     let start = Instant::now();
     loop {
         let reason = match running.wait(SILENCE)? {
@@ -65,7 +69,7 @@ pub fn watch(running: &mut Running, nonce: &str, answer: Answer, log: &Path) -> 
                     Some(Seen::Outcome(outcome)) => return Ok(outcome),
                     Some(Seen::RecoveryPrompt) => running.type_line(match answer {
                         Answer::Wrong => "0",
-                        Answer::Digits(digits) => digits,
+                        Answer::Key(key) => key,
                     })?,
                     None => {}
                 }
@@ -74,10 +78,7 @@ pub fn watch(running: &mut Running, nonce: &str, answer: Answer, log: &Path) -> 
             Heard::Silence => format!("the console is silent for {SILENCE:?}"),
             Heard::End => "the guest ended without a word that decides".to_owned(),
         };
-        let last = console.last_lines(8);
-        return Ok(Outcome::Unknown(format!(
-            "{reason}; its last lines:\n{last}"
-        )));
+        return Ok(Outcome::Unknown(reason));
     }
 }
 
@@ -88,6 +89,8 @@ enum Seen {
 
 /// What was looked at already.
 struct Decision {
+    /// What is answered.
+    prompts: &'static [&'static str],
     beginning: String,
     end: String,
     /// Nothing before this place is looked at again.
@@ -102,8 +105,9 @@ impl Decision {
     /// No text that is looked for is longer.
     const LONGEST: usize = 128;
 
-    fn new(nonce: &str) -> Self {
+    fn new(nonce: &str, prompts: &'static [&'static str]) -> Self {
         Self {
+            prompts,
             beginning: account::beginning(nonce),
             end: account::end(nonce),
             floor: 0,
@@ -126,9 +130,13 @@ impl Decision {
 
     fn look_for_first(&mut self, text: &[u8], from: usize) -> Option<Seen> {
         let place = |word: &str| find(&text[from..], word).map_or(usize::MAX, |at| from + at);
-        let (account, prompt) = (place(&self.beginning), place(sign::RECOVERY_PROMPT));
-        let refusals = sign::DECISIVE.iter().map(|text| (place(text), *text));
-        let (refusal, decisive) = refusals.min_by_key(|(at, _)| *at)?;
+        let account = place(&self.beginning);
+        let first_of = |texts: &[&'static str]| {
+            let places = texts.iter().map(|text| (place(text), *text));
+            places.min().unwrap_or((usize::MAX, ""))
+        };
+        let (prompt, asked) = first_of(self.prompts);
+        let (refusal, decisive) = first_of(sign::DECISIVE);
         match account.min(prompt).min(refusal) {
             usize::MAX => None,
             first if first == account => {
@@ -136,7 +144,7 @@ impl Decision {
                 self.look(text)
             }
             first if first == prompt => {
-                self.floor = prompt + sign::RECOVERY_PROMPT.len();
+                self.floor = prompt + asked.len();
                 Some(Seen::RecoveryPrompt)
             }
             _ => Some(Seen::Outcome(Outcome::Refused(Refusal {
@@ -152,7 +160,7 @@ mod tests {
     use super::*;
 
     fn seen(text: &str) -> String {
-        let mut decision = Decision::new("17");
+        let mut decision = Decision::new("17", &[RECOVERY_PROMPT]);
         let mut words = Vec::new();
         // As it comes: byte after byte.
         for end in 0..=text.len() {

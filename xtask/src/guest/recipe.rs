@@ -9,6 +9,9 @@ const PROOF: &str = "systemd.unit=boot-proof.target";
 /// The whole system, which tells at its end what it is booted from.
 const WHOLE_SYSTEM: &str = "systemd.wants=boot-proof.service";
 
+/// What shim loads where nobody tells it otherwise.
+const SHIMS_OWN_CHOICE: &str = "grubx64.efi";
+
 /// A disk to be made of a guest's parts.
 pub struct Recipe {
     pub reader: Reader,
@@ -28,7 +31,7 @@ pub struct Kernel {
 impl Kernel {
     fn shims_own_choice(words: &'static str) -> Self {
         Self {
-            file: "grubx64.efi",
+            file: SHIMS_OWN_CHOICE,
             words,
         }
     }
@@ -43,6 +46,12 @@ impl Recipe {
     /// One kernel image that starts the whole system, cloud-init included.
     pub fn of_whole_system(reader: Reader) -> Self {
         Self::with_kernels(reader, &[Kernel::shims_own_choice(WHOLE_SYSTEM)])
+    }
+
+    /// The name that a boot entry has to give shim for the first kernel image; none where shim knows it.
+    pub fn second_stage(&self) -> Option<&'static str> {
+        let first = self.kernels.first()?.file;
+        (first != SHIMS_OWN_CHOICE).then_some(first)
     }
 
     /// These kernel images beside shim; the boot entry says which one is started.
