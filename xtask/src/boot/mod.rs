@@ -29,8 +29,9 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::guest::Guest;
 use crate::{guest, packages, process};
+pub use account::Account;
 use console::Text;
-use machine::Acceleration;
+use machine::{Acceleration, Machine};
 use matrix::{GROUPS, Group};
 use subject::Subject;
 
@@ -174,6 +175,35 @@ fn boot(arguments: &Arguments, guest: &Guest, folder: &Path, results: &Path) -> 
     }
     println!("\nAll {passed} boots ended as they have to, in {seconds:.0} s.");
     Ok(())
+}
+
+/// Boots a guest that has to open its root, and returns what it tells. It gets copies of its disk's changes and of its
+/// variables; `nonce` is what its root alone knows, and `folder` gets the console.
+pub fn boot_to_root(
+    disk: &Path,
+    variables: &Path,
+    tpm: &Path,
+    nonce: &str,
+    folder: &Path,
+) -> Result<Account> {
+    let machine = Machine {
+        acceleration: Acceleration::probe(tpm),
+        disk,
+        keeps_changes: false,
+        variables,
+        tpm,
+    };
+    let mut running = machine.start(&folder.join("store.fd"))?;
+    let outcome = watch::watch(
+        &mut running,
+        nonce,
+        watch::Answer::Wrong,
+        &folder.join("console"),
+    )?;
+    match outcome {
+        watch::Outcome::Root(account) => account.check().map(|()| account),
+        outcome => bail!("the root is not reached; {}", case::described(&outcome)),
+    }
 }
 
 /// One of our programs, as it was built for use.

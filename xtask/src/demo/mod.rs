@@ -2,8 +2,9 @@
 //!
 //! A plain image is encrypted ([`encrypted`]). A copy of it is bound to a guest: a software TPM and a variable store of
 //! edk2's firmware ([`deployed`]). Then tpm2-tools unseal the disk key in the states that were predicted, and in no
-//! other ([`unsealed`]).
+//! other ([`unsealed`]). At last the guest boots the image, and opens its root by itself ([`booted`]).
 
+mod booted;
 mod deployed;
 mod encrypted;
 mod unsealed;
@@ -15,6 +16,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use crate::{guest, packages, process};
+use booted::Booted;
 use deployed::Deployed;
 use encrypted::Encrypted;
 
@@ -32,12 +34,19 @@ pub struct Arguments {
     /// Variable store of the firmware that starts IMAGE; default: Microsoft's certificates
     #[arg(long, value_name = "FILE", requires = "image")]
     ovmf_vars: Option<PathBuf>,
+
+    /// Do not boot the guest at the end
+    #[arg(long)]
+    no_boot: bool,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let mut needed: Vec<_> = packages::BUILD.iter().chain(packages::DEMO).collect();
     if arguments.image.is_none() {
         needed.extend(guest::packages()?);
+        if !arguments.no_boot {
+            needed.extend(packages::BOOT);
+        }
     }
     packages::install(needed)?;
 
@@ -59,13 +68,22 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if let Some(deployed) = &deployed {
         unsealed::unseal(deployed, &folder)?;
     }
-    tell(&source, &encrypted, deployed.as_ref())
+    let booted = match (&deployed, &source.nonce) {
+        (Some(deployed), Some(nonce)) if !arguments.no_boot => {
+            let variables = &source.variables;
+            Some(booted::boot(deployed, variables, nonce, &folder)?)
+        }
+        _ => None,
+    };
+    tell(&source, &encrypted, deployed.as_ref(), booted.as_ref())
 }
 
 /// What is encrypted, and the firmware that is to start it.
 struct Source {
     image: PathBuf,
     variables: PathBuf,
+    /// What its root prints once it runs; only our own guest does.
+    nonce: Option<String>,
 }
 
 fn source(arguments: &Arguments, folder: &Path) -> Result<Source> {
@@ -74,17 +92,24 @@ fn source(arguments: &Arguments, folder: &Path) -> Result<Source> {
         return Ok(Source {
             image: guest.disk(),
             variables: guest.variables(),
+            nonce: Some(guest.nonce()?),
         });
     };
     let variables = arguments.ovmf_vars.clone();
     Ok(Source {
         image: image.clone(),
         variables: variables.unwrap_or_else(|| MICROSOFTS_VARIABLES.into()),
+        nonce: None,
     })
 }
 
 /// What happened, in a few lines.
-fn tell(source: &Source, encrypted: &Encrypted, deployed: Option<&Deployed>) -> Result<()> {
+fn tell(
+    source: &Source,
+    encrypted: &Encrypted,
+    deployed: Option<&Deployed>,
+    booted: Option<&Booted>,
+) -> Result<()> {
     heading("In short");
     let mib = fs::metadata(&source.image)?.len().div_ceil(1 << 20);
     let seconds = encrypted.seconds;
@@ -120,6 +145,12 @@ fn tell(source: &Source, encrypted: &Encrypted, deployed: Option<&Deployed>) -> 
     println!("opened     by tpm2-tools alone, with the predicted events");
     println!("refused    after one more event");
     println!("recovery   {}", process::shown_path(&deployed.recovery_key));
+    if let Some(booted) = booted {
+        println!(
+            "booted     under Secure Boot in {:.0} s, root on {}",
+            booted.seconds, booted.root
+        );
+    }
     Ok(())
 }
 

@@ -32,6 +32,7 @@ pub use self::secure_boot::{STORE, Signer};
 use self::kernel_image::KernelImage;
 use self::namespace::Namespace;
 use crate::debian::{self, SUITE};
+use crate::disk::Disk;
 use crate::{packages, process, python};
 
 /// What the guest is made of. `systemd-cryptsetup` is a package of its own in Debian 13: without it the
@@ -183,7 +184,16 @@ impl Guest {
         }
         let signer = Signer::make(&folder.join("keys"))?;
         secure_boot::write_store(&signer, None, &self.variables())?;
-        self.make_disk(&Recipe::new(Reader::SnapBootstrap), &self.disk())
+        self.make_disk(&Recipe::new(Reader::SnapBootstrap), &self.disk())?;
+        let nonce = random::nonce()?;
+        fs::write(folder.join("nonce"), &nonce)?;
+        Disk::of(&self.disk())?.write_to_root(NONCE, &nonce)
+    }
+
+    /// What the root of [`Self::disk`] alone knows: it prints it once it runs.
+    pub fn nonce(&self) -> Result<String> {
+        let file = self.folder.join("nonce");
+        fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))
     }
 
     /// Makes a disk of the guest's parts.
