@@ -12,7 +12,8 @@ use super::message::{Failure, answer, say, warn};
 use super::progress::Progress;
 use super::{deploy_files, deploy_plan, deploy_report, predict, signals};
 use crate::provision::deploy::{
-    DEFAULT_SRK_HANDLE, Error, Job, KeyObject, Ready, RecoverySource, SrkOptions, TemplateChoice,
+    Binding, DEFAULT_SRK_HANDLE, Error, Job, KeyObject, Ready, RecoverySource, SrkOptions,
+    TemplateChoice,
 };
 use crate::provision::predict::{Bank, Guest};
 use crate::provision::{About, Named, Staged, StopFlag, SystemEntropy};
@@ -177,9 +178,11 @@ fn job(command: &args::Deploy) -> Job {
         overwrite: command.overwrite,
         dry_run: command.dry_run,
         partitions,
-        key_object: key_object(command),
-        srk,
-        guest,
-        recovery,
+        binding: Binding {
+            key_object: key_object(command),
+            srk,
+            guest,
+            recovery,
+        },
     }
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 use encrypt_cloud_image::filesystem::fat::Fat;
 use encrypt_cloud_image::luks2::Header;
 use encrypt_cloud_image::provision::deploy::{
-    self, Job, KeyObject, Phase, Ready, RecoverySource, SrkOptions, TemplateChoice,
+    self, Binding, Job, KeyObject, Phase, Ready, RecoverySource, SrkOptions, TemplateChoice,
 };
 use encrypt_cloud_image::secret::{SecretBytes, SystemEntropy};
 use encrypt_cloud_image::storage::{FileStorage, Overlay, ReadAt, Recorded, Recorder, Slice};
@@ -33,13 +33,15 @@ fn prepared(encrypted: &Encrypted) -> Ready {
         overwrite: false,
         dry_run: false,
         partitions: None,
-        key_object: KeyObject::Secboot,
-        srk: SrkOptions {
-            public: encrypted.workshop.path("srk.pub"),
-            template: TemplateChoice::Written { unique_data: None },
+        binding: Binding {
+            key_object: KeyObject::Secboot,
+            srk: SrkOptions {
+                public: encrypted.workshop.path("srk.pub"),
+                template: TemplateChoice::Written { unique_data: None },
+            },
+            guest: None,
+            recovery: Some(RecoverySource::File(recovery)),
         },
-        guest: None,
-        recovery: Some(RecoverySource::File(recovery)),
     };
     job.prepare(&mut SystemEntropy::new(), 1_700_000_000)
         .unwrap()

@@ -8,8 +8,8 @@ use std::os::unix::fs::FileExt as _;
 
 use encrypt_cloud_image::luks2::Header;
 use encrypt_cloud_image::provision::deploy::{
-    self, DEFAULT_SRK_HANDLE, Job, KeyObject, Phase, Ready, RecoverySource, SrkMode, SrkOptions,
-    TemplateChoice,
+    self, Binding, DEFAULT_SRK_HANDLE, Job, KeyObject, Phase, Ready, RecoverySource, SrkMode,
+    SrkOptions, TemplateChoice,
 };
 use encrypt_cloud_image::secret::{SecretBytes, SystemEntropy};
 use encrypt_cloud_image::storage::{FileStorage, Overlay, ReadAt, Recorded, Recorder, Slice};
@@ -42,16 +42,18 @@ fn prepared(encrypted: &Encrypted) -> Ready {
         overwrite: false,
         dry_run: false,
         partitions: None,
-        key_object: KeyObject::SystemdTpm2 {
-            srk_mode: SrkMode::Auto,
-            srk_handle: DEFAULT_SRK_HANDLE,
+        binding: Binding {
+            key_object: KeyObject::SystemdTpm2 {
+                srk_mode: SrkMode::Auto,
+                srk_handle: DEFAULT_SRK_HANDLE,
+            },
+            srk: SrkOptions {
+                public: encrypted.workshop.path("srk.pub"),
+                template: TemplateChoice::Written { unique_data: None },
+            },
+            guest: None,
+            recovery: Some(RecoverySource::Text(DIGITS.to_owned().into())),
         },
-        srk: SrkOptions {
-            public: encrypted.workshop.path("srk.pub"),
-            template: TemplateChoice::Written { unique_data: None },
-        },
-        guest: None,
-        recovery: Some(RecoverySource::Text(DIGITS.to_owned().into())),
     };
     job.prepare(&mut SystemEntropy::new(), 1_700_000_000)
         .unwrap()

@@ -9,6 +9,7 @@
 //!
 //! A deploy that was interrupted between the two header copies is completed by the next one.
 
+mod binding;
 mod container;
 mod copy;
 mod digests;
@@ -24,6 +25,7 @@ mod tokens;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
+pub use binding::Binding;
 pub use digests::Digests;
 pub use error::Error;
 pub use plan::{Disk, FileFacts, KeyObjectKind, KeyslotFacts, Luks, Plan, Purpose, SrkFacts};
@@ -36,16 +38,13 @@ pub use crate::keyobject::systemd_tpm2::{DEFAULT_SRK_HANDLE, Parent};
 
 use super::observer::{Observer, Phase as Work, StopFlag};
 use super::partitions::{self, Named, byte_range, window};
-use super::predict::{EspVolume, Guest, Prediction};
 use super::{Error as CommonError, PublishStep};
-use crate::filesystem::fat::Fat;
 use crate::gpt::{self, Table};
 use crate::image::{self, Lock, Output, Replace, Source, Temporary};
-use crate::luks2::ClearKeyToken;
 use crate::secret::Entropy;
 use crate::storage::{ReadAt, Slice, WriteAt};
+use binding::Parts;
 use container::{Container, LABEL, State};
-use sealing::{Access, Srk};
 
 /// What is asked for.
 #[derive(Clone)]
@@ -60,14 +59,8 @@ pub struct Job {
     pub dry_run: bool,
     /// The partitions, where they are not found by what they hold.
     pub partitions: Option<Named>,
-    /// What carries the key to the guest.
-    pub key_object: KeyObject,
-    /// The guest's SRK.
-    pub srk: SrkOptions,
-    /// The guest, and the PCRs to seal to; `None` seals to the vTPM alone.
-    pub guest: Option<Guest>,
-    /// The recovery key.
-    pub recovery: Option<RecoverySource>,
+    /// The guest.
+    pub binding: Binding,
 }
 
 /// A job that was found feasible; nothing is written yet.
@@ -115,7 +108,7 @@ impl Job {
             completes: false,
             key_object,
             recovery: None,
-            luks: Luks::after(&[], &disk, &container)?,
+            luks: Luks::after(&[], &storage, &container)?,
             srk: None,
             prediction: None,
             files: Vec::new(),
@@ -124,14 +117,21 @@ impl Job {
         };
         let mut recovery = None;
         let steps = if let State::NotDeployed { clear_key } = &container.state {
-            if let Some(from) = &self.recovery {
-                recovery = Some((from.clone(), from.key(self.key_object, entropy)?));
-            }
-            let key = recovery.as_ref().map(|(_, key)| key);
+            let parts = Parts {
+                container: &container,
+                storage: &storage,
+                esp: &esp_window,
+                esp_start_bytes: esp_range.start,
+            };
+            let bound = self.binding.plan(parts, clear_key, now, entropy)?;
+            let key = bound.recovery.as_ref().map(|(_, key)| key);
             plan.recovery = key.map(Recovery::form);
-            let place = (&container, &storage as &dyn ReadAt);
-            let esp = (&esp_window as &dyn ReadAt, esp_range.start);
-            self.sealing_steps(place, clear_key, esp, key, &mut plan, now, entropy)?
+            plan.warnings.extend(bound.warnings);
+            plan.srk = Some(bound.srk);
+            plan.prediction = bound.prediction;
+            plan.files = bound.files;
+            recovery = bound.recovery;
+            bound.steps
         } else {
             plan.completes = true;
             completing_steps(
@@ -143,7 +143,7 @@ impl Job {
                 entropy,
             )?
         };
-        plan.luks = Luks::after(&steps, &disk, &container)?;
+        plan.luks = Luks::after(&steps, &storage, &container)?;
         plan.written_bytes = steps.iter().map(Step::len_bytes).sum();
         let copies = container.header.metadata().keyslots_start_bytes();
         let header_copies = container.range.start..container.range.start + copies;
@@ -166,12 +166,7 @@ impl Job {
     ) -> Result<KeyObjectKind, Error> {
         let partition = container.partition.number;
         if let State::NotDeployed { .. } = container.state {
-            let wanted = KeyObjectKind::from(self.key_object);
-            if wanted == KeyObjectKind::Secboot && !container.is_labelled() {
-                let label = container.header.current().label().to_owned();
-                return Err(Error::NotLabelled { partition, label });
-            }
-            return Ok(wanted);
+            return binding::key_object_for(container, self.binding.key_object);
         }
         let found = if container.has_tpm2_token() {
             KeyObjectKind::SystemdTpm2
@@ -184,66 +179,6 @@ impl Job {
             State::Interrupted => Ok(found),
             _ => Err(Error::AlreadyDeployed { partition }),
         }
-    }
-
-    /// The steps that bind an image to the guest.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the parts of one image, and what they are sealed with"
-    )]
-    fn sealing_steps(
-        &self,
-        (container, storage): (&Container, &dyn ReadAt),
-        clear_key: &ClearKeyToken,
-        (esp, esp_start): (&dyn ReadAt, u64),
-        recovery: Option<&Recovery>,
-        plan: &mut Plan,
-        now: i64,
-        entropy: &mut dyn Entropy,
-    ) -> Result<Vec<Step>, Error> {
-        let srk = Srk::read(&self.srk, self.key_object)?;
-        if let Access::Template(_) = srk.access {
-            header::check_can_be_sealed(clear_key)?;
-        }
-        header::check_opens(container, storage, clear_key)?;
-        let prediction = self.predict(esp, &mut plan.warnings)?;
-        let sealed_to = prediction.as_ref();
-        let place = (container, storage);
-        let steps = match &srk.access {
-            Access::Template(template) => {
-                let files = esp::Files {
-                    sealed_key: sealing::sealed_key(
-                        &srk.parent,
-                        sealed_to,
-                        &clear_key.key,
-                        entropy,
-                    )?,
-                    srk_template: template.clone(),
-                };
-                let header = header::deployed(place, clear_key, recovery, entropy)?;
-                plan.files = esp::facts(&files);
-                if template.is_none() && esp::has_template(esp).map_err(Error::esp)? {
-                    plan.warnings.push(format!(
-                        "--standard-srk-template: {} of an earlier deploy is removed",
-                        esp::SRK_TEMPLATE
-                    ));
-                }
-                step::in_order(esp::steps(esp, esp_start, &files, now)?, header)
-            }
-            Access::Token(found) => {
-                let sealing = tokens::Sealing {
-                    srk: &srk.parent,
-                    found: *found,
-                    prediction: sealed_to,
-                };
-                let header = tokens::deployed(place, clear_key, &sealing, recovery, entropy)?;
-                step::in_order([], header)
-            }
-        };
-        plan.warnings.extend(srk.warnings.iter().cloned());
-        plan.srk = Some(SrkFacts::new(&self.srk, &srk));
-        plan.prediction = prediction;
-        Ok(steps)
     }
 
     fn open(&self) -> Result<Source, Error> {
@@ -270,25 +205,6 @@ impl Job {
             .and_then(|()| Output::check(output, replace));
         checked.map_err(CommonError::OutputFile)?;
         Ok(Some((output.clone(), replace)))
-    }
-
-    fn predict(
-        &self,
-        esp: &dyn ReadAt,
-        warnings: &mut Vec<String>,
-    ) -> Result<Option<Prediction>, Error> {
-        let Some(guest) = &self.guest else {
-            warnings.extend(sealing::policy_warnings(None, self.key_object.into()));
-            return Ok(None);
-        };
-        let fat = Fat::open_read_only(esp).map_err(Error::esp)?;
-        let predicted = guest.predict_on(&EspVolume(&fat))?;
-        warnings.extend(predicted.warnings);
-        warnings.extend(sealing::policy_warnings(
-            Some(&predicted.prediction),
-            self.key_object.into(),
-        ));
-        Ok(Some(predicted.prediction))
     }
 }
 

@@ -198,13 +198,13 @@ pub enum Purpose {
 }
 
 impl Luks {
-    /// The container of a disk, with steps written.
+    /// A container, which lies in `storage`, with steps written.
     pub(super) fn after(
         steps: &[Step],
-        disk: &dyn ReadAt,
+        storage: &dyn ReadAt,
         container: &Container,
     ) -> Result<Self, Error> {
-        let built = Overlay::new(container.window(disk)?);
+        let built = Overlay::new(storage);
         let range = &container.range;
         for write in steps.iter().flat_map(|step| &step.writes) {
             if range.contains(&write.offset_bytes) {

@@ -1,0 +1,170 @@
+//! What binds an image to one guest, planned on the parts of a disk, wherever these lie: those of `deploy` are in a file,
+//! those of `provision` in memory, of an image that is not written yet.
+//!
+//! The plan is the steps down to their bytes, read back before anybody writes them: the keys open their keyslots, the
+//! files on the EFI system partition are what they shall be.
+
+use super::container::Container;
+use super::sealing::{self, Access, KeyObject, Srk, SrkOptions};
+use super::{Error, FileFacts, KeyObjectKind, Recovery, RecoverySource, SrkFacts, Step};
+use super::{esp, header, step, tokens};
+use crate::filesystem::fat::Fat;
+use crate::luks2::ClearKeyToken;
+use crate::provision::predict::{EspVolume, Guest, Prediction};
+use crate::secret::Entropy;
+use crate::storage::ReadAt;
+
+/// To whom an image is bound, and by what.
+#[derive(Clone)]
+pub struct Binding {
+    /// What carries the key to the guest.
+    pub key_object: KeyObject,
+    /// The guest's SRK.
+    pub srk: SrkOptions,
+    /// The guest, and the PCRs to seal to; `None` seals to the vTPM alone.
+    pub guest: Option<Guest>,
+    /// The recovery key.
+    pub recovery: Option<RecoverySource>,
+}
+
+/// The parts of a disk that a binding changes.
+#[derive(Clone, Copy)]
+pub struct Parts<'a> {
+    /// The container.
+    pub container: &'a Container,
+    /// Its partition; of the segment nothing is read.
+    pub storage: &'a dyn ReadAt,
+    /// The EFI system partition.
+    pub esp: &'a dyn ReadAt,
+    /// Where that lies in the disk, in bytes.
+    pub esp_start_bytes: u64,
+}
+
+/// A binding that was planned for a disk.
+pub struct Bound {
+    /// What is to be written, in its order.
+    pub steps: Vec<Step>,
+    /// To whom the key is sealed.
+    pub srk: SrkFacts,
+    /// In which states; `None` for any.
+    pub prediction: Option<Prediction>,
+    /// Files on the EFI system partition.
+    pub files: Vec<FileFacts>,
+    /// The recovery key, and where it came from.
+    pub recovery: Option<(RecoverySource, Recovery)>,
+    /// What the operator should know before relying on the result.
+    pub warnings: Vec<String>,
+}
+
+impl Binding {
+    /// Plans everything that binds a disk, whose keyslot 0 the clear key opens, to the guest. Nothing is written.
+    pub fn plan(
+        &self,
+        parts: Parts<'_>,
+        clear_key: &ClearKeyToken,
+        now: i64,
+        entropy: &mut dyn Entropy,
+    ) -> Result<Bound, Error> {
+        let recovery = match &self.recovery {
+            Some(from) => Some((from.clone(), from.key(self.key_object, entropy)?)),
+            None => None,
+        };
+        let srk = Srk::read(&self.srk, self.key_object)?;
+        if let Access::Template(_) = srk.access {
+            header::check_can_be_sealed(clear_key)?;
+        }
+        header::check_opens(parts.container, parts.storage, clear_key)?;
+        let mut warnings = Vec::new();
+        let prediction = self.predict(parts.esp, &mut warnings)?;
+        let mut bound = Bound {
+            steps: Vec::new(),
+            srk: SrkFacts::new(&self.srk, &srk),
+            prediction,
+            files: Vec::new(),
+            recovery,
+            warnings,
+        };
+        bound.steps = bound.sealing_steps(parts, clear_key, &srk, now, entropy)?;
+        bound.warnings.extend(srk.warnings);
+        Ok(bound)
+    }
+
+    fn predict(
+        &self,
+        esp: &dyn ReadAt,
+        warnings: &mut Vec<String>,
+    ) -> Result<Option<Prediction>, Error> {
+        let Some(guest) = &self.guest else {
+            warnings.extend(sealing::policy_warnings(None, self.key_object.into()));
+            return Ok(None);
+        };
+        let fat = Fat::open_read_only(esp).map_err(Error::esp)?;
+        let predicted = guest.predict_on(&EspVolume(&fat))?;
+        warnings.extend(predicted.warnings);
+        warnings.extend(sealing::policy_warnings(
+            Some(&predicted.prediction),
+            self.key_object.into(),
+        ));
+        Ok(Some(predicted.prediction))
+    }
+}
+
+impl Bound {
+    /// The steps that seal the key, and take the clear one away.
+    fn sealing_steps(
+        &mut self,
+        parts: Parts<'_>,
+        clear_key: &ClearKeyToken,
+        srk: &Srk,
+        now: i64,
+        entropy: &mut dyn Entropy,
+    ) -> Result<Vec<Step>, Error> {
+        let sealed_to = self.prediction.as_ref();
+        let recovery = self.recovery.as_ref().map(|(_, key)| key);
+        let place = (parts.container, parts.storage);
+        Ok(match &srk.access {
+            Access::Template(template) => {
+                let sealed_key =
+                    sealing::sealed_key(&srk.parent, sealed_to, &clear_key.key, entropy)?;
+                let files = esp::Files {
+                    sealed_key,
+                    srk_template: template.clone(),
+                };
+                let header = header::deployed(place, clear_key, recovery, entropy)?;
+                self.files = esp::facts(&files);
+                if template.is_none() && esp::has_template(parts.esp).map_err(Error::esp)? {
+                    self.warnings.push(format!(
+                        "--standard-srk-template: {} of an earlier deploy is removed",
+                        esp::SRK_TEMPLATE
+                    ));
+                }
+                let on_esp = esp::steps(parts.esp, parts.esp_start_bytes, &files, now)?;
+                step::in_order(on_esp, header)
+            }
+            Access::Token(found) => {
+                let sealing = tokens::Sealing {
+                    srk: &srk.parent,
+                    found: *found,
+                    prediction: sealed_to,
+                };
+                let header = tokens::deployed(place, clear_key, &sealing, recovery, entropy)?;
+                step::in_order([], header)
+            }
+        })
+    }
+}
+
+/// Which key object a container that is not deployed gets: Ubuntu's initramfs finds it by its label alone.
+pub fn key_object_for(
+    container: &Container,
+    key_object: KeyObject,
+) -> Result<KeyObjectKind, Error> {
+    let wanted = KeyObjectKind::from(key_object);
+    if wanted == KeyObjectKind::Secboot && !container.is_labelled() {
+        return Err(Error::NotLabelled {
+            partition: container.partition.number,
+            label: container.header.current().label().to_owned(),
+        });
+    }
+    Ok(wanted)
+}
