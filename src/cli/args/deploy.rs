@@ -1,0 +1,133 @@
+//! `encrypt-cloud-image deploy`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::{Firmware, KeyObjectOptions, Partitions, Profiles, RecoveryOptions, Rules};
+use crate::cli::parse;
+use crate::provision;
+
+/// Bind an encrypted image to one guest's vTPM
+///
+/// Seals the disk key to the guest's SRK and to the PCR values that its boot will have, puts the sealed key on
+/// the EFI system partition or into the LUKS2 header, and removes the clear key from that. SOURCE is changed in place in an
+/// order that survives a crash, or a copy of it with --output. Images deployed from copies of one encrypted
+/// image share its volume key: whoever kept that image opens them all.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("policy").required(true).multiple(true).args([
+    "add_efi_boot_manager_profile", "add_efi_secure_boot_profile", "add_ubuntu_kernel_profile", "no_pcr_policy",
+]))]
+pub struct Deploy {
+    /// Encrypted image to deploy
+    #[arg(value_parser = parse::image_path())]
+    pub source: PathBuf,
+
+    /// Deploy a copy that is written here, and leave SOURCE as it is
+    ///
+    /// The copy shares its blocks with SOURCE where the file system can, and is sparse elsewhere. It has never
+    /// held the clear key.
+    #[arg(short, long, value_name = "FILE", value_parser = parse::image_path(), help_heading = "Output")]
+    pub output: Option<PathBuf>,
+
+    /// Replace the output file if there is one
+    #[arg(long, requires = "output", help_heading = "Output")]
+    pub overwrite: bool,
+
+    /// Show what would be done, and write nothing
+    #[arg(long, conflicts_with = "print", help_heading = "Output")]
+    pub dry_run: bool,
+
+    /// Write what was done as JSON, to - for standard output
+    ///
+    /// Its form is docs/schemas/deploy-report-1.json. No secret is in it. The whole image is read for its digests.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub report: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub key_object: KeyObjectOptions,
+
+    #[command(flatten)]
+    pub srk: SrkOptions,
+
+    #[command(flatten)]
+    pub firmware: Firmware,
+
+    #[command(flatten)]
+    pub profiles: Profiles,
+
+    /// Seal to the vTPM alone, in whatever state it is
+    ///
+    /// Everything that runs on the guest can then ask for the key.
+    #[arg(long, help_heading = "PCRs", conflicts_with_all = [
+        "add_efi_boot_manager_profile", "add_efi_secure_boot_profile", "add_ubuntu_kernel_profile", "firmware",
+        "bind_pcr11", "bind_pcr15",
+    ])]
+    pub no_pcr_policy: bool,
+
+    #[command(flatten)]
+    pub recovery: RecoveryOptions,
+
+    #[command(flatten)]
+    pub partitions: Partitions,
+
+    #[command(flatten)]
+    pub rules: Rules,
+}
+
+/// The storage root key of the guest's vTPM.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "SRK")]
+pub struct SrkOptions {
+    /// Public area of the guest's SRK
+    ///
+    /// As `tpm2_readpublic -o` writes it (`TPM2B_PUBLIC`), or `TPMT_PUBLIC`; a public key in PEM or DER only
+    /// together with --standard-srk-template.
+    #[arg(long, value_name = "FILE")]
+    pub srk_pub: PathBuf,
+
+    /// The guest makes its SRK by the standard template
+    ///
+    /// No template is written, and one that lies there is removed. A plain `tpm2_createprimary` makes another
+    /// SRK.
+    #[arg(long, conflicts_with = "srk_template_unique_data")]
+    pub standard_srk_template: bool,
+
+    /// Unique data that the guest's SRK was made with
+    ///
+    /// As the TPM marshals it, or as `tpm2_createprimary -u` takes it.
+    #[arg(long, value_name = "FILE")]
+    pub srk_template_unique_data: Option<PathBuf>,
+
+    /// How systemd's reader gets at the SRK; only with --key-object systemd-tpm2
+    ///
+    /// `derived`: it makes the key again by its legacy template, as `tpm2_createprimary -C o` with `-G ecc` or without
+    /// does; nothing has to lie in the TPM. `persistent`: the guest must have the key at --srk-handle before its root
+    /// is opened. `auto` derives where the public area allows it and no unique data are given.
+    #[arg(long, value_name = "MODE")]
+    pub srk_mode: Option<SrkMode>,
+
+    /// Where the SRK lies in the guest's TPM; default: 0x81000001
+    #[arg(long, value_name = "HANDLE", value_parser = parse::persistent_handle)]
+    pub srk_handle: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SrkMode {
+    /// Derived where it can be
+    Auto,
+    /// It lies in the TPM
+    Persistent,
+    /// It is made again
+    Derived,
+}
+
+impl From<SrkMode> for provision::deploy::SrkMode {
+    fn from(mode: SrkMode) -> Self {
+        match mode {
+            SrkMode::Auto => Self::Auto,
+            SrkMode::Persistent => Self::Persistent,
+            SrkMode::Derived => Self::Derived,
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The command lines, as data for the parser: a file a command, and one for each group of options that several have.
+//!
+//! Long options are spelled as in the reference; ours follow the same grammar. An option given twice:
+//! the last one wins. An empty value (`--output=`) counts as not given.
+
+mod deploy;
+mod encrypt;
+mod key_object;
+mod partitions;
+mod predict;
+mod prediction;
+mod recovery_key;
+mod uefi_config;
+
+use clap::Parser;
+use clap::builder::styling::Styles;
+
+pub use deploy::{Deploy, SrkMode};
+pub use encrypt::Encrypt;
+pub use key_object::{KeyObject, KeyObjectOptions};
+pub use partitions::Partitions;
+pub use predict::Predict;
+pub use prediction::{Compat, Firmware, Profiles, Rules, SecureBoot};
+pub use recovery_key::{PrintRecoveryKey, RecoveryOptions};
+pub use uefi_config::CreateUefiConfig;
+
+const STYLES: Styles = Styles::styled();
+
+/// What every program says of how it ends.
+const EXIT_STATUS: &str =
+    "Exit status: 0 done, 1 refused or failed, 2 wrong usage. Warnings do not change it.";
+
+/// Encrypt cloud images and bind them to one guest's vTPM
+///
+/// `encrypt` turns a plain image into one whose root partition is a LUKS2 container; its key lies in clear
+/// in the container's header, so that encrypted images can be kept in a pool. `deploy` binds such an image
+/// to one guest. Everything happens in files, as an ordinary user.
+#[derive(Debug, Parser)]
+#[command(name = "encrypt-cloud-image", version, styles = STYLES, args_override_self = true)]
+#[command(propagate_version = true, max_term_width = 100)]
+pub struct EncryptCloudImage {
+    /// Tell more about what is done
+    ///
+    /// The whole plan as `--dry-run` shows it, and what the steps took, on standard error.
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    #[command(subcommand)]
+    pub command: Subcommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Subcommand {
+    Encrypt(Encrypt),
+    Deploy(Box<Deploy>),
+    Predict(Predict),
+}
