@@ -478,4 +478,5 @@ def main():
             groups[group](Path(name))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -203,7 +203,7 @@ fn several_branches_and_one_log_need_a_choice() {
 }
 
 /// The case's ESP as a FAT in a disk image.
-fn image(folder: &Path) -> PathBuf {
+pub fn image(folder: &Path) -> PathBuf {
     let esp = folder.join("esp.fat");
     fs::File::create(&esp).unwrap().set_len(40 << 20).unwrap();
     exits(command("mkfs.vfat").args(["-F", "32"]).arg(&esp), 0);
@@ -346,6 +346,36 @@ fn a_signer_whom_nobody_trusts_leaves_pcr_4_alone_to_be_predicted() {
     assert_eq!(refused(folder.path(), &arguments, 1), message);
     arguments.push("--add-efi-boot-manager-profile");
     exits(predict(folder.path()).args(&arguments), 0);
+}
+
+#[test]
+fn a_shim_of_the_other_authority_of_microsoft_is_refused_with_the_way_out() {
+    if !programs(&["sbattach"]) {
+        return;
+    }
+    // Debian's shim has two signatures, the first under the CA of 2011.
+    for (name, removed, signed, held) in [
+        ("debian-shim-own-kernel", "1", 2023, 2011),
+        ("debian-shim-2023-only", "2", 2011, 2023),
+    ] {
+        let (folder, _) = laid_out(name);
+        let mut arguments = vec!["--esp", "esp"];
+        arguments.extend(CONFIGURATION);
+        exits(predict(folder.path()).args(&arguments), 0);
+        let mut removal = command("sbattach");
+        removal.args(["--remove", "--signum", removed]);
+        removal.arg(folder.path().join("esp/EFI/ubuntu/shimx64.efi"));
+        exits(&mut removal, 0);
+        assert_eq!(
+            refused(folder.path(), &arguments, 1),
+            format!(
+                "error: esp: shimx64.efi: is signed under Microsoft's UEFI CA of {signed}, and db holds the one of {held} alone: \
+                 it cannot boot under Secure Boot before the guest's db gets the other\n\
+                 hint: take a shim that is signed under both, or describe the guest after its db was updated\n"
+            ),
+            "{name}"
+        );
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::command::{CONFIGURATION, laid_out, predict, refused, text};
+use crate::command::{CONFIGURATION, image, laid_out, predict, refused, text};
 use crate::data;
 use crate::support::{command, exits, programs};
 
@@ -31,7 +31,6 @@ const ARGUMENTS: [&str; 6] = [
 #[test]
 fn a_log_that_is_as_predicted_exits_with_0_and_names_its_branch() {
     let folder = folder();
-    // What snap-bootstrap extends stands in our log and in no guest's, so PCR 12 is left out.
     let mut command = predict(folder.path());
     command.args(ARGUMENTS);
     let output = exits(&mut command, 0);
@@ -46,6 +45,30 @@ fn a_log_that_is_as_predicted_exits_with_0_and_names_its_branch() {
         said.contains("\nnote: firmware log, and is no difference: snap-bootstrap's epoch"),
         "{said}"
     );
+}
+
+#[test]
+fn a_disk_image_is_explained_as_the_files_of_its_partition_are() {
+    if !programs(&["mkfs.vfat", "mcopy", "sgdisk"]) {
+        return;
+    }
+    let folder = folder();
+    image(folder.path());
+    let said = |boot_files: &[&str], configuration: &str, code: i32| {
+        let mut command = predict(folder.path());
+        command.args(boot_files).args(["--explain", "guest.log"]);
+        command.args(["--ignore-dbx", "--uefi-config", configuration]);
+        text(exits(&mut command, code).stdout)
+    };
+    fs::write(
+        folder.path().join("other.json"),
+        data::content("vectors/uefi/dbx-hash.json"),
+    )
+    .unwrap();
+    for (configuration, code) in [("uefi-config.json", 0), ("other.json", 1)] {
+        let expected = said(&["--esp", "esp"], configuration, code);
+        assert_eq!(said(&["disk.img"], configuration, code), expected);
+    }
 }
 
 #[test]

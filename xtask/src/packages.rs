@@ -88,7 +88,7 @@ pub const TEST: &[Package] = &[
     ),
     package("python3-jsonschema", &["jsonschema"]),
     package("qemu-utils", &["qemu-img", "qemu-io"]),
-    package("sbsigntool", &["sbsign"]),
+    package("sbsigntool", &["sbattach", "sbsign"]),
     package("strace", &["strace"]),
     package("swtpm", &["swtpm"]),
     package("tar", &["tar"]),
