@@ -28,6 +28,7 @@ pub fn run(command: &args::Deploy, verbose: bool) -> Result<(), Failure> {
             .exit();
     }
     deploy_files::refuse_one_for_two(command)?;
+    deploy_files::confinement(command).enter()?;
     let stop = signals::install().map_err(|error| {
         let error = anyhow::Error::new(error).context("cannot handle signals");
         Failure::new(error, None)

@@ -1,24 +1,33 @@
-//! What a `deploy` writes must not be what it reads, nor two of it one file: a report would replace the image.
+//! The files of a `deploy`. What it writes must not be what it reads, nor two of it one file: a report would replace the
+//! image. And nothing else is opened.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::args;
+use super::confinement::Confinement;
 use super::message::Failure;
 
-/// Refuses a command line in which two of the files are one, and one of them is written.
-pub fn refuse_one_for_two(command: &args::Deploy) -> Result<(), Failure> {
-    let written = [
+/// An option, and the file that it names.
+type NamedFile = (&'static str, PathBuf);
+
+/// The files that are written beside SOURCE.
+fn written(command: &args::Deploy) -> Vec<NamedFile> {
+    given([
         ("--output", command.output.as_ref()),
         (
             "--recovery-key-out",
             command.recovery.recovery_key_out.as_ref(),
         ),
         ("--report", command.report.as_ref()),
-    ];
+    ])
+}
+
+/// The files that are read.
+fn read(command: &args::Deploy) -> Vec<NamedFile> {
     let firmware = &command.firmware;
-    let read = [
+    given([
         ("SOURCE", Some(&command.source)),
         ("--srk-pub", Some(&command.srk.srk_pub)),
         (
@@ -32,10 +41,33 @@ pub fn refuse_one_for_two(command: &args::Deploy) -> Result<(), Failure> {
             "--recovery-key-file",
             command.recovery.recovery_key_file.as_ref(),
         ),
-    ];
-    let named = |(option, path): (&'static str, Option<&PathBuf>)| Some((option, path?.clone()));
-    let written: Vec<_> = written.into_iter().filter_map(named).collect();
-    let read: Vec<_> = read.into_iter().filter_map(named).collect();
+    ])
+}
+
+fn given<const N: usize>(files: [(&'static str, Option<&PathBuf>); N]) -> Vec<NamedFile> {
+    let files = files.into_iter();
+    files
+        .filter_map(|(option, path)| Some((option, path?.clone())))
+        .collect()
+}
+
+/// What a run still gets at.
+pub fn confinement(command: &args::Deploy) -> Confinement {
+    let confinement = match &command.output {
+        Some(_) => Confinement::new(),
+        None => Confinement::new().changes(&command.source),
+    };
+    let read = read(command).into_iter().map(|(_, path)| path);
+    let read = read.chain(command.firmware.efivars.clone());
+    let confinement = read.fold(confinement, |all, path| all.reads(&path));
+    let written = written(command).into_iter();
+    let files = written.filter(|(_, path)| path != Path::new("-"));
+    files.fold(confinement, |all, (_, path)| all.writes(&path))
+}
+
+/// Refuses a command line in which two of the files are one, and one of them is written.
+pub fn refuse_one_for_two(command: &args::Deploy) -> Result<(), Failure> {
+    let (written, read) = (written(command), read(command));
     for (index, (option, path)) in written.iter().enumerate() {
         let others = written.iter().skip(index + 1).chain(&read);
         for (other, other_path) in others {

@@ -3,6 +3,7 @@
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::args;
+use super::confinement::Confinement;
 use super::message::{Failure, answer, say, warn};
 use super::progress::Progress;
 use super::{plan, signals};
@@ -10,6 +11,7 @@ use crate::provision::{About, Error, Job, Named, SystemEntropy};
 
 /// Encrypts an image, or shows what that would do. `verbose`: a run tells its whole plan.
 pub fn run(command: &args::Encrypt, verbose: bool) -> Result<(), Failure> {
+    confinement(command).enter()?;
     let stop = signals::install().map_err(|error| {
         Failure::new(
             anyhow::Error::new(error).context("cannot handle signals"),
@@ -61,6 +63,19 @@ pub fn run(command: &args::Encrypt, verbose: bool) -> Result<(), Failure> {
         started.elapsed().as_secs_f64()
     ));
     Ok(())
+}
+
+/// What the run still gets at.
+fn confinement(command: &args::Encrypt) -> Confinement {
+    let output = command.output.as_ref().unwrap_or(&command.source);
+    let confinement = Confinement::new().reads(&command.source).writes(output);
+    let read = command.guest.kernel_efi.iter();
+    let confinement = read.fold(confinement, |all, path| all.reads(path));
+    if matches!(command.layout.make_room, args::MakeRoom::Shrink) {
+        confinement.runs_programs()
+    } else {
+        confinement
+    }
 }
 
 fn job(command: &args::Encrypt) -> Job {

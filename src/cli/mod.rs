@@ -6,6 +6,7 @@
 //! come from them.
 
 mod args;
+mod confinement;
 mod create_uefi_config;
 mod deploy;
 mod deploy_files;

@@ -5,6 +5,7 @@ mod a_copy_is_deployed;
 mod a_crash_leaves_an_image_that_opens;
 mod a_crash_leaves_tokens_that_open;
 mod an_interrupted_deploy_is_completed;
+mod confined;
 mod encrypted;
 mod every_choice_of_srk;
 mod images_of_other_distributions;

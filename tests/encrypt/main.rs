@@ -11,6 +11,7 @@ mod support;
 mod bad_images;
 mod bad_partition_tables;
 mod bad_root_filesystems;
+mod confined;
 mod conversion;
 mod customisations;
 mod decrypts_to_the_source;

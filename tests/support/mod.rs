@@ -15,6 +15,7 @@ pub mod disk;
 pub mod ext4;
 pub mod files;
 pub mod image;
+pub mod intruder;
 pub mod judge;
 pub mod root;
 pub mod systemd;

@@ -16,7 +16,7 @@ use clap::Parser;
 use clap::builder::styling::Styles;
 
 pub use deploy::{Deploy, SrkMode};
-pub use encrypt::Encrypt;
+pub use encrypt::{Encrypt, MakeRoom};
 pub use key_object::{KeyObject, KeyObjectOptions};
 pub use partitions::Partitions;
 pub use predict::Predict;
