@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::data::{self, Case, Cases};
-use crate::support::container::Container;
+use crate::support::container::{Container, HEADER_BYTES};
 use crate::support::disk::{self, Disk};
 use crate::support::workshop::{Workshop, give_away, is_root};
 use crate::support::{command, exits, files, programs, run, scratch};
@@ -88,6 +88,44 @@ impl Encrypted {
         fs::remove_file(plain).unwrap();
         this.clear_key = this.container().unlock_key();
         this
+    }
+
+    /// Puts a header of cryptsetup's own making into the place of the container's, with the same clear key: two copies
+    /// of 16 KiB.
+    pub fn with_header_of_cryptsetup(&self) {
+        let folder = scratch();
+        let (key, token) = (folder.path().join("key"), folder.path().join("token"));
+        let container = folder.path().join("container");
+        fs::write(&key, &self.clear_key).unwrap();
+        let text = format!(
+            r#"{{"type":"ubuntu-fde-cloudimg-key","keyslots":["0"],"ubuntu_fde_cloudimg_key":"{}"}}"#,
+            STANDARD.encode(&self.clear_key)
+        );
+        fs::write(&token, text).unwrap();
+        let range = self.table().byte_range(ROOT);
+        let file = fs::File::create_new(&container).unwrap();
+        file.set_len(range.end - range.start).unwrap();
+        run(command("cryptsetup")
+            .args([
+                "-q",
+                "luksFormat",
+                "--type=luks2",
+                "--label=cloudimg-rootfs-enc",
+            ])
+            .args(["--cipher=aes-xts-plain64", "--key-size=512", "--key-slot=0"])
+            .args([
+                "--pbkdf=pbkdf2",
+                "--pbkdf-force-iterations=1000",
+                "--key-file",
+            ])
+            .arg(&key)
+            .arg(&container));
+        run(command("cryptsetup")
+            .args(["token", "import", "--json-file"])
+            .arg(&token)
+            .arg(&container));
+        let (from, to) = (files::open(&container).0, files::open_to_write(&self.image));
+        files::copy(&from, 0..HEADER_BYTES, &to, range.start);
     }
 
     /// `encrypt-cloud-image deploy` with these arguments, in the folder.

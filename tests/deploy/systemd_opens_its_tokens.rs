@@ -31,6 +31,25 @@ fn every_kind_of_srk_in_the_predicted_state_alone() {
 }
 
 #[test]
+fn other_sets_of_pcrs_below_every_kind_of_srk() {
+    let Some(systemd) = all_ready() else { return };
+    let only_pcr_7 = [&FLAGS[..4], &["--add-efi-secure-boot-profile"]].concat();
+    let with_pcr_15 = [&FLAGS[..], &["--bind-pcr15"]].concat();
+    for srk in SRKS {
+        for (flags, pcrs) in [(&only_pcr_7, &[7][..]), (&with_pcr_15, &[4, 7, 12, 15])] {
+            let deployed = Deployed::new(&srk, flags);
+            let token = &deployed.container.metadata["tokens"]["0"];
+            assert_eq!(token["tpm2-pcrs"], serde_json::json!(pcrs));
+            let tpm = deployed.booted(0);
+            tpm.extend(9, &hex::encode([9; 32])); // in no set
+            deployed.assert_opens(&systemd, &tpm);
+            tpm.extend(pcrs[pcrs.len() - 1], &hex::encode([9; 32]));
+            deployed.assert_refused(&systemd, &tpm, POLICY_DIFFERS);
+        }
+    }
+}
+
+#[test]
 fn another_tpm_in_the_same_state_is_refused() {
     let Some(systemd) = all_ready() else { return };
     for srk in SRKS {
@@ -72,7 +91,7 @@ fn a_persistent_srk_that_is_evicted_is_missed() {
 #[test]
 fn without_pcrs_the_tpm_opens_in_any_state_and_no_other_does() {
     let Some(systemd) = all_ready() else { return };
-    for srk in [&SRKS[0], &SRKS[1]] {
+    for srk in &SRKS {
         let deployed = Deployed::new(srk, &WITHOUT_PCRS);
         let token = deployed.container.metadata["tokens"]["0"]
             .as_object()

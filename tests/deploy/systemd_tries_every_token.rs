@@ -12,7 +12,7 @@ use crate::systemd_guest::{
 #[test]
 fn each_kernel_has_a_token_and_every_token_is_tried() {
     let Some(systemd) = all_ready() else { return };
-    for srk in [&SRKS[0], &SRKS[1]] {
+    for srk in &SRKS {
         let encrypted = Encrypted::new();
         encrypted.boots(&two_kernels());
         let deployed = Deployed::of(encrypted, srk, &FLAGS);
@@ -94,7 +94,8 @@ fn a_header_takes_32_tokens_and_what_goes_beyond_is_refused() {
         encrypted.boots(&unsigned("257.13", count));
         encrypted
     };
-    let deployed = Deployed::of(of_kernels(32), &SRKS[1], &UNSIGNED);
+    // RSA and a key at a handle: the longest tokens.
+    let deployed = Deployed::of(of_kernels(32), &SRKS[2], &UNSIGNED);
     assert_eq!(
         token_numbers(&deployed.container),
         (0..32).collect::<Vec<_>>()
@@ -132,4 +133,40 @@ fn a_header_takes_32_tokens_and_what_goes_beyond_is_refused() {
         "error: disk.img: 34 tokens are needed, one for each way to boot 17 kernels, and the LUKS2 header takes 32\n\
          hint: remove kernels from the EFI system partition; or give --os-separator yes or no in place of both\n"
     );
+}
+
+/// The header that cryptsetup makes unless it is told otherwise, and the reference with it: copies of 16 KiB.
+#[test]
+fn a_small_header_takes_the_tokens_that_fit_and_says_how_many() {
+    let Some(systemd) = all_ready() else { return };
+    let of_kernels = |count| {
+        let encrypted = Encrypted::new();
+        encrypted.with_header_of_cryptsetup();
+        encrypted.boots(&unsigned("257.13", count));
+        encrypted
+    };
+    let rsa_hint = "; or seal to an ECC SRK, whose tokens are smaller";
+    for (srk, fit, smaller) in [
+        (&SRKS[2], 9, rsa_hint),
+        (&SRKS[0], 15, ""),
+        (&SRKS[1], 20, ""),
+    ] {
+        let encrypted = of_kernels(fit + 1);
+        encrypted.workshop.write("srk.pub", &srk.public());
+        let before = files::digest(&encrypted.image);
+        let flags = [&KEY_OBJECT, &UNSIGNED[..]].concat();
+        assert_eq!(
+            refused(encrypted.deploy(&flags).arg("disk.img")),
+            format!(
+                "error: disk.img: {0} tokens are needed, one for each way to boot {0} kernels, and the LUKS2 header takes {fit}\n\
+                 hint: remove kernels from the EFI system partition{smaller}; or encrypt anew: containers of encrypt have room for 32 tokens\n",
+                fit + 1
+            )
+        );
+        assert_eq!(files::digest(&encrypted.image), before);
+        let deployed = Deployed::of(of_kernels(fit), srk, &UNSIGNED);
+        let open = |tpm: &Tpm| systemd.open(&deployed.container.header, tpm, None).answer;
+        assert_eq!(open(&deployed.booted(fit - 1)), "keyslot 1");
+        assert_eq!(open(&deployed.reset()), "ENOENT");
+    }
 }
