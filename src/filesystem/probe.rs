@@ -9,6 +9,7 @@
 //! | 0x10040 | `_BHRfS_M` | btrfs |
 //! | 0 | `hsqs` | squashfs |
 //! | 0x400 | `e2 e1 f5 e0` | EROFS |
+//! | 0x52, 0x36 | `FAT32   `; `FAT16   `, `FAT12   ` | FAT, as its makers name it |
 //! | 0x218 | `LVM2 001` | LVM, where the label lies in the second sector, its usual place |
 
 use super::Result;
@@ -34,6 +35,8 @@ pub enum Content {
     Squashfs,
     /// An EROFS filesystem.
     Erofs,
+    /// A FAT filesystem.
+    Fat,
     /// A physical volume of LVM.
     Lvm,
     /// Nothing that is known here.
@@ -51,6 +54,7 @@ impl std::fmt::Display for Content {
             Self::Btrfs => "a btrfs filesystem",
             Self::Squashfs => "a squashfs filesystem",
             Self::Erofs => "an EROFS filesystem",
+            Self::Fat => "a FAT filesystem",
             Self::Lvm => "an LVM physical volume",
             Self::Unknown => "nothing that is recognised",
         })
@@ -72,6 +76,9 @@ pub fn probe(storage: &dyn ReadAt) -> Result<Content> {
         (0x438, b"\x53\xef", Content::Ext),
         (0x1_0040, b"_BHRfS_M", Content::Btrfs),
         (0x400, b"\xe2\xe1\xf5\xe0", Content::Erofs),
+        (0x52, b"FAT32   ", Content::Fat),
+        (0x36, b"FAT16   ", Content::Fat),
+        (0x36, b"FAT12   ", Content::Fat),
         (0x218, b"LVM2 001", Content::Lvm),
     ];
     // Last: it may be a leftover behind a filesystem that was made later.
@@ -134,7 +141,9 @@ mod tests {
     }
 
     #[test]
-    fn lvm_and_erofs_are_named() {
+    fn fat_lvm_and_erofs_are_named() {
+        assert_eq!(content(0x52, b"FAT32   ", 512), Content::Fat);
+        assert_eq!(content(0x36, b"FAT12   ", 512), Content::Fat);
         assert_eq!(content(0x218, b"LVM2 001", 1024), Content::Lvm);
         assert_eq!(content(0x400, b"\xe2\xe1\xf5\xe0", 2048), Content::Erofs);
         assert_eq!(content(0, b"XFSB", 2048), Content::Xfs);

@@ -28,6 +28,7 @@ mod pcr;
 mod policy;
 mod public;
 mod public_key_file;
+mod srk_template;
 mod storage_parent;
 mod unique_data;
 
@@ -38,5 +39,6 @@ pub use p256::{KeyPair, Point};
 pub use pcr::{Bank, Selection, composite};
 pub use policy::Policy;
 pub use public::{EccScheme, Name, Public, PublicKind};
+pub use srk_template::SrkTemplate;
 pub use storage_parent::{KeyKind, SrkFile, StandardDifference, StorageParent};
 pub use unique_data::{UniqueData, UniqueForm};

@@ -51,10 +51,15 @@ fn primary_algorithm(kind: KeyKind) -> &'static str {
     }
 }
 
-/// The policy of a state; without a PCR there is nothing to assert, and its digest is that of a new session.
-fn policy(selection: &Selection, composite: &[u8]) -> [u8; 32] {
-    if selection.pcrs.is_empty() {
-        return Policy::START.digest();
+/// The policy of a state; without a PCR there is nothing to assert, and its digest is that of a new session. A PIN is
+/// asserted behind the PCRs.
+fn policy(selection: &Selection, composite: &[u8], with_pin: bool) -> [u8; 32] {
+    let mut policy = Policy::START;
+    if !selection.pcrs.is_empty() {
+        policy = policy.pcr(&selection.to_bytes(), composite);
     }
-    Policy::START.pcr(&selection.to_bytes(), composite).digest()
+    if with_pin {
+        policy = policy.auth_value();
+    }
+    policy.digest()
 }

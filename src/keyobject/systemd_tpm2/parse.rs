@@ -1,7 +1,7 @@
 //! Reading a token: what it seals, to which PCRs, below which parent. The secret stays sealed.
 //!
 //! What systemd's writers of other versions have is read, too: blob and policy hash as arrays of one element, a hash in
-//! upper case. What asks for more than a state of the PCRs (a PIN, a signature, a policy in an NV index) is refused by
+//! upper case. What asks for more than a state of the PCRs and a PIN (a signature, a policy in an NV index) is refused by
 //! its member's name.
 
 use std::collections::BTreeSet;
@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::{Error, TOKEN_TYPE};
 use crate::luks2::Token;
-use crate::tpm::{Bank, Cursor, Error as TpmError, KeyKind, Public, SealedObject};
+use crate::tpm::{Bank, Cursor, Error as TpmError, KeyKind, Public, SealedObject, Selection};
 
 /// What a token says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct Tpm2Token {
     pub bank: Option<Bank>,
     /// The kind of the parent, where the token tells it.
     pub primary: Option<KeyKind>,
+    /// True where a PIN is asked for as well.
+    pub with_pin: bool,
     /// The digest of the policy, which is also that of the object.
     pub policy: [u8; 32],
     /// The sealed object.
@@ -67,6 +69,7 @@ impl Tpm2Token {
             pcrs: pcrs(&object)?,
             bank: bank(&object)?,
             primary: primary(&object)?,
+            with_pin: asks(&object, "tpm2-pin"),
             policy,
             object: sealed,
             srk: match object.get("tpm2_srk") {
@@ -75,12 +78,33 @@ impl Tpm2Token {
             },
         }))
     }
+
+    /// The PCRs with their bank; `None` where the reader chooses the bank, and so what counts cannot be told.
+    pub fn selection(&self) -> Option<Selection> {
+        let bank = match self.bank {
+            None if self.pcrs.is_empty() => Bank::Sha256, // it selects nothing in any
+            bank => bank?,
+        };
+        Some(Selection {
+            bank,
+            pcrs: self.pcrs.clone(),
+        })
+    }
+
+    /// True where a TPM whose values of `selection` have this composite digest satisfies the policy, with the PIN where
+    /// one is asked for. Which TPM it is does not show.
+    pub fn opens_with(&self, selection: &Selection, composite: &[u8]) -> bool {
+        super::policy(selection, composite, self.with_pin) == self.policy
+    }
+}
+
+fn asks(object: &Map<String, Value>, member: &str) -> bool {
+    !matches!(object.get(member), None | Some(Value::Bool(false)))
 }
 
 fn refuse_what_is_unknown(object: &Map<String, Value>) -> Result<(), Error> {
-    let asks = |member: &str| !matches!(object.get(member), None | Some(Value::Bool(false)));
-    let further = ["tpm2-pin", "tpm2_pubkey", "tpm2_pcrlock"];
-    match further.into_iter().find(|member| asks(member)) {
+    let further = ["tpm2_pubkey", "tpm2_pcrlock"];
+    match further.into_iter().find(|member| asks(object, member)) {
         Some(member) => Err(Error::Further { member }),
         None => Ok(()),
     }

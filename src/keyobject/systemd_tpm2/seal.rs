@@ -62,7 +62,7 @@ pub fn seal<'a>(
     }
     let mut policies: Vec<[u8; 32]> = Vec::new();
     for composite in composites {
-        let policy = policy(selection, composite);
+        let policy = policy(selection, composite, false);
         if !policies.contains(&policy) {
             policies.push(policy);
         }
