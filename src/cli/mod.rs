@@ -14,6 +14,9 @@ mod deploy_plan;
 mod deploy_report;
 mod encrypt;
 mod explanation;
+mod inspect;
+mod inspect_report;
+mod inspect_table;
 mod message;
 mod parse;
 mod plan;
@@ -48,6 +51,7 @@ pub fn run_encrypt_cloud_image() -> ExitCode {
             Subcommand::Encrypt(command) => encrypt::run(&command, arguments.verbose),
             Subcommand::Deploy(command) => deploy::run(&command, arguments.verbose),
             Subcommand::Predict(command) => predict::run(&command),
+            Subcommand::Inspect(command) => inspect::run(&command),
         }
     })
 }

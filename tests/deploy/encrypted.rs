@@ -78,12 +78,21 @@ impl Encrypted {
         }
     }
 
+    /// The same before it is encrypted.
+    pub fn plain() -> Self {
+        let this = Self::new();
+        fs::remove_file(&this.image).unwrap();
+        this.workshop.put(&kept().plain, "disk.img");
+        this
+    }
+
     /// The same image, encrypted with `--profile generic`.
     pub fn generic() -> Self {
-        let mut this = Self::new();
-        let plain = this.workshop.put(&kept().plain, "plain.img");
+        let mut this = Self::plain();
+        let plain = this.workshop.path("plain.img");
+        fs::rename(&this.image, &plain).unwrap();
         let mut encrypt = this.workshop.encrypt();
-        encrypt.args(["--profile", "generic", "--overwrite", "-o", "disk.img"]);
+        encrypt.args(["--profile", "generic", "-o", "disk.img"]);
         exits(encrypt.arg("plain.img"), 0);
         fs::remove_file(plain).unwrap();
         this.clear_key = this.container().unlock_key();

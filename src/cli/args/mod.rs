@@ -5,6 +5,7 @@
 
 mod deploy;
 mod encrypt;
+mod inspect;
 mod key_object;
 mod partitions;
 mod predict;
@@ -17,6 +18,7 @@ use clap::builder::styling::Styles;
 
 pub use deploy::{Deploy, SrkMode};
 pub use encrypt::{Encrypt, MakeRoom};
+pub use inspect::Inspect;
 pub use key_object::{KeyObject, KeyObjectOptions};
 pub use partitions::Partitions;
 pub use predict::Predict;
@@ -53,4 +55,5 @@ pub enum Subcommand {
     Encrypt(Encrypt),
     Deploy(Box<Deploy>),
     Predict(Predict),
+    Inspect(Box<Inspect>),
 }

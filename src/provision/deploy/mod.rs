@@ -10,11 +10,11 @@
 //! A deploy that was interrupted between the two header copies is completed by the next one.
 
 mod binding;
-mod container;
+pub(in crate::provision) mod container;
 mod copy;
 mod digests;
 mod error;
-mod esp;
+pub(in crate::provision) mod esp;
 mod header;
 mod plan;
 mod recovery;
@@ -28,6 +28,7 @@ use std::path::PathBuf;
 pub use binding::Binding;
 pub use digests::Digests;
 pub use error::Error;
+pub use esp::{SEALED_KEY, SRK_TEMPLATE};
 pub use plan::{Disk, FileFacts, KeyObjectKind, KeyslotFacts, Luks, Plan, Purpose, SrkFacts};
 pub use recovery::{Recovery, RecoveryForm, RecoverySource};
 pub use sealing::{KeyObject, SrkMode, SrkOptions, TemplateChoice};

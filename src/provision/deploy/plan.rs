@@ -199,7 +199,7 @@ pub enum Purpose {
 
 impl Luks {
     /// A container, which lies in `storage`, with steps written.
-    pub(super) fn after(
+    pub(in crate::provision) fn after(
         steps: &[Step],
         storage: &dyn ReadAt,
         container: &Container,

@@ -7,6 +7,7 @@
 mod boot_files;
 mod error;
 mod esp;
+mod ways;
 
 use std::fs::File;
 use std::io::Read as _;
@@ -17,6 +18,7 @@ use uuid::Uuid;
 pub use boot_files::{EspDirectory, EspFiles, Name, Wanted, of_chains, on_esp};
 pub use error::PredictError;
 pub use esp::EspVolume;
+pub use ways::Ways;
 
 pub use crate::measure::{
     Branch, Comparison, Event, Explanation, Input, Measured, Prediction, Profile, Reader, Row,

@@ -51,7 +51,8 @@ pub enum Source {
 }
 
 impl Source {
-    fn path(&self) -> &Path {
+    /// The file or directory.
+    pub fn path(&self) -> &Path {
         match self {
             Self::Directory(path)
             | Self::OvmfVars(path)

@@ -1,0 +1,217 @@
+//! The use case `inspect`: what an image is, and whether a guest would open it.
+//!
+//! [`Job::run`] reads an image of any state, plain ones as well, and tells what the partition table, both header
+//! copies and the EFI system partition say; nothing is written, and no key is used. [`Question::answer`] predicts what
+//! a guest measures and holds that against what the key is sealed to: the leaves of a policy are digests of
+//! predicted values, so no TPM is needed. Which TPM the key is for does not show, but for tokens that name its SRK.
+//!
+//! An image that cannot be read as far as its header is an error; what is wrong with the files on the EFI system
+//! partition, or with a token, is told with the rest.
+
+mod answer;
+mod blame;
+mod container;
+mod error;
+mod key_files;
+mod lock;
+mod report;
+
+use std::path::PathBuf;
+
+use uuid::Uuid;
+
+pub use answer::{Answer, Outcome, Question, Way};
+pub use blame::Blame;
+pub use container::{
+    ContainerFacts, CopyFacts, CopyState, KeyslotFacts, KeyslotRole, RecoveryFacts, RecoveryKind,
+    TokenFacts, TokenRole, Tpm2Facts,
+};
+pub use error::Error;
+pub use key_files::{KeyFiles, SealedKeyFacts, TemplateFacts};
+pub use lock::Opener;
+
+pub use super::deploy::KeyObjectKind;
+pub use crate::filesystem::Content;
+pub use crate::keyobject::secboot::SealedKey;
+pub use crate::keyobject::systemd_tpm2::Tpm2Token;
+pub use crate::tpm::{KeyKind, SrkTemplate};
+
+use super::Error as CommonError;
+use super::deploy::container::{Container, State as Deployment};
+use super::deploy::{self};
+use super::partitions::{self, Named, byte_range, window};
+use crate::filesystem;
+use crate::gpt::{self, Partition, Table};
+use crate::image::{self, DiskFormat, Lock, Source};
+use crate::storage::{ReadAt, Slice};
+
+/// What is to be looked at.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The image.
+    pub source: PathBuf,
+    /// The partitions, where they are not found by what they hold.
+    pub partitions: Option<Named>,
+}
+
+/// How far an image is on its way to one guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// No partition is encrypted.
+    Plain,
+    /// Encrypted; the key lies in the header, in clear.
+    Encrypted,
+    /// A deploy has ended between the two header copies.
+    Interrupted(KeyObjectKind),
+    /// Bound to one guest's TPM.
+    Deployed(KeyObjectKind),
+    /// Encrypted, with neither a clear key nor a sealed one that is known here.
+    Other,
+}
+
+/// What was found in an image. Nothing in it is secret.
+#[derive(Debug, Clone)]
+pub struct Inspection {
+    /// The image.
+    pub source: PathBuf,
+    /// Length of the file in bytes.
+    pub file_bytes: u64,
+    /// Its format.
+    pub format: DiskFormat,
+    /// The disk's GUID.
+    pub disk_guid: Uuid,
+    /// Sector size of the disk in bytes.
+    pub sector_bytes: u64,
+    /// Its length in sectors.
+    pub sectors: u64,
+    /// The partitions, each with what its magic numbers say.
+    pub partitions: Vec<(Partition, Content)>,
+    /// The EFI system partition, where there is one.
+    pub esp: Option<Partition>,
+    /// How far the image is.
+    pub state: State,
+    /// The container of the root.
+    pub container: Option<ContainerFacts>,
+    /// What carries the key on the EFI system partition.
+    pub key_files: KeyFiles,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+}
+
+impl Inspection {
+    /// What carries the key to the guest, where one is sealed.
+    pub fn key_object(&self) -> Option<KeyObjectKind> {
+        match self.state {
+            State::Interrupted(key_object) | State::Deployed(key_object) => Some(key_object),
+            State::Plain | State::Encrypted | State::Other => None,
+        }
+    }
+}
+
+impl Job {
+    /// Reads the image. Nothing is written.
+    pub fn run(&self) -> Result<Inspection, Error> {
+        let source = Source::open(&self.source, Lock::Shared).map_err(CommonError::SourceFile)?;
+        let disk_end_bytes = gpt::disk_end_bytes(source.storage()).map_err(CommonError::Gpt)?;
+        let detected = image::detect(source.storage(), disk_end_bytes);
+        let detected = detected.map_err(CommonError::SourceFile)?;
+        let disk = Slice::new(&source, 0, detected.disk_bytes).map_err(CommonError::Source)?;
+        let (table, found) = Table::read(&disk).map_err(CommonError::Gpt)?;
+        let mut warnings: Vec<_> = detected.warnings.iter().map(ToString::to_string).collect();
+        warnings.extend(found.iter().map(ToString::to_string));
+
+        let partitions = contents(&disk, &table)?;
+        let container = match Container::find(&disk, &table, self.partitions) {
+            Ok(container) => Some(container),
+            Err(deploy::Error::NoContainer { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let esp = self.esp(&table, &mut warnings)?;
+        let key_files = match &esp {
+            Some(esp) => {
+                let range = byte_range(esp, table.sector_bytes());
+                KeyFiles::read(&window(&disk, &range)?, &mut warnings)
+            }
+            None => KeyFiles::default(),
+        };
+        let state = state(container.as_ref(), &key_files, &partitions);
+        let container = match &container {
+            Some(container) => Some(ContainerFacts::read(container, &disk, state)?),
+            None => None,
+        };
+        let of_container = container.iter();
+        warnings.extend(of_container.flat_map(|facts| facts.warnings(state)));
+        warnings.extend(key_files.warnings(state));
+        Ok(Inspection {
+            source: self.source.clone(),
+            file_bytes: source.len_bytes(),
+            format: detected.format,
+            disk_guid: table.disk_guid(),
+            sector_bytes: table.sector_bytes(),
+            sectors: table.disk_sectors(),
+            partitions,
+            esp,
+            state,
+            container,
+            key_files,
+            warnings,
+        })
+    }
+
+    /// The EFI system partition. A plain image needs none.
+    fn esp(&self, table: &Table, warnings: &mut Vec<String>) -> Result<Option<Partition>, Error> {
+        let named = self.partitions.map(|named| named.esp);
+        match partitions::choose_esp(table, named) {
+            Ok(esp) => Ok(Some(esp)),
+            Err(error @ CommonError::NamedPartitionMissing { .. }) => Err(error.into()),
+            Err(error) => {
+                warnings.push(error.to_string());
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// What the magic numbers in each partition say.
+fn contents<S: ReadAt>(disk: &S, table: &Table) -> Result<Vec<(Partition, Content)>, Error> {
+    let content = |partition: Partition| {
+        let window = window(disk, &byte_range(&partition, table.sector_bytes()))?;
+        let content = filesystem::probe(&window).map_err(|problem| match problem {
+            filesystem::Error::Storage(error) => CommonError::Source(error),
+            problem => CommonError::Esp(problem), // not so: only reading can fail
+        })?;
+        Ok((partition, content))
+    };
+    table.partitions().map(content).collect()
+}
+
+fn state(
+    container: Option<&Container>,
+    key_files: &KeyFiles,
+    partitions: &[(Partition, Content)],
+) -> State {
+    let is_encrypted = |content: &Content| {
+        matches!(
+            content,
+            Content::Luks1 | Content::Luks2 | Content::Luks2SecondaryOnly
+        )
+    };
+    let Some(container) = container else {
+        let any = partitions.iter().any(|(_, content)| is_encrypted(content));
+        return if any { State::Other } else { State::Plain };
+    };
+    let key_object = if container.has_tpm2_token() {
+        Some(KeyObjectKind::SystemdTpm2)
+    } else {
+        key_files
+            .sealed_key
+            .as_ref()
+            .map(|_| KeyObjectKind::Secboot)
+    };
+    match (&container.state, key_object) {
+        (Deployment::NotDeployed { .. }, _) => State::Encrypted,
+        (Deployment::Interrupted, Some(key_object)) => State::Interrupted(key_object),
+        (Deployment::Deployed, Some(key_object)) => State::Deployed(key_object),
+        (_, None) => State::Other,
+    }
+}
