@@ -73,8 +73,15 @@ impl Disk {
 
     /// Writes a small file of the plain root filesystem, in place of the one that is there.
     pub fn write_to_root(&self, path: &str, text: &str) -> Result<()> {
-        let root = self.partitions.iter().find(|one| one.number == 1);
-        let root = root.with_context(|| format!("{} has no partition 1", self.file.display()))?;
+        self.write_to_filesystem(1, path, text)
+    }
+
+    /// Writes a small file of the filesystem in a partition, in place of the one that is there.
+    pub fn write_to_filesystem(&self, number: u32, path: &str, text: &str) -> Result<()> {
+        let is_wanted = |one: &&Partition| one.number == number;
+        let root = self.partitions.iter().find(is_wanted);
+        let root =
+            root.with_context(|| format!("{} has no partition {number}", self.file.display()))?;
         let mut content = tempfile::NamedTempFile::new()?;
         writeln!(content, "{text}")?;
         let mut commands = tempfile::NamedTempFile::new()?;

@@ -37,6 +37,19 @@ pub fn built(name: &str) -> Result<Command> {
     Ok(command)
 }
 
+/// One of the programs that [`release_build`] has built.
+pub fn released(name: &str) -> Result<Command> {
+    let folder = crate::target_folder()?.join("release");
+    let mut command = Command::new(folder.join(name));
+    command.env("LC_ALL", "C");
+    Ok(command)
+}
+
+/// Builds the programs as they are used.
+pub fn release_build() -> Command {
+    cargo(&["build", "--release", "--locked", "--bins"])
+}
+
 /// The cargo that started this program, at the top of the checkout.
 pub fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

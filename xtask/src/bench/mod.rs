@@ -55,7 +55,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let needed = packages::BUILD.iter().chain(packages::TEST);
     packages::install(needed.chain(packages::BENCH))?;
     let is_wanted = |part| arguments.only.is_empty() || arguments.only.contains(&part);
-    process::run(&mut cargo(&["build", "--release", "--locked", "--bins"]))?;
+    process::run(&mut process::release_build())?;
     if is_wanted(Part::Cipher) {
         process::run(&mut cargo(&["bench", "--locked", "--bench", "xts"]))?;
     }

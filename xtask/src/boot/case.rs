@@ -10,7 +10,7 @@ use super::machine::{Acceleration, Machine};
 use super::sign::Sign;
 use super::subject::{Subject, make_tpm};
 use super::watch::{Answer, Outcome, watch};
-use super::{growth, measured};
+use super::{growth, measured, stranger};
 use crate::disk::Disk;
 use crate::guest::{Kernel, Signer, secure_boot};
 use crate::process;
@@ -43,6 +43,8 @@ pub enum Change {
     NotDeployed,
     /// A disk that has room behind the image.
     LargerDisk,
+    /// A plain root of somebody else's beside the container.
+    StrangeRoot,
 }
 
 /// How a boot has to end.
@@ -52,6 +54,8 @@ pub enum Expected {
     Root,
     /// The root is reached once the recovery key is typed.
     RootByRecoveryKey,
+    /// The strange root is reached, and gets the container's key or not, as the running guest would.
+    StrangeRoot,
     /// The root is reached twice, and has grown.
     Growth,
     /// This is seen, and the root is not reached.
@@ -116,6 +120,20 @@ impl Case {
                     measured::check(subject, kernel, &account, &log.with_extension("log"))?;
                 }
                 Ok(format!("root on {}", account.fact("root")))
+            }
+            (Expected::StrangeRoot, Outcome::Root(account)) => {
+                stranger::check_runs(&account)?;
+                measured::check(
+                    subject,
+                    self.change.kernel(subject),
+                    &account,
+                    &log.with_extension("log"),
+                )?;
+                Ok(format!(
+                    "strange root on {}, and the container's token: {}",
+                    account.fact("root"),
+                    account.fact("token-again")
+                ))
             }
             (Expected::Refusal(expected), Outcome::Refused(refusal)) if refusal.is(&expected) => {
                 Ok(expected.meaning.to_owned())
@@ -193,6 +211,11 @@ impl Change {
                 make_tpm(&setting.tpm, subject.srk, &changed.join("srk.pub"))?;
             }
             Self::NotDeployed => setting.disk.clone_from(&subject.encrypted),
+            Self::StrangeRoot => {
+                setting.disk = changed.join("disk.img");
+                copy(&subject.deployed, &setting.disk)?;
+                stranger::add_root(subject, &setting.disk)?;
+            }
         }
         Ok(setting)
     }

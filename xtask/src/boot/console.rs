@@ -87,15 +87,13 @@ impl Text {
         }
     }
 
-    /// The last lines that have something on them.
-    pub fn last_lines(&self, count: usize) -> String {
-        let text = String::from_utf8_lossy(&self.bytes);
-        let lines: Vec<_> = text
-            .lines()
-            .map(str::trim_end)
-            .filter(|line| !line.is_empty())
-            .collect();
-        lines[lines.len().saturating_sub(count)..].join("\n")
+    /// The lines that have something on them, up to the first place of `end`.
+    pub fn lines_before(&self, end: &str) -> Vec<String> {
+        let end = find(&self.bytes, end).unwrap_or(self.bytes.len());
+        let text = String::from_utf8_lossy(&self.bytes[..end]);
+        let lines = text.lines().map(str::trim_end);
+        let some = lines.filter(|line| !line.is_empty());
+        some.map(str::to_owned).collect()
     }
 }
 
@@ -123,7 +121,9 @@ mod tests {
         console.push(first).unwrap();
         console.push(second).unwrap();
         assert_eq!(console.text(), b"BdsDxe\nVerified\xc4\n\n");
-        assert_eq!(Text::of(&file).last_lines(1), "Verified\u{fffd}");
+        assert_eq!(Text::of(&file).lines_before("fied"), ["BdsDxe", "Veri"]);
+        let whole = ["BdsDxe", "Verified\u{fffd}"];
+        assert_eq!(Text::of(&file).lines_before("not there"), whole);
         assert_eq!(find(console.text(), "Verified"), Some(7));
         assert_eq!(find(console.text(), "verified"), None);
         assert_eq!(std::fs::read(&file).unwrap(), bytes);

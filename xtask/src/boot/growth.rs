@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::account::Account;
 use super::case::{copy, described};
 use super::machine::{Acceleration, Machine};
+use super::measured;
 use super::subject::Subject;
 use super::watch::{Answer, Outcome, watch};
 
@@ -42,9 +43,13 @@ pub fn run(subject: &Subject, acceleration: Acceleration, log: &Path) -> Result<
     let first = boot(&machine, subject, log).context("the first boot")?;
     let second =
         boot(&machine, subject, &log.with_extension("second")).context("the second boot")?;
+    let kernel = subject.recipe.kernels.first().copied();
     for (account, which) in [(&first, "first"), (&second, "second")] {
         account.check()?;
-        check(account, image_bytes).with_context(|| format!("after the {which} boot"))?;
+        let measured = log.with_extension(format!("{which}.log"));
+        check(account, image_bytes)
+            .and_then(|()| measured::check(subject, kernel, account, &measured))
+            .with_context(|| format!("after the {which} boot"))?;
     }
     Ok(format!(
         "root grown to {}, keyslot 10 and its key gone, opened again",

@@ -38,6 +38,16 @@ const SYSTEMD: &[&str] = &[
     "--add-ubuntu-kernel-profile",
 ];
 
+/// The same, closed when the initrd is left, and when the volume key is measured.
+const SYSTEMD_CLOSED: &[&str] = &[
+    "--key-object=systemd-tpm2",
+    "--add-efi-boot-manager-profile",
+    "--add-efi-secure-boot-profile",
+    "--add-ubuntu-kernel-profile",
+    "--bind-pcr11",
+    "--bind-pcr15",
+];
+
 const fn opens(name: &'static str, change: Change) -> Case {
     Case {
         name,
@@ -55,6 +65,14 @@ const fn refuses(name: &'static str, change: Change, sign: super::sign::Sign) ->
         is_short: false,
     }
 }
+
+/// The boot files are the guest's own, and the root is not.
+const SOMEBODY_ELSES_ROOT: Case = Case {
+    name: "somebody else's plain root",
+    change: Change::StrangeRoot,
+    expected: Expected::StrangeRoot,
+    is_short: false,
+};
 
 const fn short(case: Case) -> Case {
     Case {
@@ -164,7 +182,17 @@ pub const GROUPS: &[Group] = &[
             opens("the second kernel", Change::BootEntry("kernel.efi-2")),
             refuses("another TPM", Change::Tpm, TOKEN_OF_ANOTHER_TPM_BY_TYPE),
             ANOTHER_COMMAND_LINE_AND_THE_RECOVERY_KEY,
+            SOMEBODY_ELSES_ROOT,
         ],
+    },
+    // What the running system, and another root, get in the group before, they do not get here.
+    Group {
+        name: "systemd-ecc-closed-by-type",
+        recipe: || Recipe::new(Reader::SystemdByType),
+        encrypt: &[],
+        deploy: SYSTEMD_CLOSED,
+        srk: Srk::ECC,
+        cases: &[opens("as deployed", Change::Nothing), SOMEBODY_ELSES_ROOT],
     },
     // Under PCR 4 Secure Boot off changes two things. This is sealed to PCR 7 alone.
     Group {
@@ -174,6 +202,7 @@ pub const GROUPS: &[Group] = &[
         deploy: &["--key-object=systemd-tpm2", "--add-efi-secure-boot-profile"],
         srk: Srk::ECC,
         cases: &[
+            opens("as deployed", Change::Nothing),
             opens("another command line", Change::CommandLine),
             refuses(
                 "Secure Boot off",

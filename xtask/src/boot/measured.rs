@@ -1,4 +1,5 @@
-//! What a guest measured beside what was predicted before it ever ran: values of PCRs, and its log event by event.
+//! What a guest measured beside what was predicted before it ever ran: values of PCRs, and its log event by event. And
+//! whether the running system gets the key once more.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::account::Account;
 use super::subject::Subject;
-use crate::guest::Kernel;
+use crate::guest::{Kernel, Reader};
 use crate::prediction::Branch;
 use crate::process;
 
@@ -26,38 +27,74 @@ pub fn check(
     log: &Path,
 ) -> Result<()> {
     fs::write(log, account.event_log()?)?;
-    let branches = &subject.report.policy.branches;
-    let sealed = PROFILES
-        .iter()
-        .filter(|(pcr, _)| branches.iter().any(|branch| branch.pcrs.contains_key(*pcr)));
-    let sealed: Vec<_> = sealed.collect();
-    let is_of_kernel = |branch: &&Branch| {
-        kernel.is_none_or(|kernel| {
-            branch
-                .kernels
-                .iter()
-                .any(|name| name.ends_with(kernel.file))
-        })
-    };
-    let branch = branches.iter().find(is_of_kernel);
-    let branch = branch.context("no branch was predicted for the kernel that was booted")?;
-    for (pcr, _) in &sealed {
-        let predicted = branch.pcrs.get(*pcr).map_or("", String::as_str);
+    let branch = booted(&subject.report.policy.branches, kernel)?;
+    for (pcr, predicted) in &branch.pcrs {
         let measured = account.pcr(pcr);
-        ensure!(
-            predicted == measured,
-            "PCR {pcr} was predicted to be {predicted}, and is {measured}"
-        );
+        if is_closed(subject, pcr) {
+            ensure!(
+                *predicted != measured,
+                "PCR {pcr} is still what the key is sealed to"
+            );
+        } else {
+            ensure!(
+                *predicted == measured,
+                "PCR {pcr} was predicted to be {predicted}, and is {measured}"
+            );
+        }
     }
     if let Some(kernel) = kernel {
         let words = account.fact("cmdline");
         ensure!(words.ends_with(kernel.words), "the command line is {words}");
     }
-    let mut predict = super::product("encrypt-cloud-image")?;
+    let profiles = PROFILES.iter();
+    let sealed = profiles.filter(|(pcr, _)| branch.pcrs.contains_key(*pcr));
+    let mut predict = process::released("encrypt-cloud-image")?;
     predict.arg("predict").arg(&subject.encrypted);
     predict.arg("--ovmf-vars").arg(&subject.variables);
-    predict.args(sealed.iter().map(|(_, profile)| profile));
+    predict.args(sealed.map(|(_, profile)| profile));
     process::quiet_output(predict.arg("--explain").arg(log))
         .context("the guest's event log is not what was predicted")?;
+    check_key(subject, account)
+}
+
+/// The branch of the kernel that was booted.
+fn booted(branches: &[Branch], kernel: Option<Kernel>) -> Result<&Branch> {
+    let is_of_kernel = |branch: &&Branch| {
+        let Some(kernel) = kernel else { return true };
+        let mut names = branch.kernels.iter();
+        names.any(|name| name.ends_with(kernel.file))
+    };
+    let branch = branches.iter().find(is_of_kernel);
+    branch.context("no branch was predicted for the kernel that was booted")
+}
+
+/// Whether a PCR was extended once more between the opening of the root and the account: by snap-bootstrap, which
+/// closes PCR 12 behind itself; by `leave-initrd` and what follows it; by the volume key, and the machine's identity.
+fn is_closed(subject: &Subject, pcr: &str) -> bool {
+    matches!(
+        (pcr, subject.recipe.reader),
+        ("11" | "15", _) | ("12", Reader::SnapBootstrap)
+    )
+}
+
+/// Checks that the running system gets the key of a token once more if none of the token's PCRs was closed, and else
+/// not. Ubuntu's reader leaves no token.
+fn check_key(subject: &Subject, account: &Account) -> Result<()> {
+    if subject.recipe.reader == Reader::SnapBootstrap {
+        return Ok(());
+    }
+    let told = account.fact("token-again");
+    let selection = &subject.report.policy.selection;
+    let closed = selection
+        .iter()
+        .any(|pcr| is_closed(subject, &pcr.to_string()));
+    let expected = if closed { REFUSED } else { "opens" };
+    ensure!(
+        told == expected,
+        "the running system tries the token again: \"{told}\"; expected \"{expected}\""
+    );
     Ok(())
 }
+
+/// What systemd's plugin of cryptsetup says where the TPM refuses the key.
+const REFUSED: &str = "Failed to unseal secret using TPM2: Operation not permitted";

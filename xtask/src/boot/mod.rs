@@ -17,12 +17,12 @@ mod matrix;
 mod measured;
 mod sign;
 mod staging;
+mod stranger;
 mod subject;
 mod watch;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
@@ -76,12 +76,7 @@ fn prepare(folder: &Path) -> Result<()> {
     let mut needed: Vec<_> = packages::BUILD.iter().chain(packages::BOOT).collect();
     needed.extend(guest::packages()?);
     packages::install(needed)?;
-    process::run(&mut process::cargo(&[
-        "build",
-        "--release",
-        "--locked",
-        "--bins",
-    ]))?;
+    process::run(&mut process::release_build())?;
     Guest::prepare(folder)?;
     Ok(())
 }
@@ -120,6 +115,13 @@ fn list(arguments: &Arguments) {
     }
 }
 
+/// The last lines of a console before its root had a word.
+pub fn lines_before_root(log: &Path, nonce: &str) -> Vec<String> {
+    const COUNT: usize = 12;
+    let text = Text::of(log).lines_before(&account::beginning(nonce));
+    text[text.len().saturating_sub(COUNT)..].to_vec()
+}
+
 /// Boots what is wanted, all of it, and fails at the end if anything failed.
 fn boot(arguments: &Arguments, guest: &Guest, folder: &Path, results: &Path) -> Result<()> {
     let start = Instant::now();
@@ -151,13 +153,15 @@ fn boot(arguments: &Arguments, guest: &Guest, folder: &Path, results: &Path) -> 
             }
         };
         for case in cases {
-            let log =
-                results.join(full_name(group, case).replace([':', ' ', ','], "-") + ".console");
+            let log = results
+                .join(full_name(group, case).replace([':', ' ', ',', '\''], "-") + ".console");
             match case.run(&subject, acceleration, &log) {
                 Ok(()) => passed += 1,
                 Err(error) => {
                     println!("  FAILED  {}: {error:#}", case.name);
-                    println!("{}", Text::of(&log).last_lines(12));
+                    for line in lines_before_root(&log, &subject.nonce) {
+                        println!("    {line}");
+                    }
                     failed.push(full_name(group, case));
                 }
             }
@@ -204,11 +208,4 @@ pub fn boot_to_root(
         watch::Outcome::Root(account) => account.check().map(|()| account),
         outcome => bail!("the root is not reached; {}", case::described(&outcome)),
     }
-}
-
-/// One of our programs, as it was built for use.
-fn product(name: &str) -> Result<Command> {
-    let mut command = Command::new(crate::target_folder()?.join("release").join(name));
-    command.env("LC_ALL", "C");
-    Ok(command)
 }

@@ -78,7 +78,7 @@ impl<'g> Subject<'g> {
         Disk::of(&file("disk.img"))?.write_to_root(NONCE, &nonce)?;
         clock.took("disk made");
 
-        let mut encrypt = super::product("encrypt-cloud-image")?;
+        let mut encrypt = process::released("encrypt-cloud-image")?;
         encrypt.arg("encrypt").args(group.encrypt);
         encrypt.arg("-o").arg(file("encrypted.img"));
         process::quiet_output(encrypt.arg(file("disk.img")))?;
@@ -87,7 +87,7 @@ impl<'g> Subject<'g> {
 
         let tpm = tpms.join("tpm");
         make_tpm(&tpm, srk, &file("srk.pub"))?;
-        let mut deploy = super::product("encrypt-cloud-image")?;
+        let mut deploy = process::released("encrypt-cloud-image")?;
         deploy.arg("deploy").args(group.deploy);
         deploy.arg("--srk-pub").arg(file("srk.pub"));
         deploy.arg("--ovmf-vars").arg(&variables);

@@ -39,6 +39,10 @@ pub fn boot(deployed: &Deployed, variables: &Path, nonce: &str, folder: &Path) -
     let start = Instant::now();
     let account = boot::boot_to_root(&deployed.image, variables, &deployed.tpm, nonce, &folder)?;
     let seconds = start.elapsed().as_secs_f64();
+    println!("\nThe console's last lines before the root:");
+    for line in boot::lines_before_root(&folder.join("console"), nonce) {
+        println!("  {line}");
+    }
     println!("\nA unit in the real root tells, {seconds:.0} s after the machine was switched on:");
     for (fact, name) in TOLD {
         println!("  {name:<24} {}", account.fact(fact));

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 
 use super::encrypted::show_dump;
-use super::{heading, product};
+use super::heading;
 use crate::disk::Disk;
 use crate::prediction::Report;
 use crate::process;
@@ -43,12 +43,12 @@ pub fn deploy(
 
     heading("The guest's UEFI configuration");
     let configuration = folder.join("uefi-config.json");
-    let mut create = product("create-uefi-config")?;
+    let mut create = process::released("create-uefi-config")?;
     create.arg("--ovmf-vars").arg(variables);
     process::run(create.arg("-o").arg(&configuration))?;
 
     heading("What the guest will measure when it boots");
-    let mut predict = product("encrypt-cloud-image")?;
+    let mut predict = process::released("encrypt-cloud-image")?;
     predict.arg("predict").arg(encrypted);
     predict.arg("--uefi-config").arg(&configuration);
     if let Err(error) = process::run(predict.args(PROFILES)) {
@@ -62,7 +62,7 @@ pub fn deploy(
     let recovery_key = folder.join("recovery.key");
     let _ = fs::remove_file(&recovery_key); // of an earlier run: deploy replaces none
     let report = folder.join("report.json");
-    let mut deploy = product("encrypt-cloud-image")?;
+    let mut deploy = process::released("encrypt-cloud-image")?;
     deploy.arg("deploy").arg("--srk-pub").arg(&srk);
     deploy
         .arg("--uefi-config")

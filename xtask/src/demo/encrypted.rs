@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
-use super::{heading, product};
+use super::heading;
 use crate::disk::Disk;
 use crate::process;
 
@@ -31,7 +31,7 @@ pub fn encrypt(image: &Path, folder: &Path) -> Result<Encrypted> {
     let extension = image.extension().unwrap_or("img".as_ref());
     let encrypted = folder.join("encrypted").with_extension(extension);
     let encrypt = |options: &[&str]| {
-        let mut command = product("encrypt-cloud-image")?;
+        let mut command = process::released("encrypt-cloud-image")?;
         command
             .arg("encrypt")
             // The guest is Debian's, in the layout of Ubuntu's images and for its kind of key.

@@ -11,7 +11,6 @@ mod unsealed;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
@@ -51,12 +50,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     packages::install(needed)?;
 
     heading("Build the programs");
-    process::run(&mut process::cargo(&[
-        "build",
-        "--release",
-        "--locked",
-        "--bins",
-    ]))?;
+    process::run(&mut process::release_build())?;
     let folder = crate::target_folder()?.join("demo");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let source = source(arguments, &folder)?;
@@ -156,11 +150,4 @@ fn tell(
 
 fn heading(text: &str) {
     println!("\n==> {text}");
-}
-
-/// One of the programs, as it was built for use.
-fn product(name: &str) -> Result<Command> {
-    let mut command = Command::new(crate::target_folder()?.join("release").join(name));
-    command.env("LC_ALL", "C");
-    Ok(command)
 }

@@ -60,7 +60,7 @@ pub fn build(linking: Linking, work: &Path) -> Result<Programs> {
         let inputs = programs.linker_inputs.display();
         flags.push(format!("-Clink-arg=-Wl,--dependency-file={inputs}"));
     }
-    let mut cargo = process::cargo(&["build", "--release", "--locked", "--bins"]);
+    let mut cargo = process::release_build();
     cargo.arg("--package").arg(super::release::NAME);
     // With a target named, the flags do not reach build scripts and macros, which run here.
     cargo.arg("--target").arg(&target);

@@ -57,7 +57,7 @@ pub enum RootType {
 }
 
 impl RootType {
-    fn guid(self) -> &'static str {
+    pub fn guid(self) -> &'static str {
         match self {
             Self::LinuxData => "0FC63DAF-8483-4772-8E79-3D69D8477DE4",
             Self::SystemdRoot => "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709",

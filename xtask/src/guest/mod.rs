@@ -25,6 +25,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
+pub use self::disk::RootType;
 pub use self::reader::Reader;
 pub use self::recipe::{Kernel, Recipe};
 pub use self::secure_boot::{STORE, Signer};
@@ -161,6 +162,11 @@ impl Guest {
         self.folder.join("variables.fd")
     }
 
+    /// The root filesystem that its disks are made with.
+    pub fn root(&self) -> PathBuf {
+        self.folder.join("root.img")
+    }
+
     /// What signs the guest's kernel images.
     pub fn signer(&self) -> Signer {
         Signer::at(&self.folder.join("keys"))
@@ -206,7 +212,7 @@ impl Guest {
             self.make_kernel_image(recipe.reader, kernel.words, &file)?;
         }
         let parts = disk::Parts {
-            root: &self.folder.join("root.img"),
+            root: &self.root(),
             root_type: recipe.reader.root_type(),
             esp: &esp,
         };

@@ -39,6 +39,8 @@ RemainAfterExit=yes
 ExecStart=/usr/bin/snap-bootstrap initramfs-mounts
 StandardOutput=journal+console
 StandardError=journal+console
+# Under `quiet` it says nothing else of what it opened.
+Environment=SNAPD_DEBUG=1
 ";
 
 /// snap-bootstrap mounts the root where Ubuntu's initramfs looks for it.
