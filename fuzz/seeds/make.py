@@ -112,6 +112,35 @@ def vhd(folder, table):
         save("vhd", name, sparse(start + bytes(1020), 4))
 
 
+def open_disk(folder, table):
+    """Whole files: tables, some data, compressed and not."""
+    raw = folder / "raw"
+    content = bytearray(table[:65536] + bytes(300 * 1024 + 512))
+    content[100_000:100_050] = b"some text that can be compressed " + bytes(17)
+    raw.write_bytes(content)
+    for name, form, options in [
+        ("qcow2", "qcow2", ["-o", "cluster_size=4k"]),
+        ("qcow2-version-2", "qcow2", ["-o", "compat=0.10,cluster_size=512"]),
+        ("qcow2-deflate", "qcow2", ["-c", "-o", "cluster_size=4k"]),
+        ("qcow2-zstd", "qcow2", ["-c", "-o", "cluster_size=4k,compression_type=zstd"]),
+        ("vmdk", "vmdk", ["-o", "subformat=monolithicSparse"]),
+        ("vmdk-stream", "vmdk", ["-o", "subformat=streamOptimized"]),
+        ("vmdk-flat", "vmdk", ["-o", "subformat=monolithicFlat"]),
+        ("vhdx", "vhdx", ["-o", "block_size=1M,log_size=1M"]),
+        ("vhd", "vpc", ["-o", "subformat=dynamic"]),
+    ]:
+        path = folder / name
+        run("qemu-img", "convert", "-f", "raw", "-O", form, *options, raw, path)
+        save("open_disk", name, sparse(path.read_bytes(), 1))
+    path = folder / "overlay"
+    run("qemu-img", "create", "-f", "qcow2", "-b", "qcow2", "-F", "qcow2", path, cwd=folder)
+    save("open_disk", "qcow2-overlay", sparse(path.read_bytes(), 1))
+    footer = bytearray((folder / "vmdk-stream").read_bytes())
+    at_end = bytearray(footer[:512])
+    footer[56:64] = b"\xff" * 8  # the directory is named by the footer, as VMware has it
+    save("open_disk", "vmdk-footer", sparse(bytes(footer + bytes(512) + at_end + bytes(512)), 1))
+
+
 def probe():
     for name, offset, magic in [
         ("luks1", 0, b"LUKS\xba\xbe\0\1"), ("luks2", 0, b"LUKS\xba\xbe\0\2"), ("secondary", 0x4000, b"SKUL\xba\xbe"),
@@ -464,6 +493,7 @@ def tpm(folder):
 def disks(folder):
     table = gpt(folder)
     vhd(folder, table)
+    open_disk(folder, table)
     probe()
     luks2(folder)
     luks2_metadata()

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::provision::{DiskFormat, Partition, Plan, Room, SourceFormat, partition_types};
+use crate::provision::{DiskFormat, Partition, Plan, Room, partition_types};
 
 /// What was chosen where there was a choice.
 pub fn choices(plan: &Plan) -> String {
@@ -23,7 +23,7 @@ pub fn table(plan: &Plan) -> String {
             format!(
                 "{}, {}, {}",
                 plan.source.display(),
-                source_format_name(plan.source_format),
+                plan.source_format,
                 size(plan.source_bytes)
             ),
         ),
@@ -124,13 +124,6 @@ pub fn label(label: &str) -> String {
         "no label".to_owned()
     } else {
         format!("label {}", label.escape_debug())
-    }
-}
-
-fn source_format_name(format: SourceFormat) -> &'static str {
-    match format {
-        SourceFormat::Written(format) => format_name(format),
-        SourceFormat::DynamicVhd => "dynamic VHD",
     }
 }
 

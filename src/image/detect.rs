@@ -9,10 +9,12 @@
     warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
+use std::fmt;
+
 use super::dynamic_vhd::DynamicVhd;
 use super::other_format::{OtherFormat, bare_content, has};
 use super::vhd::{COOKIE, FOOTER_BYTES, Footer};
-use super::{Error, Result, Warning};
+use super::{Error, Result, Warning, qcow2, vhdx, vmdk};
 use crate::storage::{ReadAt, Slice};
 
 /// A form of a disk in a file that we read and write.
@@ -41,15 +43,42 @@ pub enum SourceFormat {
     Written(DiskFormat),
     /// A VHD with a block allocation table.
     DynamicVhd,
+    /// QEMU copy-on-write.
+    Qcow2,
+    /// The format of `VMware`, in one file.
+    Vmdk,
+    /// Hyper-V's later format.
+    Vhdx,
 }
 
 impl SourceFormat {
-    /// The form of an output for which nothing else is asked: the same, a fixed VHD for a dynamic one.
+    /// The form of an output for which nothing else is asked: the same where it is written, a fixed VHD for a dynamic
+    /// one, raw for the others.
     pub fn of_output(self) -> DiskFormat {
         match self {
             Self::Written(format) => format,
             Self::DynamicVhd => DiskFormat::FixedVhd,
+            Self::Qcow2 | Self::Vmdk | Self::Vhdx => DiskFormat::Raw,
         }
+    }
+
+    /// True where a file of this format can give its name to what [`of_output`](Self::of_output) says: its name
+    /// promises no other.
+    pub fn is_replaced_by_its_output(self) -> bool {
+        matches!(self, Self::Written(_) | Self::DynamicVhd)
+    }
+}
+
+impl fmt::Display for SourceFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Written(DiskFormat::Raw) => "raw",
+            Self::Written(DiskFormat::FixedVhd) => "fixed VHD",
+            Self::DynamicVhd => "dynamic VHD",
+            Self::Qcow2 => "qcow2",
+            Self::Vmdk => "VMDK",
+            Self::Vhdx => "VHDX",
+        })
     }
 }
 
@@ -65,24 +94,34 @@ pub struct OpenDisk {
 
 /// Opens the disk in a file; `disk_end_bytes` as for [`detect`].
 pub fn open_disk(file: impl ReadAt + 'static, disk_end_bytes: Option<u64>) -> Result<OpenDisk> {
-    match detect(&file, disk_end_bytes) {
-        Ok(detected) => Ok(OpenDisk {
-            format: SourceFormat::Written(detected.format),
-            disk: Box::new(detected.disk(file)?),
-            warnings: detected.warnings,
-        }),
-        Err(Error::OtherFormat {
-            format: OtherFormat::DynamicVhd,
-        }) => {
-            let disk = DynamicVhd::open(file)?;
-            Ok(OpenDisk {
-                format: SourceFormat::DynamicVhd,
-                warnings: disk.warnings(),
-                disk: Box::new(disk),
-            })
+    let format = match detect(&file, disk_end_bytes) {
+        Ok(detected) => {
+            return Ok(OpenDisk {
+                format: SourceFormat::Written(detected.format),
+                disk: Box::new(detected.disk(file)?),
+                warnings: detected.warnings,
+            });
         }
-        Err(error) => Err(error),
-    }
+        Err(Error::OtherFormat { format }) => format,
+        Err(error) => return Err(error),
+    };
+    let mut warnings = Vec::new();
+    let (format, disk): (_, Box<dyn ReadAt>) = match format {
+        OtherFormat::DynamicVhd => {
+            let disk = DynamicVhd::open(file)?;
+            warnings = disk.warnings();
+            (SourceFormat::DynamicVhd, Box::new(disk))
+        }
+        OtherFormat::Qcow2 => (SourceFormat::Qcow2, qcow2::open(file, None)?),
+        OtherFormat::Vmdk => (SourceFormat::Vmdk, vmdk::open(file)?),
+        OtherFormat::Vhdx => (SourceFormat::Vhdx, vhdx::open(file)?),
+        format => return Err(Error::OtherFormat { format }),
+    };
+    Ok(OpenDisk {
+        format,
+        disk,
+        warnings,
+    })
 }
 
 /// What a file was found to hold.

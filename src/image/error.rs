@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::dynamic_vhd::DynamicVhdDefect;
 use super::other_format::{OtherFormat, quoted};
+use super::qcow2::Qcow2Defect;
+use super::vhdx::VhdxDefect;
+use super::vmdk::VmdkDefect;
 use crate::storage;
 
 /// What a path can name instead of a regular file.
@@ -126,6 +129,24 @@ pub enum Error {
         /// What is wrong.
         defect: DynamicVhdDefect,
     },
+    /// A qcow2 image that is damaged, or has something that is not read.
+    #[error("the qcow2 image cannot be read: {defect}")]
+    Qcow2 {
+        /// What is wrong.
+        defect: Qcow2Defect,
+    },
+    /// A VMDK that is damaged, or has something that is not read.
+    #[error("the VMDK image cannot be read: {defect}")]
+    Vmdk {
+        /// What is wrong.
+        defect: VmdkDefect,
+    },
+    /// A VHDX that is damaged, or has something that is not read.
+    #[error("the VHDX image cannot be read: {defect}")]
+    Vhdx {
+        /// What is wrong.
+        defect: VhdxDefect,
+    },
     /// The path has no last part that could name a file.
     #[error("the output's path names no file")]
     NoName,
@@ -194,6 +215,15 @@ impl Error {
     pub fn hint(&self, path: &Path) -> Option<String> {
         match self {
             Self::OtherFormat { format } => Some(format.conversion(path)),
+            Self::Qcow2 {
+                defect: Qcow2Defect::BackingFile { .. } | Qcow2Defect::Unsupported(_),
+            } => Some(OtherFormat::Qcow2.conversion(path)),
+            Self::Vmdk {
+                defect: VmdkDefect::Kind { .. } | VmdkDefect::Unsupported(_),
+            } => Some(OtherFormat::Vmdk.conversion(path)),
+            Self::Vhdx {
+                defect: VhdxDefect::Log | VhdxDefect::Parent,
+            } => Some(OtherFormat::Vhdx.conversion(path)),
             Self::NotAFile {
                 kind: FileKind::BlockDevice,
             } => Some(format!(

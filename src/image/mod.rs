@@ -1,8 +1,9 @@
 //! A disk in a file: how it is opened, in which form it lies there, and how an output file appears.
 //!
 //! Two forms are read and written: *raw*, the disk's bytes and nothing else, and *fixed VHD*, the same with a
-//! footer of 512 bytes behind. A *dynamic VHD* is read only ([`DynamicVhd`]). Everything else is named and refused, with the command that converts it
-//! ([`OtherFormat`]). [`Source`] opens a regular file and locks it; [`detect`] tells the form. [`Output`] has
+//! footer of 512 bytes behind. Dynamic VHDs ([`DynamicVhd`]), qcow2 images, sparse VMDKs and VHDX files are read only,
+//! by [`open_disk`]. Everything else is named and refused, with the command that converts it ([`OtherFormat`]).
+//! [`Source`] opens a regular file and locks it; [`detect`] tells the form. [`Output`] has
 //! no name until it is complete: it is published whole or not at all.
 //!
 //! Raw or VHD can hang on where the partition table says that the disk ends, so [`detect`] takes that as an
@@ -11,11 +12,15 @@
 mod detect;
 mod dynamic_vhd;
 mod error;
+mod mapped;
 mod other_format;
 mod output;
 mod publish;
+mod qcow2;
 mod source;
 mod vhd;
+mod vhdx;
+mod vmdk;
 
 pub use detect::{Detected, DiskFormat, OpenDisk, SourceFormat, detect, open_disk};
 pub use dynamic_vhd::{DynamicVhd, DynamicVhdDefect};
@@ -23,8 +28,11 @@ pub use error::{Error, FileKind, Warning};
 pub use other_format::{OtherFormat, quoted};
 pub use output::{Output, Replace, Temporary, free_bytes};
 pub use publish::PublishStep;
+pub use qcow2::Qcow2Defect;
 pub use source::{FileIdentity, Lock, Source};
 pub use vhd::{FOOTER_BYTES, Footer, Geometry, vhd_time};
+pub use vhdx::VhdxDefect;
+pub use vmdk::VmdkDefect;
 
 /// A result of this room.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -19,8 +19,12 @@ pub enum OtherFormat {
     Qcow2,
     /// Hyper-V's later format.
     Vhdx,
-    /// The format of `VMware`, sparse or by a descriptor.
+    /// The format of `VMware`: a disk in one sparse file, or one file of it.
     Vmdk,
+    /// The same: the text that names the files of a disk.
+    VmdkDescriptor,
+    /// The same, by old programs.
+    VmdkCowd,
     /// A VHD with a block allocation table.
     DynamicVhd,
     /// A VHD that holds the difference to another one.
@@ -56,8 +60,8 @@ const MAGICS: [(u64, &[u8], OtherFormat); 19] = [
     (0, b"QFI\xfb", OtherFormat::Qcow2),
     (0, b"vhdxfile", OtherFormat::Vhdx),
     (0, b"KDMV", OtherFormat::Vmdk),
-    (0, b"COWD", OtherFormat::Vmdk),
-    (0, b"# Disk DescriptorFile", OtherFormat::Vmdk),
+    (0, b"COWD", OtherFormat::VmdkCowd),
+    (0, b"# Disk DescriptorFile", OtherFormat::VmdkDescriptor),
     (0, b"conectix", OtherFormat::DynamicVhd),
     (64, &[0x7f, 0x10, 0xda, 0xbe], OtherFormat::Vdi),
     (0, b"QED\0", OtherFormat::Qed),
@@ -116,7 +120,7 @@ impl OtherFormat {
         match self {
             Self::Qcow2 => convert("qcow2"),
             Self::Vhdx => convert("vhdx"),
-            Self::Vmdk => convert("vmdk"),
+            Self::Vmdk | Self::VmdkDescriptor | Self::VmdkCowd => convert("vmdk"),
             Self::DynamicVhd | Self::ShortFooterVhd => convert("vpc"),
             Self::Vdi => convert("vdi"),
             Self::Qed => convert("qed"),
@@ -143,6 +147,10 @@ impl fmt::Display for OtherFormat {
             Self::Qcow2 => "a qcow2 image",
             Self::Vhdx => "a VHDX image",
             Self::Vmdk => "a VMDK image",
+            Self::VmdkDescriptor => {
+                "the description of a VMDK image whose disk lies in other files"
+            }
+            Self::VmdkCowd => "an old VMDK image (COWD)",
             Self::DynamicVhd => "a dynamic VHD",
             Self::DifferencingVhd => "a differencing VHD",
             Self::ShortFooterVhd => "a VHD with a footer of 511 bytes (old Virtual PC)",

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::layout;
 use crate::filesystem::{self, Content};
+use crate::image::SourceFormat;
 use crate::secret::EntropyError;
 use crate::{gpt, image, luks2, storage};
 
@@ -30,6 +31,14 @@ pub enum Error {
     /// The output could not be made or published.
     #[error(transparent)]
     OutputFile(image::Error),
+    /// The source's format is not written, so the output cannot take its place.
+    #[error(
+        "the file is a {format} image, which is not written: its encrypted self cannot replace it"
+    )]
+    NotInPlace {
+        /// The format.
+        format: SourceFormat,
+    },
     /// The output would be longer than any file.
     #[error("the output would have {disk_bytes} bytes, which no file can")]
     TooLong {
@@ -203,6 +212,7 @@ impl Error {
         match self {
             Self::Source(_)
             | Self::SourceFile(_)
+            | Self::NotInPlace { .. }
             | Self::Gpt(_)
             | Self::NoPartition { .. }
             | Self::SeveralPartitions { .. }
@@ -264,6 +274,7 @@ impl Error {
             Self::NotPlainExt4(RootContent::NotDeployed) => {
                 Some("an image is encrypted once; deploy binds it to a guest".to_owned())
             }
+            Self::NotInPlace { .. } => Some("name the output: --output FILE".to_owned()),
             Self::NoResize2fs => Some("install the package e2fsprogs".to_owned()),
             Self::OutputFile(image::Error::Exists) => Some("--overwrite replaces it".to_owned()),
             Self::OutputFile(image::Error::OutputIsSource) => {

@@ -170,6 +170,28 @@ fn a_clear_key_that_is_too_large_or_opens_nothing() {
 }
 
 #[test]
+fn an_image_in_a_format_that_is_not_written() {
+    if !ready() || !programs(&["qemu-img"]) {
+        return;
+    }
+    let encrypted = Encrypted::new();
+    let raw = encrypted.workshop.path("raw");
+    fs::rename(&encrypted.image, &raw).unwrap();
+    let mut convert = encrypted.workshop.command("qemu-img");
+    convert.args([
+        "convert", "-f", "raw", "-O", "qcow2", "-S", "0", "raw", "disk.img",
+    ]);
+    exits(&mut convert, 0);
+    fs::remove_file(raw).unwrap();
+    assert_refused(
+        &encrypted,
+        &FLAGS,
+        "error: disk.img: the file is a qcow2 image; deploy changes an image where it lies, which it does in raw and fixed VHD files\n\
+         hint: qemu-img convert -f qcow2 -O raw disk.img disk.img.raw\n",
+    );
+}
+
+#[test]
 fn an_image_without_a_container() {
     if !ready() {
         return;

@@ -19,6 +19,7 @@ pub struct Conversion {
     more: Vec<String>,
     expect: fn(&mut Expected),
     decrypt: fn(&Container, &Path),
+    pack: fn(&Workshop),
     /// Where it happens.
     pub workshop: Workshop,
 }
@@ -49,6 +50,7 @@ impl Conversion {
             more: Vec::new(),
             expect: |_| (),
             decrypt: Container::decrypt,
+            pack: |_| (),
             workshop: Workshop::new(),
         }
     }
@@ -67,6 +69,12 @@ impl Conversion {
         self
     }
 
+    /// Of the same image in another format: `pack` makes it of the file `source`, in place.
+    pub fn packed(mut self, pack: fn(&Workshop)) -> Self {
+        self.pack = pack;
+        self
+    }
+
     /// Runs it. The source must stay as it was, and nothing but the output must come.
     #[track_caller]
     pub fn run(self) -> Converted {
@@ -78,6 +86,7 @@ impl Conversion {
             &self.source.raw
         };
         let source = self.workshop.put(file, "source");
+        (self.pack)(&self.workshop);
         let before = (state(&source), self.workshop.names());
         let mut command = self.workshop.encrypt();
         command

@@ -17,6 +17,7 @@ mod customisations;
 mod decrypts_to_the_source;
 mod dry_run;
 mod faults;
+mod formats;
 mod hostile_links;
 mod in_place;
 mod judge;

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use crate::conversion::{Conversion, decrypted_tree};
+use crate::conversion::Conversion;
 use crate::oracle::Choice;
-use crate::support::image::{Shape, image};
-use crate::support::workshop::{NOW, Workshop};
-use crate::support::{command, disk, exits, files, run};
+use crate::support::image::Shape;
+use crate::support::workshop::NOW;
+use crate::support::{command, disk, files, run};
 
 /// A VHD of so many bytes of disk, as qemu sees it, is what lies before its footer.
 #[track_caller]
@@ -22,43 +22,6 @@ pub fn is_accepted_by_qemu(image: &Path) {
     compare.arg(format!("driver=vpc,file.filename={name}"));
     compare.arg(format!("driver=raw,size={disk_bytes},file.filename={name}"));
     assert!(run(&mut compare).contains("Images are identical."));
-}
-
-#[test]
-fn a_dynamic_vhd_is_taken_like_the_raw_disk_in_it_and_gives_a_fixed_one() {
-    if !crate::can_judge() {
-        return;
-    }
-    let source = image(Shape::Tiny);
-    let workshop = Workshop::new();
-    let mut convert = command("qemu-img");
-    convert.args([
-        "convert",
-        "-f",
-        "raw",
-        "-O",
-        "vpc",
-        "-o",
-        "subformat=dynamic,force_size",
-    ]);
-    run(convert.arg(&source.raw).arg(workshop.path("source.vhd")));
-    exits(workshop.encrypt().args(["-o", "output", "source.vhd"]), 0);
-    let made = workshop.path("output");
-    is_accepted_by_qemu(&made);
-    let raw = workshop.source(source);
-    exits(workshop.encrypt().args(["-o", "of-raw", "source.img"]), 0);
-    assert!(raw.exists());
-    let (one, other) = (
-        decrypted_tree(&made),
-        decrypted_tree(&workshop.path("of-raw")),
-    );
-    assert!(one.entries.keys().eq(other.entries.keys()));
-    for (path, entry) in &one.entries {
-        // A key of each output's own.
-        if path != "/cc_growpart_keydata" {
-            assert_eq!(entry.content, other.entries[path].content, "{path}");
-        }
-    }
 }
 
 fn footer_of(choice: Choice, shape: Shape) -> (Vec<u8>, u64) {

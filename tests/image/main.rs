@@ -8,6 +8,7 @@ mod support;
 mod a_killed_process_leaves_what_is_documented;
 mod dynamic_vhd;
 mod fixed_vhd;
+mod mapped_formats;
 mod other_formats_are_named;
 mod outputs_appear_whole_or_not_at_all;
 mod sources_are_regular_files;

@@ -10,8 +10,8 @@ use crate::provision::{self, Datasources};
 
 /// Encrypt the root partition of a plain cloud image
 ///
-/// SOURCE is a raw disk image or a VHD with a GPT, an ext4 root partition and an EFI system
-/// partition. It is read once; the output appears under its name only when it is complete. Until `deploy`
+/// SOURCE is a disk image with a GPT, an ext4 root partition and an EFI system partition: raw, a VHD, qcow2, VMDK or
+/// VHDX, whatever its name says. It is read once; the output appears under its name only when it is complete. Until `deploy`
 /// has run, the key is in the image: keep it as you keep plain images.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXIT_STATUS)]
@@ -23,7 +23,7 @@ pub struct Encrypt {
     /// Write the encrypted image here instead of replacing SOURCE
     ///
     /// Without this option SOURCE is converted into an unnamed file beside it, which replaces it when it
-    /// is complete.
+    /// is complete. A source in a format that is only read (qcow2, VMDK, VHDX) is not replaced: name the output.
     #[arg(short, long, value_name = "FILE", value_parser = parse::image_path())]
     pub output: Option<PathBuf>,
 
@@ -36,7 +36,7 @@ pub struct Encrypt {
 
     /// Format of the output; default: by its extension, else that of the source
     ///
-    /// The extensions .img and .raw stand for raw, .vhd for vhd. The disk in a VHD becomes a multiple of
+    /// Where the source's is only read: raw, and a fixed VHD for a dynamic one. The extensions .img and .raw stand for raw, .vhd for vhd. The disk in a VHD becomes a multiple of
     /// 1 MiB.
     #[arg(long, value_name = "FORMAT")]
     pub output_format: Option<Format>,

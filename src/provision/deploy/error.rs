@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Phase;
+use crate::image::OtherFormat;
 use crate::keyobject::{RecoveryTextError, secboot, systemd_tpm2};
 use crate::provision::predict::PredictError;
 use crate::provision::{self, About, recovery_key};
@@ -14,6 +15,14 @@ pub enum Error {
     /// What can go wrong in other use cases, too.
     #[error(transparent)]
     Common(#[from] provision::Error),
+    /// A file in which nothing can be changed in place.
+    #[error(
+        "the file is {format}; deploy changes an image where it lies, which it does in raw and fixed VHD files"
+    )]
+    NotInPlace {
+        /// The format.
+        format: OtherFormat,
+    },
     /// No partition holds a LUKS2 container.
     #[error("no partition holds a LUKS2 container: the table has {found}")]
     NoContainer {
@@ -247,7 +256,8 @@ impl Error {
     pub fn about(&self) -> About {
         match self {
             Self::Common(error) => error.about(),
-            Self::NoContainer { .. }
+            Self::NotInPlace { .. }
+            | Self::NoContainer { .. }
             | Self::SeveralContainers { .. }
             | Self::NotOurs { .. }
             | Self::AlreadyDeployed { .. }
@@ -268,6 +278,7 @@ impl Error {
     pub fn hint(&self, source: &Path) -> Option<String> {
         match self {
             Self::Common(error) => error.hint(source),
+            Self::NotInPlace { format } => Some(format.conversion(source)),
             Self::NoContainer { .. } => {
                 Some("encrypt it first: encrypt-cloud-image encrypt".to_owned())
             }

@@ -85,7 +85,10 @@ impl Job {
         let copy = self.checked_output(&source)?;
         let disk_end_bytes = gpt::disk_end_bytes(source.storage()).map_err(CommonError::Gpt)?;
         let detected = image::detect(source.storage(), disk_end_bytes);
-        let detected = detected.map_err(CommonError::SourceFile)?;
+        let detected = detected.map_err(|error| match error {
+            image::Error::OtherFormat { format } => Error::NotInPlace { format },
+            error => CommonError::SourceFile(error).into(),
+        })?;
         let disk = Slice::new(&source, 0, detected.disk_bytes).map_err(CommonError::Source)?;
         let (table, found) = Table::read(&disk).map_err(CommonError::Gpt)?;
         let mut warnings: Vec<_> = detected.warnings.iter().map(ToString::to_string).collect();

@@ -133,6 +133,10 @@ impl Job {
         let disk_end_bytes = gpt::disk_end_bytes(source.storage())?;
         let opened = image::open_disk(Arc::clone(&source), disk_end_bytes);
         let opened = opened.map_err(Error::SourceFile)?;
+        if self.output.is_none() && !opened.format.is_replaced_by_its_output() {
+            let format = opened.format;
+            return Err(Error::NotInPlace { format });
+        }
         let source_bytes = opened.disk.len_bytes();
         let output_format = self.output_format(opened.format);
         let options = Options {
@@ -204,8 +208,7 @@ impl Job {
         }
     }
 
-    /// The format that was asked for, else what the output's extension says, else the source's (a fixed VHD for a
-    /// dynamic one).
+    /// The format that was asked for, else what the output's extension says, else the one that goes with the source's.
     fn output_format(&self, source_format: SourceFormat) -> DiskFormat {
         let by_extension = || {
             let extension = self.output.as_deref()?.extension()?.to_str()?;

@@ -55,15 +55,16 @@ pub fn of_image(
     Ok((boot, warnings))
 }
 
+/// A partition of a disk in any format.
+type Window = Slice<Box<dyn ReadAt>>;
+
 /// The EFI system partition of an image, and what was found about the image's partition table.
-fn window(
-    path: &Path,
-    esp: Option<Uuid>,
-) -> Result<(Slice<Slice<Source>>, Vec<gpt::Warning>), Error> {
+fn window(path: &Path, esp: Option<Uuid>) -> Result<(Window, Vec<gpt::Warning>), Error> {
     let source = Source::open(path, Lock::Shared).map_err(Error::SourceFile)?;
     let disk_end_bytes = gpt::disk_end_bytes(source.storage())?;
-    let detected = image::detect(source.storage(), disk_end_bytes).map_err(Error::SourceFile)?;
-    let disk = Slice::new(source, 0, detected.disk_bytes).map_err(Error::Source)?;
+    let disk = image::open_disk(source, disk_end_bytes)
+        .map_err(Error::SourceFile)?
+        .disk;
     let (table, found) = Table::read(&disk)?;
     let esp = partitions::choose_esp(&table, esp)?;
     let range = partitions::byte_range(&esp, table.sector_bytes());
