@@ -6,6 +6,7 @@
 pub mod deploy;
 mod encrypt;
 mod error;
+pub mod guests;
 pub mod inspect;
 mod layout;
 mod observer;

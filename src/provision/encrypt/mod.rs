@@ -31,9 +31,12 @@ use crate::image::{
     self, DiskFormat, Footer, Lock, Output, PublishStep, Replace, Source, SourceFormat, Temporary,
 };
 use crate::secret::Entropy;
-use crate::storage::{ReadAt, Slice, WriteAt};
+use crate::storage::{FileStorage, ReadAt, Slice, WriteAt};
 use prepared::{Options, Prepared};
-use shrink::Shrunk;
+
+pub(super) use data_pass::{CHUNK_BYTES, Part, Pass, run};
+pub(super) use prepared::UnlockKey;
+pub(super) use shrink::Shrunk;
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -100,13 +103,39 @@ pub struct Plan {
 /// A job that was found feasible; nothing is written yet.
 pub struct Ready {
     plan: Plan,
-    prepared: Prepared<Box<dyn ReadAt>>,
+    prepared: Prepared<Arc<dyn ReadAt>>,
     source: Arc<Source>,
     replace: Replace,
     replaces_source: bool,
     mode: u32,
     footer: Option<Footer>,
     threads: usize,
+}
+
+/// A source that is open, and what its file was found to hold.
+pub(super) struct Opened {
+    /// The file.
+    pub source: Arc<Source>,
+    /// Its form.
+    pub format: SourceFormat,
+    /// The disk in it.
+    pub disk: Arc<dyn ReadAt>,
+    warnings: Vec<String>,
+}
+
+impl Opened {
+    /// Looks what the file holds.
+    pub fn of(source: Arc<Source>) -> Result<Self, Error> {
+        let disk_end_bytes = gpt::disk_end_bytes(source.storage())?;
+        let opened = image::open_disk(Arc::clone(&source), disk_end_bytes);
+        let opened = opened.map_err(Error::SourceFile)?;
+        Ok(Self {
+            source,
+            format: opened.format,
+            disk: Arc::from(opened.disk),
+            warnings: opened.warnings.iter().map(ToString::to_string).collect(),
+        })
+    }
 }
 
 impl Job {
@@ -121,23 +150,28 @@ impl Job {
             Lock::Exclusive
         };
         let source = Arc::new(Source::open(&self.source, lock).map_err(Error::SourceFile)?);
-        let output = self.output.as_ref().unwrap_or(&self.source).clone();
-        let replace = self.replace();
-        if self.output.is_some() {
-            source
-                .refuse_as_output(&output)
-                .map_err(Error::OutputFile)?;
-        }
-        Output::check(&output, replace).map_err(Error::OutputFile)?;
-
-        let disk_end_bytes = gpt::disk_end_bytes(source.storage())?;
-        let opened = image::open_disk(Arc::clone(&source), disk_end_bytes);
-        let opened = opened.map_err(Error::SourceFile)?;
+        self.check_output(&source)?;
+        let opened = Opened::of(source)?;
         if self.output.is_none() && !opened.format.is_replaced_by_its_output() {
             let format = opened.format;
             return Err(Error::NotInPlace { format });
         }
-        let source_bytes = opened.disk.len_bytes();
+        let disk = Arc::clone(&opened.disk);
+        self.prepare_on(&opened, disk, UnlockKey::InToken, entropy, now)
+    }
+
+    /// Decides everything for a source that is open; `disk` is its disk.
+    pub(super) fn prepare_on(
+        self,
+        opened: &Opened,
+        disk: Arc<dyn ReadAt>,
+        unlock_key: UnlockKey,
+        entropy: &mut dyn Entropy,
+        now: i64,
+    ) -> Result<Ready, Error> {
+        let replace = self.replace();
+        let source = &opened.source;
+        let output = self.output.as_ref().unwrap_or(&self.source).clone();
         let output_format = self.output_format(opened.format);
         let options = Options {
             profile: self.profile,
@@ -148,9 +182,10 @@ impl Job {
             sector_size: self.sector_size,
             partitions: self.partitions,
             whole_mebibytes: output_format == DiskFormat::FixedVhd,
+            unlock_key,
         };
-        let prepared = Prepared::new(opened.disk, &options, now, entropy)?;
-        let mut warnings: Vec<_> = opened.warnings.iter().map(ToString::to_string).collect();
+        let prepared = Prepared::new(disk, &options, now, entropy)?;
+        let mut warnings = opened.warnings.clone();
         warnings.extend_from_slice(&prepared.warnings);
         if self.output_format.is_none() {
             warnings.extend(other_extension(&output, output_format));
@@ -158,7 +193,7 @@ impl Job {
         let mode = self
             .output
             .as_ref()
-            .map_or_else(|| in_place(&source, &mut warnings), |_| 0o600);
+            .map_or_else(|| in_place(source, &mut warnings), |_| 0o600);
         if let Room::Shrunk { .. } = prepared.layout.room {
             shrink::find_program()?;
             warnings.push(
@@ -172,7 +207,7 @@ impl Job {
         let plan = Plan {
             source: self.source,
             source_format: opened.format,
-            source_bytes,
+            source_bytes: opened.disk.len_bytes(),
             output,
             output_format,
             sector_bytes: prepared.sector_bytes,
@@ -191,13 +226,22 @@ impl Job {
         Ok(Ready {
             plan,
             prepared,
-            source,
+            source: Arc::clone(source),
             replace,
             replaces_source: self.output.is_none(),
             mode,
             footer,
             threads: threads.unwrap_or(1),
         })
+    }
+
+    /// Checks the output's place.
+    pub(super) fn check_output(&self, source: &Source) -> Result<(), Error> {
+        if let Some(output) = &self.output {
+            source.refuse_as_output(output).map_err(Error::OutputFile)?;
+        }
+        let output = self.output.as_ref().unwrap_or(&self.source);
+        Output::check(output, self.replace()).map_err(Error::OutputFile)
     }
 
     fn replace(&self) -> Replace {
@@ -233,15 +277,26 @@ impl Ready {
     /// Refuses what the output's file system has no room for. [`Ready::run`] begins with it; a plan alone is no reason
     /// to refuse.
     pub fn check_room(&self) -> Result<(), Error> {
+        self.check_room_beside(0)
+    }
+
+    /// What the output takes at least.
+    pub(super) fn needed_bytes(&self) -> u64 {
         let layout = &self.plan.layout;
         let copy_bytes = match layout.room {
             Room::Shrunk { .. } => layout.filesystem_bytes,
             _ => 0,
         };
         // Only the root is sure to be written whole; the rest may be holes.
-        let needed_bytes = layout.segment_bytes + copy_bytes;
+        layout.segment_bytes + copy_bytes
+    }
+
+    /// The same as [`Ready::check_room`], where so much will be taken by other outputs.
+    pub(super) fn check_room_beside(&self, taken_bytes: u64) -> Result<(), Error> {
+        let needed_bytes = self.needed_bytes();
         let folder = Output::directory(&self.plan.output);
         let free_bytes = image::free_bytes(&folder).map_err(Error::OutputFile)?;
+        let free_bytes = free_bytes.saturating_sub(taken_bytes);
         if free_bytes < needed_bytes {
             return Err(Error::NoSpace {
                 needed_bytes,
@@ -255,41 +310,74 @@ impl Ready {
     /// Does it. An error, a stop and a kill leave nothing but what the file system cannot do without
     /// (docs/differences.md, "An output is never replaced by accident").
     pub fn run(&self, observer: &dyn Observer, stop: &StopFlag) -> Result<(), Error> {
-        let Plan {
-            output: path,
-            output_format,
-            layout,
-            ..
-        } = &self.plan;
         self.check_room()?;
         debug!("{} threads encrypt", self.threads);
-        let too_long = Error::TooLong {
-            disk_bytes: layout.disk_bytes,
-        };
-        let file_bytes = output_format
-            .file_bytes(layout.disk_bytes)
-            .ok_or(too_long)?;
-        let output = Output::create(path, file_bytes, self.replace, Temporary::default())
-            .map_err(Error::OutputFile)?;
+        let output = self.create()?;
         let shrunk = self.shrunk(observer, stop)?;
-        let shrunk = shrunk
-            .as_ref()
-            .map(|shrunk| (&shrunk.filesystem as &dyn ReadAt, &shrunk.used));
-        let disk = Slice::new(output.storage(), 0, layout.disk_bytes).map_err(Error::Output)?;
-        self.prepared
-            .write(shrunk, &disk, self.threads, observer, stop)?;
-        if let Some(footer) = &self.footer {
-            let bytes = footer.to_bytes();
-            output
-                .storage()
-                .write_all_at(&bytes, layout.disk_bytes)
-                .map_err(Error::Output)?;
-        }
+        let parts = self.parts(shrunk.as_ref())?;
+        let disk = self.disk_of(&output)?;
+        let pass = Pass::new(&parts, &disk);
+        observer.begin(Phase::Encrypt, pass.total_bytes());
+        data_pass::run_one(pass, self.threads, observer, stop)?;
+        self.complete(&output)?;
         self.publish(output, observer, stop)
     }
 
+    /// The image in memory.
+    pub(super) fn prepared(&self) -> &Prepared<Arc<dyn ReadAt>> {
+        &self.prepared
+    }
+
+    /// Threads for the data pass.
+    pub(super) fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Length of the output in bytes.
+    pub(super) fn file_bytes(&self) -> Result<u64, Error> {
+        let disk_bytes = self.plan.layout.disk_bytes;
+        let file_bytes = self.plan.output_format.file_bytes(disk_bytes);
+        file_bytes.ok_or(Error::TooLong { disk_bytes })
+    }
+
+    /// Makes the output, which has no name yet.
+    pub(super) fn create(&self) -> Result<Output, Error> {
+        let path = &self.plan.output;
+        let len_bytes = self.file_bytes()?;
+        let output = Output::create(path, len_bytes, self.replace, Temporary::default());
+        output.map_err(Error::OutputFile)
+    }
+
+    /// What the data pass makes the output of.
+    pub(super) fn parts<'a>(&'a self, shrunk: Option<&'a Shrunk>) -> Result<[Part<'a>; 3], Error> {
+        self.prepared.parts(shrunk)
+    }
+
+    /// The disk in an output.
+    pub(super) fn disk_of<'a>(&self, output: &'a Output) -> Result<Slice<&'a FileStorage>, Error> {
+        let disk = Slice::new(output.storage(), 0, self.plan.layout.disk_bytes);
+        disk.map_err(Error::Output)
+    }
+
+    /// Writes what comes behind the data pass: the container's head, the partition table, a footer.
+    pub(super) fn complete(&self, output: &Output) -> Result<(), Error> {
+        self.prepared.write_tables(&self.disk_of(output)?)?;
+        if let Some(footer) = &self.footer {
+            let bytes = footer.to_bytes();
+            let written = output
+                .storage()
+                .write_all_at(&bytes, self.plan.layout.disk_bytes);
+            written.map_err(Error::Output)?;
+        }
+        Ok(())
+    }
+
     /// The shrunk filesystem, where the layout needs one.
-    fn shrunk(&self, observer: &dyn Observer, stop: &StopFlag) -> Result<Option<Shrunk>, Error> {
+    pub(super) fn shrunk(
+        &self,
+        observer: &dyn Observer,
+        stop: &StopFlag,
+    ) -> Result<Option<Shrunk>, Error> {
         let Room::Shrunk { blocks } = self.plan.layout.room else {
             return Ok(None);
         };
@@ -299,10 +387,11 @@ impl Ready {
             .map_err(Error::OutputFile)?;
         let root = self.prepared.root()?;
         let used = self.prepared.used();
-        shrink::shrink(&root, used, blocks, copy, self.threads, observer, stop).map(Some)
+        shrink::shrink(root, used, blocks, copy, self.threads, observer, stop).map(Some)
     }
 
-    fn publish(
+    /// Gives the output its name.
+    pub(super) fn publish(
         &self,
         output: Output,
         observer: &dyn Observer,
