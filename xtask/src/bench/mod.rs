@@ -4,6 +4,7 @@
 //! The image that is encrypted is fully used: its root filesystem holds random bytes and hardly a free block.
 
 mod boot;
+mod guests;
 mod kernel_image;
 
 use std::fs::{self, File};
@@ -47,10 +48,12 @@ enum Part {
     Encrypt,
     /// `predict` and `deploy` beside a SHA-256 pass
     Boot,
+    /// `provision` for one guest, two and four
+    Guests,
 }
 
-/// Measures the cipher beside OpenSSL, `encrypt` beside `cp` and the reference's programs, then `predict` and
-/// `deploy` beside programs that only read the boot files.
+/// Measures the cipher beside OpenSSL, `encrypt` beside `cp` and the reference's programs, `provision` for several guests,
+/// then `predict` and `deploy` beside programs that only read the boot files.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let needed = packages::BUILD.iter().chain(packages::TEST);
     packages::install(needed.chain(packages::BENCH))?;
@@ -71,6 +74,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         for (name, folder) in places {
             let measured = in_folder(folder, |folder| measure(folder, &program, arguments))?;
             print(name, &measured);
+        }
+    }
+    if is_wanted(Part::Guests) {
+        println!("\n| where | guests | median, s | of one guest's time | of as many runs |");
+        println!("| --- | ---: | ---: | ---: | ---: |");
+        for (name, folder) in places {
+            in_folder(folder, |folder| {
+                guests::run(name, folder, &program, arguments)
+            })?;
         }
     }
     if is_wanted(Part::Boot) {
