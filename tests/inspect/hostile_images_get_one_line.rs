@@ -22,7 +22,7 @@ fn files_that_are_no_images() {
         ),
         (
             &b"QFI\xfb\0\0\0\x03"[..],
-            "error: disk.img: the file is a qcow2 image, which is not read directly\n",
+            "error: disk.img: the qcow2 image cannot be read: its header at offset 0 reaches beyond the end: it was cut off\n",
         ),
     ] {
         std::fs::write(&image.image, content).unwrap();
