@@ -178,4 +178,10 @@ fn an_image_without_a_sealed_key_has_no_answer() {
         refused(&mut inspect(&Encrypted::plain(), &arguments)),
         "error: disk.img: no sealed key is in the image, so there is nothing that a guest could unseal: it is not encrypted\n"
     );
+    let image = Encrypted::new().deployed(&FLAGS);
+    image.change_esp("mdel", &[&format!("::/{SEALED_KEY}")]);
+    assert_eq!(
+        refused(&mut inspect(&image, &arguments)),
+        "error: disk.img: no sealed key is in the image, so there is nothing that a guest could unseal: its container was not made by this program, or the key is gone\n"
+    );
 }
