@@ -6,7 +6,6 @@
 //! come from them.
 
 mod args;
-mod binding;
 mod confinement;
 mod create_uefi_config;
 mod deploy;
@@ -15,7 +14,6 @@ mod deploy_plan;
 mod deploy_report;
 mod encrypt;
 mod explanation;
-mod guests_file;
 mod inspect;
 mod inspect_report;
 mod inspect_table;
@@ -25,11 +23,7 @@ mod plan;
 mod predict;
 mod prediction;
 mod progress;
-mod provision;
-mod provision_guests;
-mod provision_plan;
 mod recovery_key;
-mod report_file;
 mod signals;
 
 use std::ffi::OsString;
@@ -56,7 +50,6 @@ pub fn run_encrypt_cloud_image() -> ExitCode {
         match arguments.command {
             Subcommand::Encrypt(command) => encrypt::run(&command, arguments.verbose),
             Subcommand::Deploy(command) => deploy::run(&command, arguments.verbose),
-            Subcommand::Provision(command) => provision::run(&command, arguments.verbose),
             Subcommand::Predict(command) => predict::run(&command),
             Subcommand::Inspect(command) => inspect::run(&command),
         }
