@@ -8,12 +8,15 @@ use encrypt_cloud_image::keyobject::secboot::{PcrProfile, SealedKey, seal};
 use encrypt_cloud_image::keyobject::systemd_tpm2::{self, Parent, UnlockSecret};
 use encrypt_cloud_image::secret::SecretBytes;
 use encrypt_cloud_image::tpm::{
-    Bank, Cursor, KeyKind, Public, Selection, SrkFile, StorageParent, UniqueData,
+    Bank, Cursor, KeyKind, Public, Selection, SrkFile, SrkTemplate, StorageParent, UniqueData,
 };
 
 use super::{Counter, shown, told};
 
 pub fn run(input: &[u8]) -> bool {
+    if let Err(error) = SrkTemplate::read(input) {
+        told(&error);
+    }
     let unique = [KeyKind::Rsa, KeyKind::Ecc].map(|kind| UniqueData::read(input, kind));
     for read in &unique {
         if let Err(error) = read {
@@ -70,6 +73,11 @@ fn used(parent: &StorageParent, unique: &[UniqueData]) {
                 );
                 let public = Public::read(&mut cursor).unwrap();
                 assert_eq!((public.attributes, cursor.left()), (parent.attributes(), 0));
+                let read = SrkTemplate::read(&template).unwrap();
+                assert_eq!(
+                    (read.kind, read.attributes),
+                    (parent.kind(), parent.attributes())
+                );
             }
             Err(error) => told(&error),
         }

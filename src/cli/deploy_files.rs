@@ -1,93 +1,115 @@
-//! The files of a `deploy`. What it writes must not be what it reads, nor two of it one file: a report would replace the
+//! The files of a run. What it writes must not be what it reads, nor two of it one file: a report would replace the
 //! image. And nothing else is opened.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::args;
 use super::confinement::Confinement;
 use super::message::Failure;
 
-/// An option, and the file that it names.
-type NamedFile = (&'static str, PathBuf);
+/// A file by its option; `None` where it is not given.
+pub type Named<'a> = (&'static str, Option<&'a PathBuf>);
 
-/// The files that are written beside SOURCE.
-fn written(command: &args::Deploy) -> Vec<NamedFile> {
-    given([
-        ("--output", command.output.as_ref()),
-        (
-            "--recovery-key-out",
-            command.recovery.recovery_key_out.as_ref(),
-        ),
-        ("--report", command.report.as_ref()),
-    ])
-}
-
-/// The files that are read.
-fn read(command: &args::Deploy) -> Vec<NamedFile> {
-    let firmware = &command.firmware;
-    given([
-        ("SOURCE", Some(&command.source)),
-        ("--srk-pub", Some(&command.srk.srk_pub)),
-        (
-            "--srk-template-unique-data",
-            command.srk.srk_template_unique_data.as_ref(),
-        ),
-        ("--uefi-config", firmware.uefi_config.as_ref()),
-        ("--ovmf-vars", firmware.ovmf_vars.as_ref()),
-        ("--az-disk-profile", firmware.az_disk_profile.as_ref()),
-        (
-            "--recovery-key-file",
-            command.recovery.recovery_key_file.as_ref(),
-        ),
-    ])
-}
-
-fn given<const N: usize>(files: [(&'static str, Option<&PathBuf>); N]) -> Vec<NamedFile> {
-    let files = files.into_iter();
-    files
-        .filter_map(|(option, path)| Some((option, path?.clone())))
-        .collect()
-}
-
-/// What a run still gets at.
-pub fn confinement(command: &args::Deploy) -> Confinement {
-    let confinement = match &command.output {
-        Some(_) => Confinement::new(),
-        None => Confinement::new().changes(&command.source),
-    };
-    let read = read(command).into_iter().map(|(_, path)| path);
-    let read = read.chain(command.firmware.efivars.clone());
-    let confinement = read.fold(confinement, |all, path| all.reads(&path));
-    let written = written(command).into_iter();
-    let files = written.filter(|(_, path)| path != Path::new("-"));
-    files.fold(confinement, |all, (_, path)| all.writes(&path))
-}
-
-/// Refuses a command line in which two of the files are one, and one of them is written.
-pub fn refuse_one_for_two(command: &args::Deploy) -> Result<(), Failure> {
-    let (written, read) = (written(command), read(command));
-    for (index, (option, path)) in written.iter().enumerate() {
-        let others = written.iter().skip(index + 1).chain(&read);
-        for (other, other_path) in others {
-            // An output onto its source has a message of its own.
-            let is_known = (*option, *other) == ("--output", "SOURCE");
-            if !is_known && are_one_file(path, other_path) {
-                let what = format!("{option} and {other} name one file: {}", path.display());
-                return Err(Failure::new(anyhow::anyhow!(what), None));
-            }
+/// The files of a command line. One in which two of them are one, and one of them is written, is refused.
+pub fn files<'a>(
+    written: impl IntoIterator<Item = Named<'a>>,
+    read: impl IntoIterator<Item = Named<'a>>,
+) -> Result<Files, Failure> {
+    let mut files = Files::default();
+    for (option, path) in written {
+        files.write(option.into(), path)?;
+    }
+    for (option, path) in read {
+        // An output onto its source has a message of its own.
+        if option != "SOURCE" || files.label_of(path) != Some("--output") {
+            files.read(option.into(), path)?;
         }
     }
-    Ok(())
+    Ok(files)
 }
 
-fn are_one_file(one: &Path, other: &Path) -> bool {
-    matches!((Identity::of(one), Identity::of(other)), (Some(one), Some(other)) if one == other)
+/// The files of a run, each with the option that names it.
+#[derive(Default)]
+pub struct Files {
+    written: HashMap<Identity, Known>,
+    read: HashMap<Identity, Known>,
+}
+
+/// An option, and the path that it gave.
+struct Known {
+    option: Cow<'static, str>,
+    path: PathBuf,
+}
+
+impl Files {
+    /// A file that is written: no other may be the same.
+    pub fn write(
+        &mut self,
+        option: Cow<'static, str>,
+        path: Option<&PathBuf>,
+    ) -> Result<(), Failure> {
+        let Some((path, identity)) = identified(path) else {
+            return Ok(());
+        };
+        let other = self.written.get(&identity).or(self.read.get(&identity));
+        if let Some(other) = other {
+            return Err(other.is_also(&option));
+        }
+        let path = path.clone();
+        self.written.insert(identity, Known { option, path });
+        Ok(())
+    }
+
+    /// A file that is read: none that is written may be the same.
+    pub fn read(
+        &mut self,
+        option: Cow<'static, str>,
+        path: Option<&PathBuf>,
+    ) -> Result<(), Failure> {
+        let Some((path, identity)) = identified(path) else {
+            return Ok(());
+        };
+        if let Some(other) = self.written.get(&identity) {
+            return Err(other.is_also(&option));
+        }
+        let path = path.clone();
+        self.read.entry(identity).or_insert(Known { option, path });
+        Ok(())
+    }
+
+    /// What a run still gets at: these files, and what is added.
+    pub fn confinement(&self, added: Confinement) -> Confinement {
+        let read = self.read.values();
+        let confinement = read.fold(added, |all, known| all.reads(&known.path));
+        let written = self.written.values();
+        let written = written.filter(|known| known.path != Path::new("-"));
+        written.fold(confinement, |all, known| all.writes(&known.path))
+    }
+
+    fn label_of(&self, path: Option<&PathBuf>) -> Option<&str> {
+        let (_, identity) = identified(path)?;
+        self.written.get(&identity).map(|known| &*known.option)
+    }
+}
+
+fn identified(path: Option<&PathBuf>) -> Option<(&PathBuf, Identity)> {
+    let path = path?;
+    Some((path, Identity::of(path)?))
+}
+
+impl Known {
+    fn is_also(&self, other: &str) -> Failure {
+        let Self { option, path } = self;
+        let what = format!("{option} and {other} name one file: {}", path.display());
+        Failure::new(anyhow::anyhow!(what), None)
+    }
 }
 
 /// What two names of one file have in common.
-#[derive(PartialEq, Eq)]
+#[derive(PartialEq, Eq, Hash)]
 enum Identity {
     /// A file that is there: device and inode.
     There(u64, u64),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::plan::{format_name, label, size};
+use super::plan::{Line, aligned, format_name, label, size};
 use crate::provision::deploy::{
     KeyObjectKind, KeyslotFacts, Parent, Plan, Purpose, RecoveryForm, SrkFacts,
 };
@@ -12,6 +12,12 @@ use crate::provision::{Partition, partition_types, predict};
 pub fn choices(plan: &Plan) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "root: {}", partition(plan, plan.disk.root));
+    text + &binding_choices(plan)
+}
+
+/// What was chosen about the guest.
+pub fn binding_choices(plan: &Plan) -> String {
+    let mut text = String::new();
     if plan.srk.is_some() {
         let _ = writeln!(text, "sealed to: {}", policy(plan));
     }
@@ -43,13 +49,7 @@ pub fn table(plan: &Plan) -> String {
             "completes a deploy that was interrupted; nothing is sealed".to_owned(),
         ));
     }
-    if let Some(srk) = &plan.srk {
-        lines.push(("key object", key_object(plan).to_owned()));
-        lines.push(("SRK", format!("{}, AES-{}", srk.kind, srk.aes_bits)));
-        lines.push(("SRK name", srk.name.clone()));
-        lines.extend(parent(srk).map(|parent| ("SRK place", parent)));
-        lines.push(("sealed to", policy(plan)));
-    }
+    lines.extend(binding_facts(plan));
     lines.push((
         "LUKS2",
         format!(
@@ -59,14 +59,40 @@ pub fn table(plan: &Plan) -> String {
             plan.luks.sequence_id
         ),
     ));
-    let mut text = String::new();
-    for (name, what) in lines {
-        let _ = writeln!(text, "{name:<12}{what}");
+    let mut text = aligned(&lines) + &keyslots(plan) + &branches(plan);
+    let _ = writeln!(text, "\nchanges");
+    text += &esp_files(plan);
+    let _ = writeln!(text, "  LUKS2 header: no clear key, in neither copy");
+    let _ = writeln!(text, "  {} are written", size(plan.written_bytes));
+    text
+}
+
+/// To whom the key is sealed, in what, and in which states.
+pub fn binding_facts(plan: &Plan) -> Vec<Line> {
+    let mut lines = Vec::new();
+    if let Some(srk) = &plan.srk {
+        lines.push(("key object", key_object(plan).to_owned()));
+        lines.push(("SRK", format!("{}, AES-{}", srk.kind, srk.aes_bits)));
+        lines.push(("SRK name", srk.name.clone()));
+        lines.extend(parent(srk).map(|parent| ("SRK place", parent)));
+        lines.push(("sealed to", policy(plan)));
     }
+    lines
+}
+
+/// The keyslots, and who opens them.
+pub fn keyslots(plan: &Plan) -> String {
+    let mut text = String::new();
     for keyslot in &plan.luks.keyslots {
         let name = format!("keyslot {}", keyslot.number);
         let _ = writeln!(text, "{name:<12}{}", purpose(keyslot, plan));
     }
+    text
+}
+
+/// The states that the key is sealed to.
+pub fn branches(plan: &Plan) -> String {
+    let mut text = String::new();
     let prediction = plan.prediction.as_ref();
     let branches = prediction.map(predict::distinct).unwrap_or_default();
     for (number, branch) in (1..).zip(&branches) {
@@ -75,7 +101,12 @@ pub fn table(plan: &Plan) -> String {
             let _ = writeln!(text, "  PCR {pcr:<2} {}", hex::encode(value));
         }
     }
-    let _ = writeln!(text, "\nchanges");
+    text
+}
+
+/// Files on the EFI system partition.
+pub fn esp_files(plan: &Plan) -> String {
+    let mut text = String::new();
     for file in &plan.files {
         let what = match &file.content {
             Some((len_bytes, _)) => format!("{len_bytes} bytes"),
@@ -83,8 +114,6 @@ pub fn table(plan: &Plan) -> String {
         };
         let _ = writeln!(text, "  ESP:{}: {what}", file.path);
     }
-    let _ = writeln!(text, "  LUKS2 header: no clear key, in neither copy");
-    let _ = writeln!(text, "  {} are written", size(plan.written_bytes));
     text
 }
 

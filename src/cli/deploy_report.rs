@@ -1,4 +1,4 @@
-//! What a `deploy` did, as JSON for programs: `--report`.
+//! What a `deploy` or a `provision` did, as JSON for programs: `--report`.
 //!
 //! The document's form is docs/schemas/deploy-report-1.json; members are only ever added to it. Nothing in it is secret.
 
@@ -6,10 +6,12 @@ use serde::Serialize;
 
 use super::plan::format_name;
 use super::prediction::{JsonBranch, json_branches};
+use crate::provision::Room;
 use crate::provision::deploy::{
     Digests, KeyObjectKind, Parent, Plan, Purpose, RecoveryForm, SrkFacts,
 };
-use crate::provision::predict;
+use crate::provision::guests::GuestImage;
+use crate::provision::predict::{self, Distinct};
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -25,8 +27,21 @@ struct Report<'a> {
     policy: Option<Policy<'a>>,
     recovery_key: Option<RecoveryKey>,
     esp_files: Vec<EspFile<'a>>,
-    warnings: &'a [String],
-    notes: [&'static str; 1],
+    warnings: Vec<&'a str>,
+    notes: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encryption: Option<Encryption<'a>>,
+}
+
+/// What a `provision` did besides.
+#[derive(Serialize)]
+struct Encryption<'a> {
+    profile: String,
+    profile_because: Option<&'a str>,
+    room: &'static str,
+    filesystem_bytes: u64,
+    segment_bytes: u64,
+    edits: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -38,7 +53,7 @@ struct Tool {
 #[derive(Serialize)]
 struct Image {
     path: String,
-    format: &'static str,
+    format: String,
     size_bytes: u64,
     sha256: String,
 }
@@ -126,21 +141,65 @@ struct EspFile<'a> {
     sha256: Option<&'a str>,
 }
 
-/// The document, with a line end behind it.
+/// What a `deploy` did, with a line end behind it.
 pub fn json(plan: &Plan, digests: &Digests) -> String {
-    let image = |path: &std::path::Path, sha256: &[u8]| Image {
-        path: path.display().to_string(),
-        format: format_name(plan.format),
+    let input = Image {
+        path: plan.source.display().to_string(),
+        format: format_name(plan.format).to_owned(),
         size_bytes: plan.file_bytes,
-        sha256: hex::encode(sha256),
+        sha256: hex::encode(digests.input),
     };
+    let branches = branches(plan);
+    text(&report(plan, &branches, input, &digests.output))
+}
+
+/// What a `provision` did; the source has so many bytes.
+pub fn of_provision(image: &GuestImage, source_bytes: u64, digests: &Digests) -> String {
+    let (encrypted, bound) = (image.plan(), image.binding());
+    let input = Image {
+        path: encrypted.source.display().to_string(),
+        format: encrypted.source_format.to_string(),
+        size_bytes: source_bytes,
+        sha256: hex::encode(digests.input),
+    };
+    let warnings = encrypted.warnings.iter().chain(&bound.warnings);
+    let branches = branches(bound);
+    text(&Report {
+        warnings: warnings.map(String::as_str).collect(),
+        notes: Vec::new(),
+        encryption: Some(Encryption {
+            profile: encrypted.profile.profile.to_string(),
+            profile_because: encrypted.profile.because.as_deref(),
+            room: match encrypted.layout.room {
+                Room::Fits => "fits",
+                Room::Grown { .. } => "grown",
+                Room::Extended { .. } => "extended",
+                Room::Shrunk { .. } => "shrunk",
+            },
+            filesystem_bytes: encrypted.layout.filesystem_bytes,
+            segment_bytes: encrypted.layout.segment_bytes,
+            edits: encrypted.edits.iter().map(ToString::to_string).collect(),
+        }),
+        ..report(bound, &branches, input, &digests.output)
+    })
+}
+
+fn branches(plan: &Plan) -> Vec<Distinct<'_>> {
     let branches = plan.prediction.as_ref().map(predict::distinct);
-    let branches = branches.unwrap_or_default();
+    branches.unwrap_or_default()
+}
+
+fn report<'a>(
+    plan: &'a Plan,
+    branches: &'a [Distinct<'a>],
+    input: Image,
+    output_sha256: &[u8],
+) -> Report<'a> {
     let selection = plan
         .prediction
         .as_ref()
         .map(|prediction| &prediction.selection.pcrs);
-    let report = Report {
+    Report {
         version: 1,
         tool: Tool {
             name: env!("CARGO_PKG_NAME"),
@@ -151,8 +210,13 @@ pub fn json(plan: &Plan, digests: &Digests) -> String {
             KeyObjectKind::Secboot => "secboot",
             KeyObjectKind::SystemdTpm2 => "systemd-tpm2",
         },
-        input: image(&plan.source, &digests.input),
-        output: image(&plan.output, &digests.output),
+        input,
+        output: Image {
+            path: plan.output.display().to_string(),
+            format: format_name(plan.format).to_owned(),
+            size_bytes: plan.file_bytes,
+            sha256: hex::encode(output_sha256),
+        },
         disk: disk(plan),
         luks2: luks2(plan),
         srk: plan.srk.as_ref().map(|srk| Srk {
@@ -166,7 +230,7 @@ pub fn json(plan: &Plan, digests: &Digests) -> String {
         policy: plan.srk.as_ref().map(|_| Policy {
             bank: "sha256",
             selection: selection.into_iter().flatten().copied().collect(),
-            branches: json_branches(&branches),
+            branches: json_branches(branches),
         }),
         recovery_key: plan.recovery.map(|form| RecoveryKey {
             form: match form {
@@ -184,8 +248,8 @@ pub fn json(plan: &Plan, digests: &Digests) -> String {
                 sha256: file.content.as_ref().map(|(_, sha256)| sha256.as_str()),
             })
             .collect(),
-        warnings: &plan.warnings,
-        notes: [match plan.key_object {
+        warnings: plan.warnings.iter().map(String::as_str).collect(),
+        notes: vec![match plan.key_object {
             KeyObjectKind::Secboot => {
                 "images deployed from copies of one encrypted image share its volume key and the key of keyslot 0: whoever kept that image opens them all"
             }
@@ -193,9 +257,13 @@ pub fn json(plan: &Plan, digests: &Digests) -> String {
                 "images deployed from copies of one encrypted image share its volume key: whoever kept that image opens them all"
             }
         }],
-    };
+        encryption: None,
+    }
+}
+
+fn text(report: &Report<'_>) -> String {
     // Strings and numbers only: nothing that JSON could not say.
-    let mut text = serde_json::to_string_pretty(&report).unwrap_or_default();
+    let mut text = serde_json::to_string_pretty(report).unwrap_or_default();
     text.push('\n');
     text
 }

@@ -6,8 +6,8 @@ use super::args;
 use super::confinement::Confinement;
 use super::message::{Failure, answer, say, warn};
 use super::progress::Progress;
-use super::{plan, signals};
-use crate::provision::{About, Error, Job, Named, SystemEntropy};
+use super::{binding, plan, signals};
+use crate::provision::{About, Error, Job, SystemEntropy};
 
 /// Encrypts an image, or shows what that would do. `verbose`: a run tells its whole plan.
 pub fn run(command: &args::Encrypt, verbose: bool) -> Result<(), Failure> {
@@ -29,10 +29,9 @@ pub fn run(command: &args::Encrypt, verbose: bool) -> Result<(), Failure> {
         Failure::new(error.into(), hint).about(file)
     };
     let started = Instant::now();
-    let progress = Progress::new();
-    let prepared = job.prepare(&mut SystemEntropy::new(), now()?, &progress, &stop);
-    progress.clear();
-    let ready = prepared.map_err(failure)?;
+    let ready = job
+        .prepare(&mut SystemEntropy::new(), now()?)
+        .map_err(failure)?;
     let plan = ready.plan();
     if command.dry_run {
         warn(&plan.warnings);
@@ -49,13 +48,12 @@ pub fn run(command: &args::Encrypt, verbose: bool) -> Result<(), Failure> {
         plan::choices(plan)
     });
     warn(&plan.warnings);
+    let progress = Progress::new();
     let written = ready.run(&progress, &stop);
     progress.clear();
     written.map_err(failure)?;
     if verbose {
-        for (phase, took) in progress.times() {
-            say(&format!("{phase} took {:.1} s\n", took.as_secs_f64()));
-        }
+        progress.say_times();
     }
     say(&format!(
         "{}: encrypted in {:.1} s\n",
@@ -79,13 +77,6 @@ fn confinement(command: &args::Encrypt) -> Confinement {
 }
 
 fn job(command: &args::Encrypt) -> Job {
-    let partitions = match (
-        command.partitions.root_partition_uuid,
-        command.partitions.efi_partition_uuid,
-    ) {
-        (Some(root), Some(esp)) => Some(Named { root, esp }),
-        _ => None,
-    };
     Job {
         source: command.source.clone(),
         output: command.output.clone(),
@@ -97,8 +88,7 @@ fn job(command: &args::Encrypt) -> Job {
         grow_root: command.guest.grow_root,
         make_room: command.layout.make_room.into(),
         sector_size: command.layout.sector_size.into(),
-        partitions,
-        free_space: command.free_space.into(),
+        partitions: binding::partitions(&command.partitions),
         threads: command.threads.map(Into::into),
     }
 }

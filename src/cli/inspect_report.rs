@@ -4,7 +4,6 @@
 
 use serde_json::{Map, Value, json};
 
-use super::plan::format_name;
 use crate::provision::deploy::{SEALED_KEY, SRK_TEMPLATE};
 use crate::provision::inspect::{
     Answer, Blame, ContainerFacts, CopyFacts, CopyState, Inspection, KeyObjectKind, KeyslotRole,
@@ -26,7 +25,7 @@ pub fn json(image: &Inspection, told: Option<(&Question, &Answer)>) -> String {
         "tool": {"name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION")},
         "image": {
             "path": image.source.display().to_string(),
-            "format": format_name(image.format),
+            "format": image.format.to_string(),
             "size_bytes": image.file_bytes,
         },
         "state": state(image.state),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::plan::{format_name, label, size};
+use super::plan::{label, size};
 use crate::provision::inspect::{
     Answer, Blame, ContainerFacts, CopyFacts, CopyState, Inspection, KeyObjectKind, KeyslotRole,
     Opener, Outcome, Question, RecoveryKind, State, TokenRole, Tpm2Token, Way,
@@ -35,7 +35,7 @@ fn line(name: impl Into<String>, what: impl Into<String>) -> Line {
 }
 
 fn of_disk(image: &Inspection) -> Vec<Line> {
-    let (format, bytes) = (format_name(image.format), size(image.file_bytes));
+    let (format, bytes) = (image.format, size(image.file_bytes));
     let mut lines = vec![
         line(
             "image",

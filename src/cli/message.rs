@@ -13,6 +13,7 @@ use super::signals;
 pub struct Failure {
     error: anyhow::Error,
     file: Option<PathBuf>,
+    line: Option<usize>,
     hint: Option<String>,
 }
 
@@ -22,6 +23,7 @@ impl Failure {
         Self {
             error,
             file: None,
+            line: None,
             hint,
         }
     }
@@ -34,8 +36,23 @@ impl Failure {
         }
     }
 
+    /// The failure of a guest, by its line in the file of guests.
+    pub fn of_line(self, line: usize) -> Self {
+        Self {
+            line: Some(line),
+            ..self
+        }
+    }
+
     /// Prints the failure and returns the exit code that goes with it.
     pub fn report(self) -> ExitCode {
+        self.say();
+        signals::die_of_the_one_that_came();
+        ExitCode::FAILURE
+    }
+
+    /// Prints the failure.
+    pub fn say(&self) {
         let mut causes = self.error.chain();
         let mut text = String::new();
         if let Some(first) = causes.next() {
@@ -43,7 +60,9 @@ impl Failure {
                 .file
                 .as_ref()
                 .map(|file| format!("{}: ", file.display()));
-            let _ = writeln!(text, "error: {}{first}", file.unwrap_or_default());
+            let line = self.line.map(|line| format!("line {line}: "));
+            let (line, file) = (line.unwrap_or_default(), file.unwrap_or_default());
+            let _ = writeln!(text, "error: {line}{file}{first}");
         }
         for cause in causes {
             let _ = writeln!(text, "  because: {cause}");
@@ -52,8 +71,6 @@ impl Failure {
             let _ = writeln!(text, "hint: {line}");
         }
         say(&text);
-        signals::die_of_the_one_that_came();
-        ExitCode::FAILURE
     }
 }
 

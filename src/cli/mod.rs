@@ -6,6 +6,7 @@
 //! come from them.
 
 mod args;
+mod binding;
 mod confinement;
 mod create_uefi_config;
 mod deploy;
@@ -14,6 +15,7 @@ mod deploy_plan;
 mod deploy_report;
 mod encrypt;
 mod explanation;
+mod guests_file;
 mod inspect;
 mod inspect_report;
 mod inspect_table;
@@ -23,7 +25,11 @@ mod plan;
 mod predict;
 mod prediction;
 mod progress;
+mod provision;
+mod provision_guests;
+mod provision_plan;
 mod recovery_key;
+mod report_file;
 mod signals;
 
 use std::ffi::OsString;
@@ -50,6 +56,7 @@ pub fn run_encrypt_cloud_image() -> ExitCode {
         match arguments.command {
             Subcommand::Encrypt(command) => encrypt::run(&command, arguments.verbose),
             Subcommand::Deploy(command) => deploy::run(&command, arguments.verbose),
+            Subcommand::Provision(command) => provision::run(&command, arguments.verbose),
             Subcommand::Predict(command) => predict::run(&command),
             Subcommand::Inspect(command) => inspect::run(&command),
         }

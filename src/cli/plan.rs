@@ -15,16 +15,43 @@ pub fn choices(plan: &Plan) -> String {
     text
 }
 
+/// A name, and what there is to say of it.
+pub type Line = (&'static str, String);
+
 /// The whole plan.
 pub fn table(plan: &Plan) -> String {
-    let mut lines = vec![
+    let mut lines = facts(plan);
+    lines.push((
+        "keyslot 0",
+        "the unlock key, in clear in a token until deploy".to_owned(),
+    ));
+    if plan.has_growpart_key {
+        lines.push((
+            "keyslot 10",
+            "the growpart key, removed by cloud-init at the first boot".to_owned(),
+        ));
+    }
+    aligned(&lines) + &where_table(plan) + &edits(plan)
+}
+
+/// Lines whose names stand in a column.
+pub fn aligned(lines: &[Line]) -> String {
+    let mut text = String::new();
+    for (name, what) in lines {
+        let _ = writeln!(text, "{name:<12}{what}");
+    }
+    text
+}
+
+/// What is known of the image before its keyslots.
+pub fn facts(plan: &Plan) -> Vec<Line> {
+    vec![
         (
             "source",
             format!(
-                "{}, {}{}, {}",
+                "{}, {}, {}",
                 plan.source.display(),
                 plan.source_format,
-                packed(plan),
                 size(plan.source_bytes)
             ),
         ),
@@ -58,37 +85,26 @@ pub fn table(plan: &Plan) -> String {
                 plan.layout.sector_size.bytes()
             ),
         ),
-        (
-            "keyslot 0",
-            "the unlock key, in clear in a token until deploy".to_owned(),
-        ),
-    ];
-    if plan.has_growpart_key {
-        lines.push((
-            "keyslot 10",
-            "the growpart key, removed by cloud-init at the first boot".to_owned(),
-        ));
-    }
+    ]
+}
+
+/// Where everything goes.
+pub fn where_table(plan: &Plan) -> String {
     let mut text = String::new();
-    for (name, what) in lines {
-        let _ = writeln!(text, "{name:<12}{what}");
-    }
     let _ = writeln!(text, "\n{:<24}{:>16}{:>16}", "where", "offset", "bytes");
     for (name, offset, bytes) in places(plan) {
         let _ = writeln!(text, "{name:<24}{offset:>16}{bytes:>16}");
     }
-    let _ = writeln!(text, "\nchanges in the filesystems");
+    text
+}
+
+/// What is written into the filesystems.
+pub fn edits(plan: &Plan) -> String {
+    let mut text = "\nchanges in the filesystems\n".to_owned();
     for edit in &plan.edits {
         let _ = writeln!(text, "  {edit}");
     }
     text
-}
-
-/// How the source is packed, for the plan's line about it.
-fn packed(plan: &Plan) -> String {
-    plan.packing
-        .map(|packing| format!(" packed ({packing})"))
-        .unwrap_or_default()
 }
 
 fn places(plan: &Plan) -> Vec<(&'static str, u64, u64)> {

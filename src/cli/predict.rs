@@ -119,20 +119,22 @@ pub fn usage_error(kind: ErrorKind, message: &str, command: &str) -> ! {
 
 /// What describes the guest's firmware, or the end of the program where nothing does.
 pub fn firmware(given: &args::Firmware, command: &str) -> uefi_config::Source {
+    firmware_given(given).unwrap_or_else(|| {
+        let message = "say what the guest's firmware holds: --uefi-config FILE, --ovmf-vars FILE, --az-disk-profile FILE or --efivars [DIR]";
+        usage_error(ErrorKind::MissingRequiredArgument, message, command)
+    })
+}
+
+/// What describes the guest's firmware.
+pub fn firmware_given(given: &args::Firmware) -> Option<uefi_config::Source> {
     use uefi_config::Source;
     let source = [
         given.uefi_config.clone().map(Source::Json),
         given.ovmf_vars.clone().map(Source::OvmfVars),
         given.az_disk_profile.clone().map(Source::AzDiskProfile),
         given.efivars.clone().map(Source::Efivars),
-    ]
-    .into_iter()
-    .flatten()
-    .next();
-    source.unwrap_or_else(|| {
-        let message = "say what the guest's firmware holds: --uefi-config FILE, --ovmf-vars FILE, --az-disk-profile FILE or --efivars [DIR]";
-        usage_error(ErrorKind::MissingRequiredArgument, message, command)
-    })
+    ];
+    source.into_iter().flatten().next()
 }
 
 /// How that is read.

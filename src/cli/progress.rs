@@ -42,8 +42,15 @@ impl Progress {
         }
     }
 
+    /// Tells what each phase took.
+    pub fn say_times(&self) {
+        for (phase, took) in self.times() {
+            say(&format!("{phase} took {:.1} s\n", took.as_secs_f64()));
+        }
+    }
+
     /// The phases in order, and what each took until the next one or now.
-    pub fn times(&self) -> Vec<(Phase, Duration)> {
+    fn times(&self) -> Vec<(Phase, Duration)> {
         let begun = self.begun.lock();
         let begun = begun.map(|begun| begun.clone()).unwrap_or_default();
         let ends = begun.iter().skip(1).map(|(_, next)| *next);
@@ -108,11 +115,6 @@ impl Observer for Progress {
         {
             say(&format!("{phase}: {}%\n", tenths * 10));
         }
-    }
-
-    fn notice(&self, text: &str) {
-        self.clear();
-        say(&format!("notice: {text}\n"));
     }
 
     fn publishing(&self, _: PublishStep) {

@@ -6,6 +6,7 @@
 //! kind, since to libcryptsetup "no token opens" and "no plugin is there" are the same.
 
 use crate::encrypted::{Encrypted, FLAGS, WITHOUT_PCRS};
+use crate::support::systemd::Systemd;
 use crate::support::tpm::{SRK_HANDLE, Tpm};
 use crate::support::{run, scratch};
 use crate::systemd_guest::{
@@ -27,6 +28,28 @@ fn every_kind_of_srk_in_the_predicted_state_alone() {
             tpm.extend(pcr, &hex::encode([9; 32]));
             deployed.assert_refused(&systemd, &tpm, POLICY_DIFFERS);
         }
+    }
+}
+
+/// The reference page says so: until 254 systemd loads what it should import. Shown where this machine has such a one.
+#[test]
+fn systemd_before_255_refuses_what_a_newer_one_opens() {
+    let Some(systemd) = all_ready() else { return };
+    for srk in &SRKS {
+        let deployed = Deployed::new(srk, &FLAGS);
+        let tpm = deployed.booted(0);
+        let header = &deployed.container.header;
+        let Some(opened) = Systemd::open_by_this_machine(header, &tpm) else {
+            return;
+        };
+        let is_old = ["systemd-v252 ", "systemd-v253 ", "systemd-v254 "];
+        if !is_old.iter().any(|version| opened.log.contains(version)) {
+            return;
+        }
+        assert_eq!(opened.answer, "ENOTRECOVERABLE", "{}", opened.log);
+        let why = "tpm:parameter(1):integrity check failed";
+        assert!(opened.log.contains(why), "{}", opened.log);
+        deployed.assert_opens(&systemd, &tpm);
     }
 }
 

@@ -24,6 +24,13 @@ fn assert_recovers(deployed: &Encrypted, typed: &str) {
     let systemd = all_ready().unwrap();
     let container = deployed.container();
     assert_eq!(container.test_key(2, typed.as_bytes()), 0);
+    assert!(systemd.takes_typed(&container.header, typed));
+    let other = typed.replacen(
+        &typed[..1],
+        if typed.starts_with('c') { "b" } else { "c" },
+        1,
+    );
+    assert!(!systemd.takes_typed(&container.header, &other));
     assert_eq!(
         container.metadata["tokens"]["1"],
         json!({"type": "systemd-recovery", "keyslots": ["2"]})

@@ -31,6 +31,11 @@ fn every_command_of_the_explanation_works() {
     every_command_works("docs/explanation.md");
 }
 
+#[test]
+fn every_command_of_the_fleet_works() {
+    every_command_works("docs/fleet.md");
+}
+
 fn every_command_works(page: &str) {
     let programs = [
         "cert-to-efi-sig-list",

@@ -30,7 +30,6 @@ fn expected(source: &Image) -> Expected {
         cloud_init: true,
         datasources: None,
         kernel_efi: false,
-        skips_free: false,
         shrunk_bytes: None,
     }
 }

@@ -354,6 +354,32 @@ fn a_vhd_of_each_state() {
     );
 }
 
+/// Formats that are only read, in which nobody deploys in place.
+#[test]
+fn a_dynamic_vhd_and_a_qcow2() {
+    if !ready() || !programs(&["qemu-img"]) {
+        return;
+    }
+    let image = Encrypted::new().deployed(&FLAGS);
+    let against = ["--against", "--uefi-config", "uefi-config.json"];
+    let raw = told(&image, &against);
+    for (format, option, name) in [
+        ("vpc", "subformat=dynamic,force_size=on", "dynamic VHD"),
+        ("qcow2", "compat=1.1", "qcow2"),
+    ] {
+        let mut convert = image.workshop.command("qemu-img");
+        convert.args(["convert", "-f", "raw", "-O", format, "-o", option]);
+        exits(convert.args(["disk.img", "other"]), 0);
+        let mut program = image.workshop.command(image.workshop.program());
+        program.args(["inspect", "--json", "other"]).args(against);
+        let document: Value = serde_json::from_str(&stdout(&exits(&mut program, 0))).unwrap();
+        assert_eq!(document["image"]["format"], name);
+        for member in ["disk", "luks2", "sealed_key", "state", "against"] {
+            assert_eq!(document[member], raw[member], "{name}: {member}");
+        }
+    }
+}
+
 /// A container that this program did not make, and one whose sealed key is gone.
 #[test]
 fn other_encrypted_images() {

@@ -22,7 +22,7 @@ fn files_that_are_no_images() {
         ),
         (
             &b"QFI\xfb\0\0\0\x03"[..],
-            "error: disk.img: the file is a qcow2 image, which is not read directly\n",
+            "error: disk.img: the qcow2 image cannot be read: its header at offset 0 reaches beyond the end: it was cut off\n",
         ),
     ] {
         std::fs::write(&image.image, content).unwrap();
@@ -32,6 +32,63 @@ fn files_that_are_no_images() {
     std::fs::remove_file(&image.image).unwrap();
     let said = refused(&mut inspect(&image, &[]));
     assert!(said.starts_with("error: disk.img: "), "{said}");
+}
+
+/// Bytes flipped in what is read: an answer, or an error of one line and its hints; never anything else.
+#[test]
+fn any_byte_may_be_another() {
+    if !ready() {
+        return;
+    }
+    let tokens = [&FLAGS[..], &["--key-object", "systemd-tpm2"]].concat();
+    for image in [
+        Encrypted::new(),
+        Encrypted::new().deployed(&FLAGS),
+        Encrypted::new().deployed(&tokens),
+    ] {
+        let table = image.table();
+        let root = table.byte_range(ROOT).start;
+        let esp = table.byte_range(crate::encrypted::ESP).start;
+        let places = [
+            0..34 * 512,
+            root..root + 4096,
+            root + 4096..root + 9000,
+            root + 524_288..root + 524_288 + 9000,
+            esp..esp + 1024,
+            esp + 32 * 512..esp + 36 * 512,
+        ];
+        let mut number: u64 = 1;
+        for place in places {
+            for _ in 0..6 {
+                // Numbers that look random and are the same in every run.
+                number = number
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                let at = place.start + (number >> 33) % (place.end - place.start);
+                files::flip(&image.image, at);
+                let output = inspect(&image, &["--json"]).output().unwrap();
+                files::flip(&image.image, at);
+                let said = crate::support::workshop::stderr(&output);
+                match output.status.code() {
+                    Some(0) => {
+                        let text = crate::support::workshop::stdout(&output);
+                        serde_json::from_str::<Value>(&text).unwrap();
+                        assert_eq!(said, "", "{at:#x}");
+                    }
+                    Some(1) => {
+                        let mut lines = said.lines();
+                        assert!(
+                            lines.next().unwrap().starts_with("error: disk.img: "),
+                            "{said}"
+                        );
+                        let mut others = lines.filter(|line| !line.starts_with("hint: "));
+                        assert_eq!(others.next(), None, "{at:#x}: {said}");
+                    }
+                    code => panic!("{at:#x}: {code:?}: {said}"),
+                }
+            }
+        }
+    }
 }
 
 #[test]
@@ -120,5 +177,11 @@ fn an_image_without_a_sealed_key_has_no_answer() {
     assert_eq!(
         refused(&mut inspect(&Encrypted::plain(), &arguments)),
         "error: disk.img: no sealed key is in the image, so there is nothing that a guest could unseal: it is not encrypted\n"
+    );
+    let image = Encrypted::new().deployed(&FLAGS);
+    image.change_esp("mdel", &[&format!("::/{SEALED_KEY}")]);
+    assert_eq!(
+        refused(&mut inspect(&image, &arguments)),
+        "error: disk.img: no sealed key is in the image, so there is nothing that a guest could unseal: its container was not made by this program, or the key is gone\n"
     );
 }

@@ -6,6 +6,7 @@ mod a_tpm_agrees_with_the_verdict;
 mod every_kind_of_image_is_told;
 mod hostile_images_get_one_line;
 mod the_pcr_to_blame_is_named;
+mod what_cannot_be_told_is_said;
 
 #[path = "../predict/data.rs"]
 #[allow(dead_code, reason = "parts of it")]

@@ -247,6 +247,13 @@ fn a_report_of_another_deploy_or_none_is_told() {
             format!("error: --report: {name}: {message}\n")
         );
     }
+    let long = image.workshop.write("huge", b"");
+    let long = std::fs::OpenOptions::new().write(true).open(long).unwrap();
+    long.set_len((64 << 20) + 1).unwrap();
+    assert_eq!(
+        refused(&mut inspect(&image, &arguments("huge"))),
+        "error: --report: huge: it has more than 64 MiB, and is not read\n"
+    );
     assert_eq!(
         refused(&mut inspect(&image, &arguments("none"))),
         "error: --report: cannot read none\n  because: No such file or directory (os error 2)\n"

@@ -92,8 +92,14 @@ impl Container {
     /// The volume key, as `cryptsetup luksDump --dump-volume-key` gives it.
     #[track_caller]
     pub fn volume_key(&self) -> Vec<u8> {
+        self.volume_key_by(&self.unlock_key())
+    }
+
+    /// The same with a key that opens a keyslot.
+    #[track_caller]
+    pub fn volume_key_by(&self, key: &[u8]) -> Vec<u8> {
         let file = self.folder.path().join("key");
-        std::fs::write(&file, self.unlock_key()).unwrap();
+        std::fs::write(&file, key).unwrap();
         let volume_key = self.folder.path().join("volume-key");
         let _ = std::fs::remove_file(&volume_key);
         let mut dump = command("cryptsetup");
@@ -124,6 +130,12 @@ impl Container {
     /// Decrypts the segment into a new file, with the volume key and a second AES-XTS.
     #[track_caller]
     pub fn decrypt(&self, to: &Path) {
+        self.decrypt_by(&self.unlock_key(), to);
+    }
+
+    /// The same with a key that opens a keyslot.
+    #[track_caller]
+    pub fn decrypt_by(&self, key: &[u8], to: &Path) {
         let plain = File::options()
             .read(true)
             .write(true)
@@ -132,8 +144,11 @@ impl Container {
             .unwrap();
         plain.set_len(self.segment_bytes()).unwrap();
         let segment = self.partition.start + HEADER_BYTES..self.partition.end;
-        self.segment()
-            .decrypt(&files::open(&self.image).0, segment, &plain);
+        Segment::new(&self.volume_key_by(key), self.sector_bytes()).decrypt(
+            &files::open(&self.image).0,
+            segment,
+            &plain,
+        );
     }
 
     /// Decrypts the segment into a new file, by `cryptsetup reencrypt --decrypt` on a copy.

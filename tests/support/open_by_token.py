@@ -33,7 +33,8 @@ def main():
     log = log_function(lambda level, text, _: sys.stderr.write(text.decode(errors="replace")))
     library.crypt_set_debug_level(-1)
     library.crypt_set_log_callback(None, log, None)
-    if library.crypt_token_set_external_path(folder) != 0:
+    # libcryptsetup 2.6 has no other folder than its own.
+    if hasattr(library, "crypt_token_set_external_path") and library.crypt_token_set_external_path(folder) != 0:
         return "no path"
     device = ctypes.c_void_p()
     if library.crypt_init(ctypes.byref(device), container) != 0:

@@ -107,6 +107,42 @@ impl Systemd {
         }
     }
 
+    /// The first way of libcryptsetup, through the plugin of this machine's own systemd; `None` where it has none.
+    pub fn open_by_this_machine(container: &Path, tpm: &Tpm) -> Option<Opened> {
+        let folder = Path::new("/usr/lib/x86_64-linux-gnu/cryptsetup");
+        if !folder.join("libcryptsetup-token-systemd-tpm2.so").exists() {
+            return None;
+        }
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/open_by_token.py");
+        let mut python = super::command("python3");
+        python.env("PYTHONDONTWRITEBYTECODE", "1").arg(script);
+        python
+            .arg(container)
+            .arg(format!("swtpm:path={}", tpm.socket().display()));
+        let output = python.arg(folder).output().unwrap();
+        Some(Opened {
+            answer: String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+            log: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    /// True where systemd takes what a person types as the passphrase of a container: it adds a keyslot to a copy.
+    pub fn takes_typed(&self, container: &Path, typed: &str) -> bool {
+        let folder = super::scratch();
+        let copy = folder.path().join("copy");
+        super::files::copy_file(container, &copy);
+        let mut enroll = self.program("bin/systemd-cryptenroll");
+        enroll
+            .arg("--recovery-key")
+            .arg(&copy)
+            .env("PASSWORD", typed);
+        let output = enroll.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let is_taken = said.contains("New recovery key enrolled");
+        assert_eq!(output.status.success(), is_taken, "{said}");
+        is_taken
+    }
+
     /// What systemd takes each keyslot for: number and type.
     pub fn keyslots(&self, container: &Path) -> Vec<(u32, String)> {
         let shown = super::run(self.program("bin/systemd-cryptenroll").arg(container));

@@ -87,6 +87,7 @@ pub const TEST: &[Package] = &[
         &["/usr/lib/python3/dist-packages/cryptography"],
     ),
     package("python3-jsonschema", &["jsonschema"]),
+    package("python3-yaml", &["/usr/lib/python3/dist-packages/yaml"]),
     package("qemu-utils", &["qemu-img", "qemu-io"]),
     package("sbsigntool", &["sbattach", "sbsign"]),
     package("strace", &["strace"]),

@@ -47,6 +47,13 @@ pub struct Deploy {
     #[command(flatten)]
     pub key_object: KeyObjectOptions,
 
+    /// Public area of the guest's SRK
+    ///
+    /// As `tpm2_readpublic -o` writes it (`TPM2B_PUBLIC`), or `TPMT_PUBLIC`; a public key in PEM or DER only
+    /// together with --standard-srk-template.
+    #[arg(long, value_name = "FILE", help_heading = "SRK")]
+    pub srk_pub: PathBuf,
+
     #[command(flatten)]
     pub srk: SrkOptions,
 
@@ -75,17 +82,10 @@ pub struct Deploy {
     pub rules: Rules,
 }
 
-/// The storage root key of the guest's vTPM.
+/// How the guest gets at the storage root key of its vTPM.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "SRK")]
 pub struct SrkOptions {
-    /// Public area of the guest's SRK
-    ///
-    /// As `tpm2_readpublic -o` writes it (`TPM2B_PUBLIC`), or `TPMT_PUBLIC`; a public key in PEM or DER only
-    /// together with --standard-srk-template.
-    #[arg(long, value_name = "FILE")]
-    pub srk_pub: PathBuf,
-
     /// The guest makes its SRK by the standard template
     ///
     /// No template is written, and one that lies there is removed. A plain `tpm2_createprimary` makes another

@@ -10,19 +10,21 @@ mod key_object;
 mod partitions;
 mod predict;
 mod prediction;
+mod provision;
 mod recovery_key;
 mod uefi_config;
 
 use clap::Parser;
 use clap::builder::styling::Styles;
 
-pub use deploy::{Deploy, SrkMode};
+pub use deploy::{Deploy, SrkMode, SrkOptions};
 pub use encrypt::{Encrypt, MakeRoom};
 pub use inspect::Inspect;
 pub use key_object::{KeyObject, KeyObjectOptions};
 pub use partitions::Partitions;
 pub use predict::Predict;
 pub use prediction::{Compat, Firmware, Profiles, Rules, SecureBoot};
+pub use provision::Provision;
 pub use recovery_key::{PrintRecoveryKey, RecoveryOptions};
 pub use uefi_config::CreateUefiConfig;
 
@@ -36,7 +38,7 @@ const EXIT_STATUS: &str =
 ///
 /// `encrypt` turns a plain image into one whose root partition is a LUKS2 container; its key lies in clear
 /// in the container's header, so that encrypted images can be kept in a pool. `deploy` binds such an image
-/// to one guest. Everything happens in files, as an ordinary user.
+/// to one guest. `provision` does both in one pass. Everything happens in files, as an ordinary user.
 #[derive(Debug, Parser)]
 #[command(name = "encrypt-cloud-image", version, styles = STYLES, args_override_self = true)]
 #[command(propagate_version = true, max_term_width = 100)]
@@ -54,6 +56,7 @@ pub struct EncryptCloudImage {
 pub enum Subcommand {
     Encrypt(Encrypt),
     Deploy(Box<Deploy>),
+    Provision(Box<Provision>),
     Predict(Predict),
     Inspect(Box<Inspect>),
 }

@@ -18,6 +18,15 @@ pub struct Digests {
     pub output: [u8; 32],
 }
 
+/// Reads `image` once, for what it is. Holes are not read.
+pub fn digest(
+    image: &dyn ReadAt,
+    observer: &dyn Observer,
+    stop: &StopFlag,
+) -> Result<[u8; 32], Error> {
+    Ok(digests(image, &[], observer, stop)?.input)
+}
+
 /// Reads `image` once, for what it is and what the steps make of it. Holes are not read.
 pub fn digests(
     image: &dyn ReadAt,
@@ -31,7 +40,8 @@ pub fn digests(
         written.map_err(provision::Error::Source)?;
     }
     let ranges = changed.changed_ranges();
-    let (mut input, mut output) = (Context::new(&SHA256), Context::new(&SHA256));
+    let mut input = Context::new(&SHA256);
+    let mut output = (!ranges.is_empty()).then(|| Context::new(&SHA256));
     let mut buffer = vec![0; usize::try_from(CHUNK_BYTES).unwrap_or(0)];
     let zeros = buffer.clone();
     let mut at = 0;
@@ -57,7 +67,9 @@ pub fn digests(
             let read = changed.read_exact_at(&mut buffer[..len], at);
             read.map_err(provision::Error::Source)?;
         }
-        output.update(&buffer[..len]);
+        if let Some(output) = &mut output {
+            output.update(&buffer[..len]);
+        }
         observer.advance(end - at);
         at = end;
     }
@@ -66,8 +78,9 @@ pub fn digests(
         bytes.copy_from_slice(context.finish().as_ref());
         bytes
     };
+    let input = bytes(input);
     Ok(Digests {
-        input: bytes(input),
-        output: bytes(output),
+        input,
+        output: output.map_or(input, bytes),
     })
 }

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::Phase;
-use crate::image::OtherFormat;
+use crate::image::{Error as ImageError, OtherFormat};
 use crate::keyobject::{RecoveryTextError, secboot, systemd_tpm2};
 use crate::provision::predict::PredictError;
-use crate::provision::{self, About, recovery_key};
+use crate::provision::{self, About, Error as CommonError, recovery_key};
 use crate::{filesystem, luks2, storage, tpm};
 
 /// Why a deploy fails.
@@ -327,6 +327,42 @@ impl Error {
                 "run deploy again when the cause is gone; do not ship the image before".to_owned(),
             ),
             _ => None,
+        }
+    }
+}
+
+impl Error {
+    /// True where the image, or what is put into it, is to blame, whatever the guest.
+    pub fn is_of_every_guest(&self) -> bool {
+        match self {
+            Self::Common(error) => {
+                error.about() == About::Source
+                    || matches!(
+                        error,
+                        CommonError::BootFileUnreadable { .. }
+                            | CommonError::BootFileNotPe { .. }
+                            | CommonError::BootFileTooLong { .. }
+                            | CommonError::NoResize2fs
+                            | CommonError::Interrupted
+                            | CommonError::Entropy(_)
+                    )
+            }
+            Self::NotLabelled { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// The same as [`Error::hint`], for a run that encrypts and binds in one pass.
+    pub fn hint_of_provision(&self, source: &Path) -> Option<String> {
+        match self {
+            Self::Common(CommonError::OutputFile(ImageError::OutputIsSource)) => {
+                Some("name another file".to_owned())
+            }
+            Self::NotLabelled { .. } => Some(
+                "add --profile ubuntu, or --key-object systemd-tpm2 for a guest whose initrd systemd runs"
+                    .to_owned(),
+            ),
+            error => error.hint(source),
         }
     }
 }

@@ -16,6 +16,7 @@ mod digests;
 mod error;
 pub(in crate::provision) mod esp;
 mod header;
+mod new_image;
 mod plan;
 mod recovery;
 mod sealing;
@@ -27,8 +28,10 @@ use std::path::PathBuf;
 
 pub use binding::Binding;
 pub use digests::Digests;
+pub(super) use digests::digest;
 pub use error::Error;
 pub use esp::{SEALED_KEY, SRK_TEMPLATE};
+pub(super) use new_image::NewImage;
 pub use plan::{Disk, FileFacts, KeyObjectKind, KeyslotFacts, Luks, Plan, Purpose, SrkFacts};
 pub use recovery::{Recovery, RecoveryForm, RecoverySource};
 pub use sealing::{KeyObject, SrkMode, SrkOptions, TemplateChoice};

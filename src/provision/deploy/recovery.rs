@@ -131,7 +131,7 @@ impl RecoverySource {
     }
 
     /// Makes a new key durable in its file, with mode 0600; nothing for a key that was there.
-    pub(super) fn store(&self, key: &Recovery) -> Result<(), Error> {
+    pub(in crate::provision) fn store(&self, key: &Recovery) -> Result<(), Error> {
         let Self::New(path) = self else {
             return Ok(());
         };
@@ -142,6 +142,15 @@ impl RecoverySource {
                 source,
             },
         })
+    }
+}
+
+impl RecoverySource {
+    /// Removes the file of a new key, which opens nothing.
+    pub(in crate::provision) fn take_back(&self) {
+        if let Self::New(path) = self {
+            let _ = fs::remove_file(path);
+        }
     }
 }
 

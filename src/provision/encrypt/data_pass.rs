@@ -4,6 +4,10 @@
 //! the cache of the core that works on it and memory is threads times [`CHUNK_BYTES`], whatever the size
 //! of the image. Chunks are taken in ascending order, so reading and writing stay near-sequential.
 //! Blocks that the filesystem does not use are not read: their plaintext is zeros.
+//!
+//! Several outputs can be made in one go: a thread produces the same chunk of each, one after the other, so a source that
+//! they share is read once where it stands behind an [`InStep`](crate::storage::InStep). One that fails is left out from
+//! there on, and the others go on.
 
 use std::ops::Range;
 use std::sync::Mutex;
@@ -22,7 +26,7 @@ pub const CHUNK_BYTES: u64 = 512 << 10;
 /// A range of the output, and how its bytes come about.
 pub struct Part<'a> {
     /// Where the plain bytes come from.
-    pub source: &'a dyn ReadAt,
+    pub source: Box<dyn ReadAt + 'a>,
     /// Which bytes of the source are in use, where a filesystem tells; the others are not read.
     pub used: Option<&'a BlockBitmap>,
     /// The range of the source that this part is made from; it may reach beyond the source's end, from
@@ -33,18 +37,6 @@ pub struct Part<'a> {
     /// Encrypts the part, in sectors that count from its first byte; `None` copies it. What is not
     /// copied because it is a hole or not in use stays a hole; encrypted, it is written as zeros.
     pub encryption: Option<Encryption<'a>>,
-    /// What becomes of an encrypted part's bytes that are not in use.
-    pub free_space: FreeSpace,
-}
-
-/// What becomes of blocks that the filesystem does not use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum FreeSpace {
-    /// They are written, as encrypted zeros.
-    #[default]
-    Encrypt,
-    /// They are not written, and stay holes: whoever has the file sees which blocks are in use.
-    Skip,
 }
 
 /// How a part is encrypted.
@@ -132,58 +124,109 @@ impl Extent {
     }
 }
 
-/// Bytes that [`run`] will report as done.
-pub fn total_bytes(parts: &[Part<'_>]) -> u64 {
-    parts.iter().map(Part::len_bytes).sum()
+/// An output, and what it is made of.
+pub struct Pass<'a> {
+    parts: &'a [Part<'a>],
+    output: &'a dyn WriteAt,
+    failed: StopFlag,
+    failure: Mutex<Option<Error>>,
 }
 
-/// Produces all parts in `output`, with so many threads. The first failure ends the work.
+impl<'a> Pass<'a> {
+    /// All of `parts`, in `output`.
+    pub fn new(parts: &'a [Part<'a>], output: &'a dyn WriteAt) -> Self {
+        Self {
+            parts,
+            output,
+            failed: StopFlag::new(),
+            failure: Mutex::new(None),
+        }
+    }
+
+    /// Bytes that [`run`] will report as done.
+    pub fn total_bytes(&self) -> u64 {
+        self.parts.iter().map(Part::len_bytes).sum()
+    }
+
+    fn chunks(&self) -> u64 {
+        self.parts.iter().map(Part::chunks).sum()
+    }
+
+    /// What a thread needs for it; `None` where it has failed with that.
+    fn worker(&self) -> Option<Worker<'a>> {
+        let worker = Worker::new(self.parts, self.output);
+        worker.map_err(|error| self.fail(error)).ok()
+    }
+
+    /// Leaves the output out from here on, for the first failure that comes.
+    fn fail(&self, error: Error) {
+        self.failed.raise();
+        if let Ok(mut first) = self.failure.lock() {
+            first.get_or_insert(error);
+        }
+    }
+
+    fn outcome(self) -> Result<(), Error> {
+        match self.failure.into_inner() {
+            Ok(None) => Ok(()),
+            Ok(Some(error)) => Err(error),
+            Err(_) => Err(Error::Interrupted),
+        }
+    }
+}
+
+/// Produces all outputs, with so many threads, and tells of each what became of it.
 pub fn run(
-    parts: &[Part<'_>],
-    output: &dyn WriteAt,
+    passes: Vec<Pass<'_>>,
     threads: usize,
     observer: &dyn Observer,
     stop: &StopFlag,
-) -> Result<(), Error> {
+) -> Vec<Result<(), Error>> {
     let next_chunk = AtomicU64::new(0);
-    let failure = Mutex::new(None);
-    let failed = StopFlag::new();
+    let chunks = passes.iter().map(Pass::chunks).max().unwrap_or(0);
     let work = || {
-        let mut worker = match Worker::new(parts, output) {
-            Ok(worker) => worker,
-            Err(error) => return Err(error),
-        };
-        while !failed.is_raised() {
-            if stop.is_raised() {
-                return Err(Error::Interrupted);
-            }
-            let Some((part, offset)) = locate(parts, next_chunk.fetch_add(1, Ordering::Relaxed))
-            else {
+        let mut buffer = vec![0; small(CHUNK_BYTES)];
+        let mut workers: Vec<_> = passes.iter().map(Pass::worker).collect();
+        loop {
+            let chunk = next_chunk.fetch_add(1, Ordering::Relaxed);
+            if chunk >= chunks || passes.iter().all(|pass| pass.failed.is_raised()) {
                 break;
-            };
-            observer.advance(worker.produce(part, offset)?);
-        }
-        Ok(())
-    };
-    let guarded = || {
-        if let Err(error) = work() {
-            failed.raise();
-            if let Ok(mut first) = failure.lock() {
-                first.get_or_insert(error);
+            }
+            for (pass, worker) in passes.iter().zip(&mut workers) {
+                let Some(worker) = worker else { continue };
+                if pass.failed.is_raised() {
+                    continue;
+                }
+                let produced = if stop.is_raised() {
+                    Err(Error::Interrupted)
+                } else {
+                    worker.produce(chunk, &mut buffer)
+                };
+                match produced {
+                    Ok(len_bytes) => observer.advance(len_bytes),
+                    Err(error) => pass.fail(error),
+                }
             }
         }
     };
     thread::scope(|scope| {
         for _ in 1..threads {
-            scope.spawn(guarded);
+            scope.spawn(work);
         }
-        guarded();
+        work();
     });
-    match failure.into_inner() {
-        Ok(None) => Ok(()),
-        Ok(Some(error)) => Err(error),
-        Err(_) => Err(Error::Interrupted),
-    }
+    passes.into_iter().map(Pass::outcome).collect()
+}
+
+/// Produces one output.
+pub fn run_one(
+    pass: Pass<'_>,
+    threads: usize,
+    observer: &dyn Observer,
+    stop: &StopFlag,
+) -> Result<(), Error> {
+    let outcome = run(vec![pass], threads, observer, stop).pop();
+    outcome.unwrap_or(Ok(()))
 }
 
 /// The part that holds a chunk, and the chunk's offset within it.
@@ -197,47 +240,55 @@ fn locate<'a, 'b>(parts: &'a [Part<'b>], mut chunk: u64) -> Option<((usize, &'a 
     None
 }
 
-/// What a thread has of its own: a buffer and a cipher context.
+/// What a thread has of its own for an output: a cipher context.
 struct Worker<'a> {
+    parts: &'a [Part<'a>],
     output: &'a dyn WriteAt,
-    buffer: Vec<u8>,
     cipher: Option<XtsCipher>,
     extent: Extent,
 }
 
 impl<'a> Worker<'a> {
-    fn new(parts: &[Part<'_>], output: &'a dyn WriteAt) -> Result<Self, Error> {
+    fn new(parts: &'a [Part<'a>], output: &'a dyn WriteAt) -> Result<Self, Error> {
         let encryption = parts.iter().find_map(|part| part.encryption);
         let cipher = encryption
             .map(|encryption| XtsCipher::new(encryption.volume_key, encryption.sector_size))
             .transpose()?;
         Ok(Self {
+            parts,
             output,
-            buffer: vec![0; small(CHUNK_BYTES)],
             cipher,
             extent: Extent::default(),
         })
     }
 
-    /// Produces one chunk and returns its length.
-    fn produce(&mut self, numbered: (usize, &Part<'_>), offset: u64) -> Result<u64, Error> {
+    /// Produces one chunk and returns its length; 0 behind the last one.
+    fn produce(&mut self, chunk: u64, buffer: &mut [u8]) -> Result<u64, Error> {
+        let Some((numbered, offset)) = locate(self.parts, chunk) else {
+            return Ok(0);
+        };
         let part = numbered.1;
         let len = CHUNK_BYTES.min(part.len_bytes() - offset);
         if part.encryption.is_some() {
-            self.encrypt(numbered, offset, len)?;
+            self.encrypt(numbered, offset, &mut buffer[..small(len)])?;
         } else {
-            self.copy(numbered, offset, len)?;
+            self.copy(numbered, offset, &mut buffer[..small(len)])?;
         }
         Ok(len)
     }
 
     /// Copies what is live in a chunk, and leaves the rest a hole.
-    fn copy(&mut self, numbered: (usize, &Part<'_>), offset: u64, len: u64) -> Result<(), Error> {
+    fn copy(
+        &mut self,
+        numbered: (usize, &Part<'_>),
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<(), Error> {
         let part = numbered.1;
         let mut at = part.range.start + offset;
-        let end = at + len;
+        let end = at + buffer.len() as u64;
         while let Some(live) = self.extent.next_live(numbered, at, end)? {
-            let bytes = &mut self.buffer[..small(live.end - live.start)];
+            let bytes = &mut buffer[..small(live.end - live.start)];
             part.source
                 .read_exact_at(bytes, live.start)
                 .map_err(Error::Source)?;
@@ -255,15 +306,11 @@ impl<'a> Worker<'a> {
         &mut self,
         numbered: (usize, &Part<'_>),
         offset: u64,
-        len: u64,
+        bytes: &mut [u8],
     ) -> Result<(), Error> {
         let part = numbered.1;
         let start = part.range.start + offset;
-        let written = written(part, start..start + len);
-        if written.is_empty() {
-            return Ok(());
-        }
-        let bytes = &mut self.buffer[..small(len)];
+        let len = bytes.len() as u64;
         let mut at = start;
         while let Some(live) = self.extent.next_live(numbered, at, start + len)? {
             let (from, to) = (small(live.start - start), small(live.end - start));
@@ -277,39 +324,10 @@ impl<'a> Worker<'a> {
         if let Some(cipher) = self.cipher.as_mut() {
             cipher.encrypt(offset / 512, bytes)?;
         }
-        for range in written {
-            let bytes = &bytes[small(range.start - start)..small(range.end - start)];
-            self.output
-                .write_all_at(bytes, part.output_bytes + (range.start - part.range.start))
-                .map_err(Error::Output)?;
-        }
-        Ok(())
+        self.output
+            .write_all_at(bytes, part.output_bytes + offset)
+            .map_err(Error::Output)
     }
-}
-
-/// What is written of a chunk of an encrypted part: all of it, or the sectors that hold something used.
-fn written(part: &Part<'_>, chunk: Range<u64>) -> Vec<Range<u64>> {
-    let (FreeSpace::Skip, Some(used), Some(encryption)) =
-        (part.free_space, part.used, &part.encryption)
-    else {
-        return vec![chunk];
-    };
-    let sector_bytes = encryption.sector_size.bytes() as u64;
-    // Sectors count from the part's first byte.
-    let sector_start = |at: u64| at - (at - part.range.start) % sector_bytes;
-    let mut ranges: Vec<Range<u64>> = Vec::new();
-    let mut from = chunk.start;
-    while let Some(next) = used.next_used(from).filter(|next| next.start < chunk.end) {
-        let end = next.end.min(chunk.end);
-        let sectors = sector_start(next.start)..sector_start(end - 1) + sector_bytes;
-        let end = sectors.end.min(chunk.end);
-        match ranges.last_mut() {
-            Some(last) if last.end >= sectors.start => last.end = last.end.max(end),
-            _ => ranges.push(sectors.start..end),
-        }
-        from = next.end;
-    }
-    ranges
 }
 
 /// A length within a chunk.

@@ -6,7 +6,6 @@
 mod boot_file;
 mod customise;
 mod data_pass;
-mod open;
 mod prepared;
 mod profile;
 mod shrink;
@@ -20,7 +19,6 @@ use tracing::debug;
 use uuid::Builder;
 
 pub use customise::{DatasourceNameError, Datasources, Edit, GROWPART_KEYSLOT};
-pub use data_pass::FreeSpace;
 pub use profile::{Chosen as ChosenProfile, LABEL, Profile, ProfileChoice};
 
 use self::boot_file::BootFile;
@@ -28,15 +26,17 @@ use super::error::Error;
 use super::layout::{Layout, MakeRoom, Room, SectorSizeChoice};
 use super::observer::{Observer, Phase, StopFlag};
 use super::partitions::Named;
-use crate::gpt::Partition;
+use crate::gpt::{self, Partition};
 use crate::image::{
-    self, DiskFormat, Footer, Lock, Output, Packing, PublishStep, Replace, Source, SourceFormat,
-    Temporary,
+    self, DiskFormat, Footer, Lock, Output, PublishStep, Replace, Source, SourceFormat, Temporary,
 };
 use crate::secret::Entropy;
-use crate::storage::{ReadAt, Slice, WriteAt};
+use crate::storage::{FileStorage, ReadAt, Slice, WriteAt};
 use prepared::{Options, Prepared};
-use shrink::Shrunk;
+
+pub(super) use data_pass::{CHUNK_BYTES, Part, Pass, run};
+pub(super) use prepared::UnlockKey;
+pub(super) use shrink::Shrunk;
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -63,8 +63,6 @@ pub struct Job {
     pub sector_size: SectorSizeChoice,
     /// The partitions, where they are not found by their types.
     pub partitions: Option<Named>,
-    /// What becomes of blocks that the root filesystem does not use.
-    pub free_space: FreeSpace,
     /// Threads for the data pass; `None`: one for each processor.
     pub threads: Option<usize>,
 }
@@ -74,8 +72,6 @@ pub struct Job {
 pub struct Plan {
     /// The image to encrypt.
     pub source: PathBuf,
-    /// How it is packed, if it is.
-    pub packing: Option<Packing>,
     /// Its format.
     pub source_format: SourceFormat,
     /// Length of its disk in bytes.
@@ -107,45 +103,75 @@ pub struct Plan {
 /// A job that was found feasible; nothing is written yet.
 pub struct Ready {
     plan: Plan,
-    prepared: Prepared<Box<dyn ReadAt>>,
+    prepared: Prepared<Arc<dyn ReadAt>>,
     source: Arc<Source>,
     replace: Replace,
     replaces_source: bool,
     mode: u32,
     footer: Option<Footer>,
-    free_space: FreeSpace,
     threads: usize,
+}
+
+/// A source that is open, and what its file was found to hold.
+pub(super) struct Opened {
+    /// The file.
+    pub source: Arc<Source>,
+    /// Its form.
+    pub format: SourceFormat,
+    /// The disk in it.
+    pub disk: Arc<dyn ReadAt>,
+    warnings: Vec<String>,
+}
+
+impl Opened {
+    /// Looks what the file holds.
+    pub fn of(source: Arc<Source>) -> Result<Self, Error> {
+        let disk_end_bytes = gpt::disk_end_bytes(source.storage())?;
+        let opened = image::open_disk(Arc::clone(&source), disk_end_bytes);
+        let opened = opened.map_err(Error::SourceFile)?;
+        Ok(Self {
+            source,
+            format: opened.format,
+            disk: Arc::from(opened.disk),
+            warnings: opened.warnings.iter().map(ToString::to_string).collect(),
+        })
+    }
 }
 
 impl Job {
     /// Opens the source and decides everything. `now` is the time of all changes, in seconds since 1970.
     ///
-    /// Nothing is written, but for the plain bytes of a packed source, into a file without a name beside the output. Whatever can be found wrong with source, flags and output's place is found here, but for the
+    /// Nothing is written. Whatever can be found wrong with source, flags and output's place is found here, but for the
     /// room that the output takes ([`Ready::check_room`]).
-    pub fn prepare(
-        self,
-        entropy: &mut dyn Entropy,
-        now: i64,
-        observer: &dyn Observer,
-        stop: &StopFlag,
-    ) -> Result<Ready, Error> {
+    pub fn prepare(self, entropy: &mut dyn Entropy, now: i64) -> Result<Ready, Error> {
         let lock = if self.output.is_some() {
             Lock::Shared
         } else {
             Lock::Exclusive
         };
         let source = Arc::new(Source::open(&self.source, lock).map_err(Error::SourceFile)?);
-        let output = self.output.as_ref().unwrap_or(&self.source).clone();
-        let replace = self.replace();
-        if self.output.is_some() {
-            source
-                .refuse_as_output(&output)
-                .map_err(Error::OutputFile)?;
+        self.check_output(&source)?;
+        let opened = Opened::of(source)?;
+        if self.output.is_none() && !opened.format.is_replaced_by_its_output() {
+            let format = opened.format;
+            return Err(Error::NotInPlace { format });
         }
-        Output::check(&output, replace).map_err(Error::OutputFile)?;
+        let disk = Arc::clone(&opened.disk);
+        self.prepare_on(&opened, disk, UnlockKey::InToken, entropy, now)
+    }
 
-        let (opened, packing) = open::open(&source, self.output.as_deref(), observer, stop)?;
-        let source_bytes = opened.disk.len_bytes();
+    /// Decides everything for a source that is open; `disk` is its disk.
+    pub(super) fn prepare_on(
+        self,
+        opened: &Opened,
+        disk: Arc<dyn ReadAt>,
+        unlock_key: UnlockKey,
+        entropy: &mut dyn Entropy,
+        now: i64,
+    ) -> Result<Ready, Error> {
+        let replace = self.replace();
+        let source = &opened.source;
+        let output = self.output.as_ref().unwrap_or(&self.source).clone();
         let output_format = self.output_format(opened.format);
         let options = Options {
             profile: self.profile,
@@ -155,11 +181,11 @@ impl Job {
             make_room: self.make_room,
             sector_size: self.sector_size,
             partitions: self.partitions,
-            free_space: self.free_space,
             whole_mebibytes: output_format == DiskFormat::FixedVhd,
+            unlock_key,
         };
-        let prepared = Prepared::new(opened.disk, &options, now, entropy)?;
-        let mut warnings: Vec<_> = opened.warnings.iter().map(ToString::to_string).collect();
+        let prepared = Prepared::new(disk, &options, now, entropy)?;
+        let mut warnings = opened.warnings.clone();
         warnings.extend_from_slice(&prepared.warnings);
         if self.output_format.is_none() {
             warnings.extend(other_extension(&output, output_format));
@@ -167,7 +193,7 @@ impl Job {
         let mode = self
             .output
             .as_ref()
-            .map_or_else(|| in_place(&source, &mut warnings), |_| 0o600);
+            .map_or_else(|| in_place(source, &mut warnings), |_| 0o600);
         if let Room::Shrunk { .. } = prepared.layout.room {
             shrink::find_program()?;
             warnings.push(
@@ -180,9 +206,8 @@ impl Job {
         };
         let plan = Plan {
             source: self.source,
-            packing,
             source_format: opened.format,
-            source_bytes,
+            source_bytes: opened.disk.len_bytes(),
             output,
             output_format,
             sector_bytes: prepared.sector_bytes,
@@ -201,14 +226,22 @@ impl Job {
         Ok(Ready {
             plan,
             prepared,
-            source,
+            source: Arc::clone(source),
             replace,
             replaces_source: self.output.is_none(),
             mode,
             footer,
-            free_space: self.free_space,
             threads: threads.unwrap_or(1),
         })
+    }
+
+    /// Checks the output's place.
+    pub(super) fn check_output(&self, source: &Source) -> Result<(), Error> {
+        if let Some(output) = &self.output {
+            source.refuse_as_output(output).map_err(Error::OutputFile)?;
+        }
+        let output = self.output.as_ref().unwrap_or(&self.source);
+        Output::check(output, self.replace()).map_err(Error::OutputFile)
     }
 
     fn replace(&self) -> Replace {
@@ -244,19 +277,26 @@ impl Ready {
     /// Refuses what the output's file system has no room for. [`Ready::run`] begins with it; a plan alone is no reason
     /// to refuse.
     pub fn check_room(&self) -> Result<(), Error> {
+        self.check_room_beside(0)
+    }
+
+    /// What the output takes at least.
+    pub(super) fn needed_bytes(&self) -> u64 {
         let layout = &self.plan.layout;
         let copy_bytes = match layout.room {
             Room::Shrunk { .. } => layout.filesystem_bytes,
             _ => 0,
         };
         // Only the root is sure to be written whole; the rest may be holes.
-        let root_bytes = match self.free_space {
-            FreeSpace::Encrypt => layout.segment_bytes,
-            FreeSpace::Skip => self.prepared.used().used_bytes(),
-        };
-        let needed_bytes = root_bytes + copy_bytes;
+        layout.segment_bytes + copy_bytes
+    }
+
+    /// The same as [`Ready::check_room`], where so much will be taken by other outputs.
+    pub(super) fn check_room_beside(&self, taken_bytes: u64) -> Result<(), Error> {
+        let needed_bytes = self.needed_bytes();
         let folder = Output::directory(&self.plan.output);
         let free_bytes = image::free_bytes(&folder).map_err(Error::OutputFile)?;
+        let free_bytes = free_bytes.saturating_sub(taken_bytes);
         if free_bytes < needed_bytes {
             return Err(Error::NoSpace {
                 needed_bytes,
@@ -270,41 +310,74 @@ impl Ready {
     /// Does it. An error, a stop and a kill leave nothing but what the file system cannot do without
     /// (docs/differences.md, "An output is never replaced by accident").
     pub fn run(&self, observer: &dyn Observer, stop: &StopFlag) -> Result<(), Error> {
-        let Plan {
-            output: path,
-            output_format,
-            layout,
-            ..
-        } = &self.plan;
         self.check_room()?;
         debug!("{} threads encrypt", self.threads);
-        let too_long = Error::TooLong {
-            disk_bytes: layout.disk_bytes,
-        };
-        let file_bytes = output_format
-            .file_bytes(layout.disk_bytes)
-            .ok_or(too_long)?;
-        let output = Output::create(path, file_bytes, self.replace, Temporary::default())
-            .map_err(Error::OutputFile)?;
+        let output = self.create()?;
         let shrunk = self.shrunk(observer, stop)?;
-        let shrunk = shrunk
-            .as_ref()
-            .map(|shrunk| (&shrunk.filesystem as &dyn ReadAt, &shrunk.used));
-        let disk = Slice::new(output.storage(), 0, layout.disk_bytes).map_err(Error::Output)?;
-        self.prepared
-            .write(shrunk, &disk, self.threads, observer, stop)?;
-        if let Some(footer) = &self.footer {
-            let bytes = footer.to_bytes();
-            output
-                .storage()
-                .write_all_at(&bytes, layout.disk_bytes)
-                .map_err(Error::Output)?;
-        }
+        let parts = self.parts(shrunk.as_ref())?;
+        let disk = self.disk_of(&output)?;
+        let pass = Pass::new(&parts, &disk);
+        observer.begin(Phase::Encrypt, pass.total_bytes());
+        data_pass::run_one(pass, self.threads, observer, stop)?;
+        self.complete(&output)?;
         self.publish(output, observer, stop)
     }
 
+    /// The image in memory.
+    pub(super) fn prepared(&self) -> &Prepared<Arc<dyn ReadAt>> {
+        &self.prepared
+    }
+
+    /// Threads for the data pass.
+    pub(super) fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Length of the output in bytes.
+    pub(super) fn file_bytes(&self) -> Result<u64, Error> {
+        let disk_bytes = self.plan.layout.disk_bytes;
+        let file_bytes = self.plan.output_format.file_bytes(disk_bytes);
+        file_bytes.ok_or(Error::TooLong { disk_bytes })
+    }
+
+    /// Makes the output, which has no name yet.
+    pub(super) fn create(&self) -> Result<Output, Error> {
+        let path = &self.plan.output;
+        let len_bytes = self.file_bytes()?;
+        let output = Output::create(path, len_bytes, self.replace, Temporary::default());
+        output.map_err(Error::OutputFile)
+    }
+
+    /// What the data pass makes the output of.
+    pub(super) fn parts<'a>(&'a self, shrunk: Option<&'a Shrunk>) -> Result<[Part<'a>; 3], Error> {
+        self.prepared.parts(shrunk)
+    }
+
+    /// The disk in an output.
+    pub(super) fn disk_of<'a>(&self, output: &'a Output) -> Result<Slice<&'a FileStorage>, Error> {
+        let disk = Slice::new(output.storage(), 0, self.plan.layout.disk_bytes);
+        disk.map_err(Error::Output)
+    }
+
+    /// Writes what comes behind the data pass: the container's head, the partition table, a footer.
+    pub(super) fn complete(&self, output: &Output) -> Result<(), Error> {
+        self.prepared.write_tables(&self.disk_of(output)?)?;
+        if let Some(footer) = &self.footer {
+            let bytes = footer.to_bytes();
+            let written = output
+                .storage()
+                .write_all_at(&bytes, self.plan.layout.disk_bytes);
+            written.map_err(Error::Output)?;
+        }
+        Ok(())
+    }
+
     /// The shrunk filesystem, where the layout needs one.
-    fn shrunk(&self, observer: &dyn Observer, stop: &StopFlag) -> Result<Option<Shrunk>, Error> {
+    pub(super) fn shrunk(
+        &self,
+        observer: &dyn Observer,
+        stop: &StopFlag,
+    ) -> Result<Option<Shrunk>, Error> {
         let Room::Shrunk { blocks } = self.plan.layout.room else {
             return Ok(None);
         };
@@ -314,10 +387,11 @@ impl Ready {
             .map_err(Error::OutputFile)?;
         let root = self.prepared.root()?;
         let used = self.prepared.used();
-        shrink::shrink(&root, used, blocks, copy, self.threads, observer, stop).map(Some)
+        shrink::shrink(root, used, blocks, copy, self.threads, observer, stop).map(Some)
     }
 
-    fn publish(
+    /// Gives the output its name.
+    pub(super) fn publish(
         &self,
         output: Output,
         observer: &dyn Observer,

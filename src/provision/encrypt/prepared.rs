@@ -2,7 +2,8 @@
 //!
 //! [`Prepared::new`] does all that can fail for reasons that lie in the source: it reads the partition
 //! table, checks the filesystem, makes the changes in an overlay, decides the layout and builds the
-//! container. Nothing is written before it has succeeded. [`Prepared::write`] then produces the output.
+//! container. Nothing is written before it has succeeded. [`Prepared::parts`] is then what the output is made of, with
+//! [`Prepared::write_tables`] behind it.
 
 use std::ops::Range;
 
@@ -11,8 +12,9 @@ use uuid::Builder;
 
 use super::boot_file::{self, BootFile};
 use super::customise::{self, Customisation, Customised, Datasources, Edit, GROWPART_KEYSLOT};
-use super::data_pass::{self, Encryption, FreeSpace, Part};
+use super::data_pass::{Encryption, Part};
 use super::profile::{self, ProfileChoice};
+use super::shrink::Shrunk;
 use crate::filesystem::ext4::{BlockBitmap, Filesystem, Superblock};
 use crate::filesystem::fat::Fat;
 use crate::filesystem::{self, Content};
@@ -20,15 +22,17 @@ use crate::gpt::{self, Partition, Table};
 use crate::luks2::{self, ClearKeyToken, NewContainer, VolumeKey};
 use crate::provision::error::{Error, RootContent};
 use crate::provision::layout::{self, Layout, MakeRoom, SectorSizeChoice};
-use crate::provision::observer::{Observer, Phase, StopFlag};
 use crate::provision::partitions::{self, Chosen, Named, byte_range, window};
 use crate::secret::{Entropy, SecretBytes};
-use crate::storage::{Overlay, ReadAt, Slice, WriteAt};
+use crate::storage::{MemoryStorage, Overlay, ReadAt, Slice, WriteAt};
 
 /// Length of the unlock key: what a vTPM can be asked to import, together with the policy key.
 const UNLOCK_KEY_BYTES: usize = 16;
 
 const GROWPART_KEY_BYTES: usize = 32;
+
+/// How much of the head is written at a time.
+const HEAD_PIECE_BYTES: usize = 1 << 20;
 
 /// What `encrypt` shall do.
 #[derive(Debug, Clone, Default)]
@@ -47,21 +51,34 @@ pub struct Options {
     pub sector_size: SectorSizeChoice,
     /// The partitions, where they are not found by their types.
     pub partitions: Option<Named>,
-    /// What becomes of blocks that the root filesystem does not use.
-    pub free_space: FreeSpace,
     /// The output's size is a multiple of 1 MiB, as a VHD's must be.
     pub whole_mebibytes: bool,
+    /// What becomes of the unlock key.
+    pub unlock_key: UnlockKey,
+}
+
+/// What becomes of the key of keyslot 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UnlockKey {
+    /// It lies in clear in a token, for a deploy to come.
+    #[default]
+    InToken,
+    /// It stays in memory, to be sealed before the image is written.
+    InMemory,
 }
 
 /// Everything about an `encrypt` that has to be decided before the first byte is written.
 pub struct Prepared<S> {
     /// The source with the changes on top.
     edited: Overlay<S>,
-    table: Table,
     used: BlockBitmap,
     volume_key: VolumeKey,
-    head: Vec<u8>,
-    free_space: FreeSpace,
+    /// The partition table of the output.
+    pub table: Table,
+    /// What lies before the segment.
+    pub head: MemoryStorage,
+    /// What opens keyslot 0.
+    pub clear_key: ClearKeyToken,
     /// The root and the EFI system partition, as they are in the source.
     pub chosen: Chosen,
     /// Sector size of the disk in bytes.
@@ -130,21 +147,22 @@ impl<S: ReadAt> Prepared<S> {
         table.set_last_lba(chosen.root.number, layout.root_last_lba)?;
 
         let volume_key = VolumeKey::generate(entropy)?;
-        let unlock_key = SecretBytes::random(entropy, UNLOCK_KEY_BYTES)?;
+        let clear_key = ClearKeyToken {
+            keyslots: vec![0],
+            key: SecretBytes::random(entropy, UNLOCK_KEY_BYTES)?,
+        };
         let mut uuid = [0; 16];
         entropy.fill(&mut uuid)?;
         let uuid = Builder::from_random_bytes(uuid).into_uuid();
         let mut container = NewContainer::new(profile.profile.label(), uuid, layout.sector_size);
-        container.add_keyslot(0, unlock_key.clone());
+        container.add_keyslot(0, clear_key.key.clone());
         if customised.has_growpart_key {
             container.add_keyslot(GROWPART_KEYSLOT, growpart_key);
         }
-        let token = ClearKeyToken {
-            keyslots: vec![0],
-            key: unlock_key,
-        };
-        container.add_token(token.to_json());
-        let head = container.head(&volume_key, entropy)?;
+        if options.unlock_key == UnlockKey::InToken {
+            container.add_token(clear_key.to_json());
+        }
+        let head = MemoryStorage::new(container.head(&volume_key, entropy)?);
         Ok(Self {
             edited,
             sector_bytes,
@@ -152,7 +170,7 @@ impl<S: ReadAt> Prepared<S> {
             used,
             volume_key,
             head,
-            free_space: options.free_space,
+            clear_key,
             chosen,
             filesystem,
             layout,
@@ -161,6 +179,11 @@ impl<S: ReadAt> Prepared<S> {
             has_growpart_key: customised.has_growpart_key,
             warnings,
         })
+    }
+
+    /// The source with the changes on top, for more of them.
+    pub fn edited(&self) -> &Overlay<S> {
+        &self.edited
     }
 
     /// The edited root partition of the source.
@@ -176,33 +199,32 @@ impl<S: ReadAt> Prepared<S> {
         &self.used
     }
 
-    /// Writes the whole disk into `output`, which is as long as the layout says and reads as zeros, and
-    /// flushes it. `shrunk` stands in for the root filesystem where it had to be shrunk.
-    pub fn write(
-        &self,
-        shrunk: Option<(&dyn ReadAt, &BlockBitmap)>,
-        output: &dyn WriteAt,
-        threads: usize,
-        observer: &dyn Observer,
-        stop: &StopFlag,
-    ) -> Result<(), Error> {
-        let root = self.root()?;
-        let (filesystem, used) = shrunk.unwrap_or((&root, &self.used));
-        let parts = self.parts(filesystem, used);
-        observer.begin(Phase::Encrypt, data_pass::total_bytes(&parts));
-        data_pass::run(&parts, output, threads, observer, stop)?;
-        output
-            .write_all_at(&self.head, self.layout.root_bytes)
-            .map_err(Error::Output)?;
+    /// Writes what comes last: the container's head and the partition table.
+    pub fn write_tables(&self, output: &dyn WriteAt) -> Result<(), Error> {
+        let mut piece = vec![0; HEAD_PIECE_BYTES];
+        let mut at = 0;
+        while at < self.head.len_bytes() {
+            let left_bytes = usize::try_from(self.head.len_bytes() - at).unwrap_or(usize::MAX);
+            let piece = &mut piece[..left_bytes.min(HEAD_PIECE_BYTES)];
+            self.head.read_exact_at(piece, at).map_err(Error::Source)?;
+            let written = output.write_all_at(piece, self.layout.root_bytes + at);
+            written.map_err(Error::Output)?;
+            at += piece.len() as u64;
+        }
         self.table.write(output).map_err(|error| match error {
             gpt::Error::Storage(error) => Error::Output(error),
             error => Error::Gpt(error),
         })
     }
 
-    /// What stands before the root, its encrypted segment, and what stands behind it.
-    fn parts<'a>(&'a self, filesystem: &'a dyn ReadAt, used: &'a BlockBitmap) -> [Part<'a>; 3] {
+    /// What the output is made of: what stands before the root, its encrypted segment, and what stands behind it.
+    /// `shrunk` stands in for the root filesystem where it had to be shrunk.
+    pub fn parts<'a>(&'a self, shrunk: Option<&'a Shrunk>) -> Result<[Part<'a>; 3], Error> {
         let layout = &self.layout;
+        let (filesystem, used): (Box<dyn ReadAt + 'a>, _) = match shrunk {
+            Some(shrunk) => (Box::new(&shrunk.filesystem), &shrunk.used),
+            None => (Box::new(self.root()?), &self.used),
+        };
         let encryption = Encryption {
             volume_key: &self.volume_key,
             sector_size: layout.sector_size,
@@ -213,14 +235,13 @@ impl<S: ReadAt> Prepared<S> {
         let behind = old_end.max(layout.segment_start_bytes() + layout.segment_bytes);
         let end = self.edited.len_bytes().min(layout.disk_bytes);
         let copied = |range: Range<u64>| Part {
-            source: &self.edited,
+            source: Box::new(&self.edited),
             used: None,
             output_bytes: range.start,
             range,
             encryption: None,
-            free_space: FreeSpace::Encrypt,
         };
-        [
+        Ok([
             copied(0..layout.root_bytes),
             Part {
                 source: filesystem,
@@ -228,10 +249,9 @@ impl<S: ReadAt> Prepared<S> {
                 range: 0..layout.segment_bytes,
                 output_bytes: layout.segment_start_bytes(),
                 encryption: Some(encryption),
-                free_space: self.free_space,
             },
             copied(behind.min(end)..end),
-        ]
+        ])
     }
 }
 

@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use super::data_pass::{self, FreeSpace, Part};
+use super::data_pass::{self, Part, Pass};
 use crate::filesystem::ext4::{BlockBitmap, Filesystem};
 use crate::image::Output;
 use crate::provision::Error;
@@ -44,7 +44,7 @@ pub fn find_program() -> Result<PathBuf, Error> {
 
 /// Shrinks the filesystem in `root` to so many blocks, in `copy`, a file of its own and of its length.
 pub fn shrink(
-    root: &dyn ReadAt,
+    root: impl ReadAt,
     used: &BlockBitmap,
     blocks: u64,
     copy: Output,
@@ -54,15 +54,15 @@ pub fn shrink(
 ) -> Result<Shrunk, Error> {
     let program = find_program()?;
     let part = Part {
-        source: root,
+        source: Box::new(root),
         used: Some(used),
         range: 0..copy.storage().len_bytes(),
         output_bytes: 0,
         encryption: None,
-        free_space: FreeSpace::Encrypt,
     };
     observer.begin(Phase::CopyFilesystem, copy.storage().len_bytes());
-    data_pass::run(&[part], copy.storage(), threads, observer, stop)?;
+    let pass = Pass::new(std::slice::from_ref(&part), copy.storage());
+    data_pass::run_one(pass, threads, observer, stop)?;
     observer.begin(Phase::ShrinkFilesystem, 0);
     let path = format!(
         "/proc/{}/fd/{}",

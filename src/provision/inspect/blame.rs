@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use super::lock::{Lock, Locks, Values};
 
 /// The most trials for one way to boot.
-const MAX_TRIALS: u32 = 200_000;
+const MAX_TRIALS: u32 = 20_000;
 
 /// A state that is known, with its place in words.
 pub struct Known {

@@ -42,8 +42,8 @@ use super::deploy::{self};
 use super::partitions::{self, Named, byte_range, window};
 use crate::filesystem;
 use crate::gpt::{self, Partition, Table};
-use crate::image::{self, DiskFormat, Lock, Source};
-use crate::storage::{ReadAt, Slice};
+use crate::image::{self, Lock, Source, SourceFormat};
+use crate::storage::ReadAt;
 
 /// What is to be looked at.
 #[derive(Debug, Clone)]
@@ -77,7 +77,7 @@ pub struct Inspection {
     /// Length of the file in bytes.
     pub file_bytes: u64,
     /// Its format.
-    pub format: DiskFormat,
+    pub format: SourceFormat,
     /// The disk's GUID.
     pub disk_guid: Uuid,
     /// Sector size of the disk in bytes.
@@ -113,11 +113,12 @@ impl Job {
     pub fn run(&self) -> Result<Inspection, Error> {
         let source = Source::open(&self.source, Lock::Shared).map_err(CommonError::SourceFile)?;
         let disk_end_bytes = gpt::disk_end_bytes(source.storage()).map_err(CommonError::Gpt)?;
-        let detected = image::detect(source.storage(), disk_end_bytes);
-        let detected = detected.map_err(CommonError::SourceFile)?;
-        let disk = Slice::new(&source, 0, detected.disk_bytes).map_err(CommonError::Source)?;
+        let file_bytes = source.len_bytes();
+        let opened = image::open_disk(source, disk_end_bytes);
+        let opened = opened.map_err(CommonError::SourceFile)?;
+        let disk = opened.disk;
         let (table, found) = Table::read(&disk).map_err(CommonError::Gpt)?;
-        let mut warnings: Vec<_> = detected.warnings.iter().map(ToString::to_string).collect();
+        let mut warnings: Vec<_> = opened.warnings.iter().map(ToString::to_string).collect();
         warnings.extend(found.iter().map(ToString::to_string));
 
         let partitions = contents(&disk, &table)?;
@@ -144,8 +145,8 @@ impl Job {
         warnings.extend(key_files.warnings(state));
         Ok(Inspection {
             source: self.source.clone(),
-            file_bytes: source.len_bytes(),
-            format: detected.format,
+            file_bytes,
+            format: opened.format,
             disk_guid: table.disk_guid(),
             sector_bytes: table.sector_bytes(),
             sectors: table.disk_sectors(),

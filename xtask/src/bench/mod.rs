@@ -4,8 +4,8 @@
 //! The image that is encrypted is fully used: its root filesystem holds random bytes and hardly a free block.
 
 mod boot;
+mod guests;
 mod kernel_image;
-mod qcow2;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -46,14 +46,14 @@ enum Part {
     Cipher,
     /// `encrypt` beside cp and the reference's programs
     Encrypt,
-    /// `encrypt` of an image that is mostly empty, beside qemu-img
-    Qcow2,
     /// `predict` and `deploy` beside a SHA-256 pass
     Boot,
+    /// `provision` for one guest, two and four
+    Guests,
 }
 
-/// Measures the cipher beside OpenSSL, `encrypt` beside `cp` and the reference's programs, and beside `qemu-img`, then `predict` and
-/// `deploy` beside programs that only read the boot files.
+/// Measures the cipher beside OpenSSL, `encrypt` beside `cp` and the reference's programs, `provision` for several guests,
+/// then `predict` and `deploy` beside programs that only read the boot files.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let needed = packages::BUILD.iter().chain(packages::TEST);
     packages::install(needed.chain(packages::BENCH))?;
@@ -76,12 +76,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             print(name, &measured);
         }
     }
-    if is_wanted(Part::Qcow2) {
-        println!("\n| where | program | median, s | of qemu-img's time | MiB on disk |");
-        println!("| --- | --- | ---: | ---: | ---: |");
+    if is_wanted(Part::Guests) {
+        println!("\n| where | guests | median, s | of one guest's time | of as many runs |");
+        println!("| --- | ---: | ---: | ---: | ---: |");
         for (name, folder) in places {
             in_folder(folder, |folder| {
-                qcow2::run(name, folder, &program, arguments.size, arguments.rounds)
+                guests::run(name, folder, &program, arguments)
             })?;
         }
     }

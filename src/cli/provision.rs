@@ -1,0 +1,189 @@
+//! `encrypt-cloud-image provision`.
+
+use std::path::Path;
+use std::time::Instant;
+
+use super::binding::{self, Given};
+use super::confinement::Confinement;
+use super::deploy_files::{Files, Named};
+use super::encrypt::now;
+use super::message::{Failure, answer, say, warn};
+use super::progress::Progress;
+use super::report_file::ReportFile;
+use super::{args, deploy_files, deploy_report, provision_guests, provision_plan, signals};
+use crate::provision::deploy::Error;
+use crate::provision::guests::{GuestImage, PlainImage, Written};
+use crate::provision::{About, Job, StopFlag, SystemEntropy};
+
+/// Makes the images of one guest or of several, or shows what that would do. `verbose`: a run tells its whole plan.
+pub fn run(command: &args::Provision, verbose: bool) -> Result<(), Failure> {
+    let stop = || {
+        signals::install().map_err(|error| {
+            let error = anyhow::Error::new(error).context("cannot handle signals");
+            Failure::new(error, None)
+        })
+    };
+    match (&command.output, &command.guests) {
+        (_, Some(guests)) => provision_guests::run(command, guests, verbose, &stop()?),
+        (Some(output), None) => run_one(command, output, verbose, &stop()?),
+        (None, None) => Ok(()), // the parser wants one of them
+    }
+}
+
+/// Makes the image of one guest.
+fn run_one(
+    command: &args::Provision,
+    output: &Path,
+    verbose: bool,
+    stop: &StopFlag,
+) -> Result<(), Failure> {
+    let report = ReportFile::new(command.report.as_deref(), &command.recovery);
+    let files = deploy_files::files(files_written(command), files_read(command))?;
+    confine(command, &files)?;
+    let failure = |error| failure(error, &command.source, output);
+    let started = Instant::now();
+    let binding = given(command).binding();
+    let source = PlainImage::open(&command.source).map_err(failure)?;
+    let batch = source.batch(1);
+    let job = job(command, output);
+    let image = batch
+        .prepare(job, &binding, &mut SystemEntropy::new(), now()?)
+        .map_err(failure)?;
+    if command.dry_run {
+        warn_of(&image);
+        if let Err(error) = image.check_room() {
+            warn(&[format!("{error}: a run is refused")]);
+        }
+        return answer(&provision_plan::table(&image));
+    }
+    image.check_room().map_err(failure)?;
+    say(&if verbose {
+        provision_plan::table(&image)
+    } else {
+        provision_plan::choices(&image)
+    });
+    warn_of(&image);
+    if let Some(report) = report {
+        report.check()?;
+    }
+    let progress = Progress::new();
+    let written = batch.write(std::slice::from_ref(&image), &progress, stop);
+    let published = written.into_iter().try_for_each(|written| {
+        let written = written.map_err(failure)?;
+        publish(&source, &image, written, report, &progress, stop, failure)
+    });
+    progress.clear();
+    published?;
+    if verbose {
+        progress.say_times();
+    }
+    if let (true, Some(key)) = (command.recovery.print, image.new_recovery_key()) {
+        let mut line = key.text();
+        line.push('\n');
+        answer(&line)?;
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    let output = output.display();
+    say(&format!("{output}: provisioned in {seconds:.1} s\n"));
+    Ok(())
+}
+
+/// Gives an image its name, and its report behind it.
+pub fn publish(
+    source: &PlainImage,
+    image: &GuestImage,
+    written: Written<'_>,
+    report: Option<ReportFile<'_>>,
+    progress: &Progress,
+    stop: &StopFlag,
+    failure: impl Fn(Error) -> Failure,
+) -> Result<(), Failure> {
+    let Some(report) = report else {
+        return written.publish(progress, stop).map_err(failure);
+    };
+    let digests = source.digest(progress, stop).and_then(|input| {
+        let output = written.digest(progress, stop)?;
+        Ok(crate::provision::deploy::Digests { input, output })
+    });
+    let digests = digests.map_err(&failure)?;
+    let text = deploy_report::of_provision(image, source.file_bytes(), &digests);
+    let staged = report.stage(text)?;
+    written.publish(progress, stop).map_err(&failure)?;
+    staged.publish()
+}
+
+fn warn_of(image: &GuestImage) {
+    warn(&image.plan().warnings);
+    warn(&image.binding().warnings);
+}
+
+/// An error in the words of this command.
+pub fn failure(error: Error, source: &Path, output: &Path) -> Failure {
+    let file = match error.about() {
+        About::Source => Some(source.to_owned()),
+        About::Output => Some(output.to_owned()),
+        About::Neither => None,
+    };
+    let hint = error.hint_of_provision(source);
+    Failure::new(error.into(), hint).about(file.as_ref())
+}
+
+/// Leaves a run its files alone.
+pub fn confine(command: &args::Provision, files: &Files) -> Result<(), Failure> {
+    let added = match command.layout.make_room {
+        args::MakeRoom::Shrink => Confinement::new().runs_programs(),
+        _ => Confinement::new(),
+    };
+    files.confinement(added).enter()
+}
+
+fn files_written(command: &args::Provision) -> [Named<'_>; 3] {
+    let recovery = command.recovery.recovery_key_out.as_ref();
+    [
+        ("--output", command.output.as_ref()),
+        ("--recovery-key-out", recovery),
+        ("--report", command.report.as_ref()),
+    ]
+}
+
+/// The files that the command line names for reading.
+pub fn files_read(command: &args::Provision) -> impl Iterator<Item = Named<'_>> {
+    let read = [
+        ("SOURCE", Some(&command.source)),
+        ("--kernel-efi", command.guest.kernel_efi.as_ref()),
+    ];
+    read.into_iter().chain(given(command).files_read())
+}
+
+/// What is said of the guest, or of every guest.
+pub fn given(command: &args::Provision) -> Given<'_> {
+    Given {
+        command: "provision",
+        key_object: &command.key_object,
+        srk_pub: command.srk_pub.as_ref(),
+        srk: &command.srk,
+        firmware: &command.firmware,
+        profiles: &command.profiles,
+        no_pcr_policy: command.no_pcr_policy,
+        rules: &command.rules,
+        recovery: &command.recovery,
+    }
+}
+
+/// What is asked for, with the image in `output`.
+pub fn job(command: &args::Provision, output: &Path) -> Job {
+    Job {
+        source: command.source.clone(),
+        output: Some(output.to_owned()),
+        overwrite: command.overwrite,
+        output_format: command.output_format.map(Into::into),
+        profile: command.guest.profile.into(),
+        kernel_efi: command.guest.kernel_efi.clone(),
+        datasources: command.guest.override_datasources.clone(),
+        grow_root: command.guest.grow_root,
+        make_room: command.layout.make_room.into(),
+        sector_size: command.layout.sector_size.into(),
+        partitions: binding::partitions(&command.partitions),
+        threads: command.threads.map(Into::into),
+    }
+}

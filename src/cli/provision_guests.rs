@@ -1,0 +1,207 @@
+//! `encrypt-cloud-image provision --guests`: images for many guests from one source.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::args;
+use super::binding::OfGuest;
+use super::deploy_files::Files;
+use super::encrypt::now;
+use super::guests_file::{self, Guest};
+use super::message::{Failure, answer, say, warn};
+use super::progress::Progress;
+use super::provision::{confine, failure, files_read, given, job, publish};
+use super::report_file::ReportFile;
+use super::{plan, predict, provision_plan};
+use crate::provision::deploy::Binding;
+use crate::provision::guests::{AT_ONCE, Batch, GuestImage, PlainImage};
+use crate::provision::{StopFlag, SystemEntropy};
+
+/// A run, and what came of it so far.
+struct Run<'a> {
+    command: &'a args::Provision,
+    verbose: bool,
+    stop: &'a StopFlag,
+    now: i64,
+    /// What was told: choices and warnings that several guests share are said once, with the first of them.
+    told: HashSet<String>,
+    made: usize,
+}
+
+/// Makes an image for each guest of a file, or shows what that would do.
+pub fn run(
+    command: &args::Provision,
+    path: &PathBuf,
+    verbose: bool,
+    stop: &StopFlag,
+) -> Result<(), Failure> {
+    let started = Instant::now();
+    let guests = bound(command, path)?;
+    let source = PlainImage::open(&command.source)
+        .map_err(|error| failure(error, &command.source, Path::new("")))?;
+    let mut run = Run {
+        command,
+        verbose,
+        stop,
+        now: now()?,
+        told: HashSet::new(),
+        made: 0,
+    };
+    for guests in guests.chunks(AT_ONCE) {
+        run.batch(&source, guests)?;
+        if stop.is_raised() {
+            break;
+        }
+    }
+    let (all, made) = (guests.len(), run.made);
+    let what = match all - made {
+        _ if stop.is_raised() => {
+            format!(
+                "interrupted; {made} of {all} images are whole, of the others nothing was left behind"
+            )
+        }
+        0 => String::new(),
+        failed => format!("{failed} of {all} guests failed"),
+    };
+    if !what.is_empty() {
+        return Err(Failure::new(anyhow::anyhow!(what), None).about(Some(path)));
+    }
+    if !command.dry_run {
+        let seconds = started.elapsed().as_secs_f64();
+        let path = path.display();
+        say(&format!("{path}: {all} images, in {seconds:.1} s\n"));
+    }
+    Ok(())
+}
+
+/// The guests of a file, each with what binds its image to it.
+fn bound(command: &args::Provision, path: &PathBuf) -> Result<Vec<(Guest, Binding)>, Failure> {
+    let mut files = Files::default();
+    for (option, path) in files_read(command).chain([("--guests", Some(path))]) {
+        files.read(option.into(), path)?;
+    }
+    let for_all = predict::firmware_given(&command.firmware);
+    let guests = guests_file::read(path, &mut files)?;
+    confine(command, &files)?;
+    let bound = guests.into_iter().map(|guest| {
+        let wrong = |what: &str| {
+            let what = anyhow::anyhow!("line {}: {what}", guest.line);
+            Failure::new(what, None).about(Some(path))
+        };
+        let firmware = match (command.no_pcr_policy, &guest.firmware) {
+            (true, Some(_)) => {
+                return Err(wrong("--no-pcr-policy seals to no PCR, so nothing asks what the guest's firmware holds"));
+            }
+            (true, None) => None,
+            (false, Some(firmware)) => Some(firmware.clone()),
+            (false, None) => Some(for_all.clone().ok_or_else(|| {
+                wrong("say what the guest's firmware holds: uefi_config, ovmf_vars or az_disk_profile, or --uefi-config FILE for every guest")
+            })?),
+        };
+        if command.srk.standard_srk_template && guest.unique_data.is_some() {
+            return Err(wrong(
+                "srk_template_unique_data does not go with --standard-srk-template",
+            ));
+        }
+        let binding = given(command).binding_of(OfGuest {
+            srk_pub: guest.srk_pub.clone(),
+            unique_data: guest.unique_data.clone(),
+            firmware,
+            recovery: guest.recovery.clone(),
+        });
+        Ok((guest, binding))
+    });
+    bound.collect()
+}
+
+impl Run<'_> {
+    /// Makes the images of some guests, from one read of the source.
+    fn batch(&mut self, source: &PlainImage, guests: &[(Guest, Binding)]) -> Result<(), Failure> {
+        let batch = source.batch(guests.len());
+        let (mut prepared, mut images) = (Vec::new(), Vec::new());
+        for (guest, binding) in guests {
+            match self.prepare(&batch, guest, binding) {
+                Ok(image) => {
+                    prepared.push(guest);
+                    images.push(image);
+                }
+                Err((true, failure)) => return Err(failure),
+                Err((false, failure)) => failure.say(),
+            }
+        }
+        if self.command.dry_run {
+            self.made += images.len();
+            return images.iter().try_for_each(|image| {
+                let table = provision_plan::table(image);
+                answer(&format!("{table}\n"))
+            });
+        }
+        let progress = Progress::new();
+        let written = batch.write(&images, &progress, self.stop);
+        for ((guest, image), written) in prepared.iter().zip(&images).zip(written) {
+            let failed = |error| failure(error, &self.command.source, &guest.output);
+            let report = guest.report.as_deref().map(ReportFile::of);
+            let published = written.map_err(failed).and_then(|written| {
+                publish(source, image, written, report, &progress, self.stop, failed)
+            });
+            progress.clear();
+            match published {
+                Ok(()) => {
+                    self.made += 1;
+                    say(&format!("{}: provisioned\n", guest.output.display()));
+                }
+                Err(_) if self.stop.is_raised() => {}
+                Err(failure) => failure.of_line(guest.line).say(),
+            }
+        }
+        if self.verbose {
+            progress.say_times();
+        }
+        Ok(())
+    }
+
+    /// Plans an image. A failure comes with whether it is one of every guest.
+    fn prepare(
+        &mut self,
+        batch: &Batch<'_>,
+        guest: &Guest,
+        binding: &Binding,
+    ) -> Result<GuestImage, (bool, Failure)> {
+        if let Some(report) = guest.report.as_deref().map(ReportFile::of) {
+            let checked = report.check();
+            checked.map_err(|failure| (false, failure.of_line(guest.line)))?;
+        }
+        let job = job(self.command, &guest.output);
+        let entropy = &mut SystemEntropy::new();
+        let image = batch.prepare(job, binding, entropy, self.now);
+        let image = image.map_err(|error| {
+            let is_of_every_guest = error.is_of_every_guest();
+            let failure = failure(error, &self.command.source, &guest.output);
+            (is_of_every_guest, failure.of_line(guest.line))
+        })?;
+        self.tell(guest, &image);
+        Ok(image)
+    }
+
+    /// Says what was chosen, and what to know of it.
+    fn tell(&mut self, guest: &Guest, image: &GuestImage) {
+        let choices = plan::choices(image.plan());
+        if !self.command.dry_run && self.told.insert(choices.clone()) {
+            say(&choices);
+        }
+        if self.verbose && !self.command.dry_run {
+            say(&provision_plan::table(image));
+        }
+        for warning in &image.plan().warnings {
+            if self.told.insert(warning.clone()) {
+                warn(std::slice::from_ref(warning));
+            }
+        }
+        for warning in &image.binding().warnings {
+            if self.told.insert(warning.clone()) {
+                warn(&[format!("{}: {warning}", guest.output.display())]);
+            }
+        }
+    }
+}
