@@ -102,21 +102,7 @@ impl Document {
         let keyslot = self.metadata.keyslot(number);
         let area = keyslot.ok_or(Error::NoKeyslot { keyslot: number })?.area;
         let name = number.to_string();
-        let holders = |kind: &'static str, numbers: Vec<u32>| {
-            numbers
-                .into_iter()
-                .map(move |number| (kind, number.to_string()))
-        };
-        let digests = self.metadata.digests.iter();
-        let digests = digests.filter(|digest| digest.keyslots.contains(&number));
-        let tokens = self.metadata.tokens.iter();
-        let tokens = tokens.filter(|token| token.keyslots.contains(&number));
-        let holders: Vec<_> = holders("digests", digests.map(|digest| digest.number).collect())
-            .chain(holders(
-                "tokens",
-                tokens.map(|token| token.number).collect(),
-            ))
-            .collect();
+        let holders = self.holders(number);
         self.change(|document| {
             document.edit(&["keyslots"], |keyslots| {
                 keyslots.remove(&name);
@@ -133,6 +119,47 @@ impl Document {
             Ok(())
         })?;
         Ok(area)
+    }
+
+    /// Gives a keyslot another number, which must be free, wherever it is named.
+    pub(crate) fn renumber_keyslot(&mut self, from: u32, to: u32) -> Result<(), Error> {
+        let taken = self.metadata.keyslots.iter().map(|keyslot| keyslot.number);
+        choose("keyslot", Some(to), taken, keyslot::LAST_NUMBER)?;
+        if self.metadata.keyslot(from).is_none() {
+            return Err(Error::NoKeyslot { keyslot: from });
+        }
+        let holders = self.holders(from);
+        let (from, to) = (from.to_string(), to.to_string());
+        self.change(|document| {
+            document.edit(&["keyslots"], |keyslots| {
+                let keyslot = keyslots.object(&from)?.to_raw();
+                keyslots.remove(&from);
+                keyslots.set(&to, keyslot);
+                Ok(())
+            })?;
+            for (kind, holder) in &holders {
+                document.edit(&[kind, holder], |holder| {
+                    let mut names = holder.strings("keyslots")?;
+                    for name in names.iter_mut().filter(|name| **name == from) {
+                        name.clone_from(&to);
+                    }
+                    holder.set("keyslots", json::raw(&names.into()));
+                    Ok(())
+                })?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The digests and tokens that name a keyslot, by their kind and number.
+    fn holders(&self, keyslot: u32) -> Vec<(&'static str, String)> {
+        let digests = self.metadata.digests.iter();
+        let digests = digests.filter(|digest| digest.keyslots.contains(&keyslot));
+        let tokens = self.metadata.tokens.iter();
+        let tokens = tokens.filter(|token| token.keyslots.contains(&keyslot));
+        let digests = digests.map(|digest| ("digests", digest.number.to_string()));
+        let tokens = tokens.map(|token| ("tokens", token.number.to_string()));
+        digests.chain(tokens).collect()
     }
 
     /// Adds a token, whose text must be an object with `type` and `keyslots`; returns its number.

@@ -392,6 +392,26 @@ pub enum Error {
         /// The limit.
         limit: u32,
     },
+    /// More memory or passes than any keyslot of cryptsetup: so says a hostile header.
+    #[error(
+        "keyslot {keyslot} asks for {memory_kib} KiB of memory, in {time} passes; this program takes 4 GiB, and 256 GiB in all passes, at most"
+    )]
+    Memory {
+        /// The keyslot.
+        keyslot: u32,
+        /// What it asks for, in KiB.
+        memory_kib: u32,
+        /// How often it goes through it.
+        time: u32,
+    },
+    /// The system has no such memory.
+    #[error("keyslot {keyslot} needs {memory_kib} KiB of memory, and there is not as much")]
+    NoMemory {
+        /// The keyslot.
+        keyslot: u32,
+        /// What it needs, in KiB.
+        memory_kib: u32,
+    },
     /// A number that is taken already.
     #[error("{kind} {number} exists already")]
     Taken {
@@ -431,6 +451,16 @@ pub enum Error {
     /// A volume key that is not that of the container.
     #[error("the volume key is not that of the container")]
     VolumeKey,
+}
+
+impl Error {
+    /// A keyslot that cannot be tried, for a reason that comes from its header.
+    pub(super) fn unsupported(keyslot: u32, what: &str) -> Self {
+        Self::KeyslotUnsupported {
+            keyslot,
+            what: what.chars().take(40).flat_map(char::escape_debug).collect(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -152,6 +152,16 @@ impl Header {
         self.metadata().unlock(keyslot, passphrase, container)
     }
 
+    /// The volume key, by any keyslot but those in `left_out`: see [`Metadata::unlock_any`].
+    pub fn unlock_any(
+        &self,
+        left_out: &[u32],
+        passphrase: &SecretBytes,
+        container: &dyn ReadAt,
+    ) -> Result<(u32, VolumeKey), Error> {
+        self.metadata().unlock_any(left_out, passphrase, container)
+    }
+
     /// What is not as it should be in the other copy.
     pub fn warnings(&self) -> Vec<Warning> {
         let position = self.current.position.other();

@@ -22,6 +22,7 @@ mod anti_forensic;
 mod area;
 mod binary_header;
 mod create;
+mod derivation;
 mod digest;
 mod document;
 mod error;

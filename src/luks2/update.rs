@@ -84,6 +84,11 @@ impl Update {
         self.document.remove_keyslot(number)
     }
 
+    /// Gives a keyslot another number, also in the digests and tokens that name it. Its material stays where it is.
+    pub fn renumber_keyslot(&mut self, from: u32, to: u32) -> Result<(), Error> {
+        self.document.renumber_keyslot(from, to)
+    }
+
     /// Adds a token (an object with `type` and `keyslots`): `number`, or the lowest free one, which is
     /// returned.
     pub fn add_token(&mut self, number: Option<u32>, json: &str) -> Result<u32, Error> {

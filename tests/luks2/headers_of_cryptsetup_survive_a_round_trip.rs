@@ -121,7 +121,7 @@ fn from_format_to_the_last_change() {
         .err()
         .unwrap();
     assert_eq!(error.to_string(), "there is no keyslot 7");
-    // Argon2 is told apart from a wrong key.
+    // Argon2 as well.
     let argon = header.metadata().keyslot(2).unwrap().luks2().unwrap();
     assert!(matches!(
         &argon.kdf,
@@ -132,13 +132,25 @@ fn from_format_to_the_last_change() {
             ..
         }
     ));
-    for keyslot in [Some(2), None] {
-        let wrong = SecretBytes::new(b"wrong".to_vec());
+    let (_, by_argon) = header
+        .unlock(Some(2), &growpart_key(), &storage)
+        .ok()
+        .unwrap();
+    let (_, by_pbkdf) = header
+        .unlock(Some(0), &unlock_key(), &storage)
+        .ok()
+        .unwrap();
+    assert!(by_argon == by_pbkdf);
+    // Without PBKDF2's keyslots it is found by itself.
+    let any = header.unlock_any(&[1], &growpart_key(), &storage);
+    assert_eq!(any.ok().unwrap().0, 2);
+    let wrong = SecretBytes::new(b"wrong".to_vec());
+    for (keyslot, said) in [
+        (Some(2), "the key does not open keyslot 2"),
+        (None, "the key opens no keyslot"),
+    ] {
         let error = header.unlock(keyslot, &wrong, &storage).err().unwrap();
-        assert_eq!(
-            error.to_string(),
-            "keyslot 2 uses argon2id, which this program does not support yet"
-        );
+        assert_eq!(error.to_string(), said);
     }
 
     run(cryptsetup(&["luksKillSlot", "--key-file"], &key)
