@@ -59,10 +59,12 @@ pub fn run(command: &args::Deploy, verbose: bool) -> Result<(), Failure> {
         line.push('\n');
         answer(&line)?;
     }
-    let what = if plan.completes {
-        "an interrupted deploy was completed; the image is bound as that run was told, not as this one"
-    } else {
-        "deployed"
+    let what = match (plan.completes, &plan.again) {
+        (true, _) => {
+            "an interrupted deploy was completed; the image is bound as that run was told, not as this one"
+        }
+        (false, Some(_)) => "sealed again",
+        (false, None) => "deployed",
     };
     let seconds = started.elapsed().as_secs_f64();
     say(&format!(
@@ -97,7 +99,10 @@ fn confine(command: &args::Deploy) -> Result<(), Failure> {
         ),
         ("--report", command.report.as_ref()),
     ];
-    let read = [("SOURCE", Some(&command.source))];
+    let read = [
+        ("SOURCE", Some(&command.source)),
+        ("--unlock-with", command.unlock_with.as_ref()),
+    ];
     let of_binding = given(command).files_read();
     let files = deploy_files::files(written, read.into_iter().chain(of_binding))?;
     let added = match &command.output {
@@ -129,5 +134,6 @@ fn job(command: &args::Deploy) -> Job {
         dry_run: command.dry_run,
         partitions: binding::partitions(&command.partitions),
         binding: given(command).binding(),
+        unlock_with: command.unlock_with.clone(),
     }
 }

@@ -12,6 +12,9 @@ use crate::provision::{Partition, partition_types, predict};
 pub fn choices(plan: &Plan) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "root: {}", partition(plan, plan.disk.root));
+    if let Some(again) = &plan.again {
+        let _ = writeln!(text, "unlocked: keyslot {}", again.unlocked);
+    }
     text + &binding_choices(plan)
 }
 
@@ -49,6 +52,13 @@ pub fn table(plan: &Plan) -> String {
             "completes a deploy that was interrupted; nothing is sealed".to_owned(),
         ));
     }
+    if let Some(again) = &plan.again {
+        let work = format!(
+            "seals a deployed image again; keyslot {} opens it and stays",
+            again.unlocked
+        );
+        lines.push(("work", work));
+    }
     lines.extend(binding_facts(plan));
     lines.push((
         "LUKS2",
@@ -62,7 +72,7 @@ pub fn table(plan: &Plan) -> String {
     let mut text = aligned(&lines) + &keyslots(plan) + &branches(plan);
     let _ = writeln!(text, "\nchanges");
     text += &esp_files(plan);
-    let _ = writeln!(text, "  LUKS2 header: no clear key, in neither copy");
+    let _ = writeln!(text, "  LUKS2 header: {}", header(plan));
     let _ = writeln!(text, "  {} are written", size(plan.written_bytes));
     text
 }
@@ -115,6 +125,20 @@ pub fn esp_files(plan: &Plan) -> String {
         let _ = writeln!(text, "  ESP:{}: {what}", file.path);
     }
     text
+}
+
+fn header(plan: &Plan) -> String {
+    match plan.again.as_ref().map(|again| &again.replaced[..]) {
+        None => "no clear key, in neither copy".to_owned(),
+        Some([]) => "a new keyslot".to_owned(),
+        Some(replaced) => {
+            let numbers: Vec<_> = replaced.iter().map(ToString::to_string).collect();
+            format!(
+                "a new keyslot, for the key that was sealed before: keyslot {}",
+                numbers.join(", ")
+            )
+        }
+    }
 }
 
 fn policy(plan: &Plan) -> String {

@@ -18,6 +18,7 @@ struct Report<'a> {
     version: u32,
     tool: Tool,
     completed_interrupted_deploy: bool,
+    sealed_again: Option<SealedAgain<'a>>,
     key_object: &'static str,
     input: Image,
     output: Image,
@@ -42,6 +43,12 @@ struct Encryption<'a> {
     filesystem_bytes: u64,
     segment_bytes: u64,
     edits: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct SealedAgain<'a> {
+    unlocked_keyslot: u32,
+    replaced_keyslots: &'a [u32],
 }
 
 #[derive(Serialize)]
@@ -206,10 +213,11 @@ fn report<'a>(
             version: env!("CARGO_PKG_VERSION"),
         },
         completed_interrupted_deploy: plan.completes,
-        key_object: match plan.key_object {
-            KeyObjectKind::Secboot => "secboot",
-            KeyObjectKind::SystemdTpm2 => "systemd-tpm2",
-        },
+        sealed_again: plan.again.as_ref().map(|again| SealedAgain {
+            unlocked_keyslot: again.unlocked,
+            replaced_keyslots: &again.replaced,
+        }),
+        key_object: plan.key_object.name(),
         input,
         output: Image {
             path: plan.output.display().to_string(),
@@ -249,11 +257,11 @@ fn report<'a>(
             })
             .collect(),
         warnings: plan.warnings.iter().map(String::as_str).collect(),
-        notes: vec![match plan.key_object {
-            KeyObjectKind::Secboot => {
+        notes: vec![match (plan.key_object, &plan.again) {
+            (KeyObjectKind::Secboot, None) => {
                 "images deployed from copies of one encrypted image share its volume key and the key of keyslot 0: whoever kept that image opens them all"
             }
-            KeyObjectKind::SystemdTpm2 => {
+            _ => {
                 "images deployed from copies of one encrypted image share its volume key: whoever kept that image opens them all"
             }
         }],

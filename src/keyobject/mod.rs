@@ -3,9 +3,11 @@
 //! [`secboot`] is the sealed-key file that Ubuntu's initramfs reads, [`systemd_tpm2`] the LUKS2 token that
 //! systemd-cryptsetup reads. [`RecoveryKey`] is what a person types where that does not open the disk,
 //! [`recovery_token`] what makes its keyslot known as one; [`systemd_recovery`] is systemd's form of both.
+//! [`reseal_token`] stands in the header while a sealed key is replaced.
 
 mod recovery;
 mod recovery_token;
+pub mod reseal_token;
 pub mod secboot;
 pub mod systemd_recovery;
 pub mod systemd_tpm2;

@@ -42,6 +42,7 @@ fn prepared(encrypted: &Encrypted) -> Ready {
             guest: None,
             recovery: Some(RecoverySource::File(recovery)),
         },
+        unlock_with: None,
     };
     job.prepare(&mut SystemEntropy::new(), 1_700_000_000)
         .unwrap()

@@ -54,6 +54,7 @@ fn prepared(encrypted: &Encrypted) -> Ready {
             guest: None,
             recovery: Some(RecoverySource::Text(DIGITS.to_owned().into())),
         },
+        unlock_with: None,
     };
     job.prepare(&mut SystemEntropy::new(), 1_700_000_000)
         .unwrap()

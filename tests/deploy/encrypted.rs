@@ -161,6 +161,14 @@ impl Encrypted {
         Container::open(&self.image, &self.table(), ROOT)
     }
 
+    /// Puts the header and the keyslots of the container on disk that cryptsetup has changed.
+    pub fn put_back(&self, container: &Container) {
+        let start = self.table().byte_range(ROOT).start;
+        let len = usize::try_from(crate::support::container::HEADER_BYTES).unwrap();
+        let bytes = files::read(&container.header, 0, len);
+        files::write(&self.image, start, &bytes);
+    }
+
     /// The EFI system partition of `disk.img`.
     pub fn esp(&self) -> Esp {
         Esp::of(&self.image)

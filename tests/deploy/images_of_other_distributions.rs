@@ -41,7 +41,7 @@ fn a_second_deploy_knows_the_first_by_its_tokens() {
             assert_eq!(
                 refused(deployed.deploy(&flags).arg("disk.img")),
                 "error: disk.img: the image is deployed already: partition 1 holds no clear key, in no header copy\n\
-                 hint: an image is deployed once; keep the encrypted one, and deploy a copy of it with --output\n"
+                 hint: --unlock-with FILE seals it again, with a recovery key or a passphrase; or deploy a copy of the encrypted image, with --output\n"
             );
         }
         assert_eq!(files::digest(&deployed.image), before);

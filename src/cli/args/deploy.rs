@@ -44,6 +44,15 @@ pub struct Deploy {
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub report: Option<PathBuf>,
 
+    /// Seal a deployed image again; FILE holds a recovery key or a passphrase of it
+    ///
+    /// A fresh unlock key takes the place of the old one, sealed for the guest and the states that the other options
+    /// name: another vTPM, other kernels on the EFI system partition, another configuration. What carries the key stays
+    /// what it is. The bytes of FILE are the passphrase, without a newline behind them; its keyslot stays as it is. One
+    /// that was made with Argon2 takes the time and memory that its header says, 4 GiB at most.
+    #[arg(long, value_name = "FILE")]
+    pub unlock_with: Option<PathBuf>,
+
     #[command(flatten)]
     pub key_object: KeyObjectOptions,
 

@@ -6,8 +6,9 @@
 
 use super::container::Container;
 use super::sealing::{self, Access, KeyObject, Srk, SrkOptions};
+use super::unlock::Opened;
 use super::{Error, FileFacts, KeyObjectKind, Recovery, RecoverySource, SrkFacts, Step};
-use super::{esp, header, step, tokens};
+use super::{esp, header, reseal, step, tokens};
 use crate::filesystem::fat::Fat;
 use crate::luks2::ClearKeyToken;
 use crate::provision::predict::{EspVolume, Guest, Prediction};
@@ -40,6 +41,14 @@ pub struct Parts<'a> {
     pub esp_start_bytes: u64,
 }
 
+/// What opens the container of a disk before it is bound.
+pub enum Unlocked {
+    /// The key that lies open in its header. It goes into the sealed-key file.
+    ByClearKey(ClearKeyToken),
+    /// A key of its owner's; the disk is deployed, and gets a fresh key in place of the one that was sealed.
+    ByOwner(Opened),
+}
+
 /// A binding that was planned for a disk.
 pub struct Bound {
     /// What is to be written, in its order.
@@ -57,11 +66,11 @@ pub struct Bound {
 }
 
 impl Binding {
-    /// Plans everything that binds a disk, whose keyslot 0 the clear key opens, to the guest. Nothing is written.
+    /// Plans everything that binds a disk to the guest. Nothing is written.
     pub fn plan(
         &self,
         parts: Parts<'_>,
-        clear_key: &ClearKeyToken,
+        unlocked: &Unlocked,
         now: i64,
         entropy: &mut dyn Entropy,
     ) -> Result<Bound, Error> {
@@ -70,10 +79,12 @@ impl Binding {
             None => None,
         };
         let srk = Srk::read(&self.srk, self.key_object)?;
-        if let Access::Template(_) = srk.access {
-            header::check_can_be_sealed(clear_key)?;
+        if let Unlocked::ByClearKey(clear_key) = unlocked {
+            if let Access::Template(_) = srk.access {
+                header::check_can_be_sealed(clear_key)?;
+            }
+            header::check_opens(parts.container, parts.storage, clear_key)?;
         }
-        header::check_opens(parts.container, parts.storage, clear_key)?;
         let mut warnings = Vec::new();
         let prediction = self.predict(parts.esp, &mut warnings)?;
         let mut bound = Bound {
@@ -84,7 +95,7 @@ impl Binding {
             recovery,
             warnings,
         };
-        bound.steps = bound.sealing_steps(parts, clear_key, &srk, now, entropy)?;
+        bound.steps = bound.sealing_steps(parts, unlocked, &srk, now, entropy)?;
         bound.warnings.extend(srk.warnings);
         Ok(bound)
     }
@@ -110,11 +121,11 @@ impl Binding {
 }
 
 impl Bound {
-    /// The steps that seal the key, and take the clear one away.
+    /// The steps that seal the key, and take the clear one or the old one away.
     fn sealing_steps(
         &mut self,
         parts: Parts<'_>,
-        clear_key: &ClearKeyToken,
+        unlocked: &Unlocked,
         srk: &Srk,
         now: i64,
         entropy: &mut dyn Entropy,
@@ -124,13 +135,15 @@ impl Bound {
         let place = (parts.container, parts.storage);
         Ok(match &srk.access {
             Access::Template(template) => {
-                let sealed_key =
-                    sealing::sealed_key(&srk.parent, sealed_to, &clear_key.key, entropy)?;
+                let key = match unlocked {
+                    Unlocked::ByClearKey(clear_key) => clear_key.key.clone(),
+                    Unlocked::ByOwner(_) => reseal::new_key(entropy)?,
+                };
+                let sealed_key = sealing::sealed_key(&srk.parent, sealed_to, &key, entropy)?;
                 let files = esp::Files {
                     sealed_key,
                     srk_template: template.clone(),
                 };
-                let header = header::deployed(place, clear_key, recovery, entropy)?;
                 self.files = esp::facts(&files);
                 if template.is_none() && esp::has_template(parts.esp).map_err(Error::esp)? {
                     self.warnings.push(format!(
@@ -138,8 +151,17 @@ impl Bound {
                         esp::SRK_TEMPLATE
                     ));
                 }
-                let on_esp = esp::steps(parts.esp, parts.esp_start_bytes, &files, now)?;
-                step::in_order(on_esp, header)
+                let (esp, start) = (parts.esp, parts.esp_start_bytes);
+                match unlocked {
+                    Unlocked::ByClearKey(clear_key) => {
+                        let header = header::deployed(place, clear_key, recovery, entropy)?;
+                        step::in_order(esp::steps(esp, start, &files, now)?, header)
+                    }
+                    Unlocked::ByOwner(opened) => {
+                        let files = esp::switching(esp, start, &files, now)?;
+                        reseal::steps(place, opened, &key, files, recovery, entropy)?
+                    }
+                }
             }
             Access::Token(found) => {
                 let sealing = tokens::Sealing {
@@ -147,7 +169,14 @@ impl Bound {
                     found: *found,
                     prediction: sealed_to,
                 };
-                let header = tokens::deployed(place, clear_key, &sealing, recovery, entropy)?;
+                let header = match unlocked {
+                    Unlocked::ByClearKey(clear_key) => {
+                        tokens::deployed(place, clear_key, &sealing, recovery, entropy)?
+                    }
+                    Unlocked::ByOwner(opened) => {
+                        tokens::replacing(place, opened, &sealing, recovery, entropy)?
+                    }
+                };
                 step::in_order([], header)
             }
         })

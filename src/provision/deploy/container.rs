@@ -3,12 +3,13 @@
 //! The answer is read off both header copies (LUKS2 On-Disk Format, section 3.1): the one that counts decides who opens
 //! the volume, but the *losing* one may still hold the clear key, which no dump shows. That is an interrupted deploy.
 
-use super::Error;
+use super::{Error, Step};
 use crate::gpt::{Partition, Table};
+use crate::keyobject::reseal_token;
 use crate::keyobject::systemd_tpm2::TOKEN_TYPE;
 use crate::luks2::{self, ClearKeyToken, Header};
 use crate::provision::partitions::{self, Named, byte_range, window};
-use crate::storage::ReadAt;
+use crate::storage::{Overlay, ReadAt, WriteAt};
 
 /// Label of the containers that `encrypt` makes.
 pub use crate::provision::encrypt::LABEL;
@@ -105,6 +106,24 @@ impl Container {
     pub fn has_tpm2_token(&self) -> bool {
         let mut tokens = self.header.metadata().tokens.iter();
         tokens.any(|token| token.kind == TOKEN_TYPE)
+    }
+
+    /// The keyslots of which the sealed key opens one, where it was being replaced and nobody knows how far that went.
+    pub fn half_replaced(&self) -> Vec<u32> {
+        reseal_token::keyslots(&self.header.metadata().tokens)
+    }
+
+    /// The container on `storage` with steps written.
+    pub fn with<S: ReadAt>(&self, steps: &[Step], storage: S) -> Result<Overlay<S>, Error> {
+        let built = Overlay::new(storage);
+        for write in steps.iter().flat_map(|step| &step.writes) {
+            if self.range.contains(&write.offset_bytes) {
+                let offset_bytes = write.offset_bytes - self.range.start;
+                let written = built.write_all_at(&write.bytes, offset_bytes);
+                written.map_err(crate::provision::Error::Source)?;
+            }
+        }
+        Ok(built)
     }
 
     /// The container as a storage of its own.

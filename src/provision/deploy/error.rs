@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Phase;
+use super::{KeyObjectKind, Phase};
 use crate::image::{Error as ImageError, OtherFormat};
 use crate::keyobject::{RecoveryTextError, secboot, systemd_tpm2};
 use crate::provision::predict::PredictError;
@@ -53,6 +53,64 @@ pub enum Error {
     AlreadyDeployed {
         /// The partition's number.
         partition: u32,
+    },
+    /// An image that was sealed in part.
+    #[error(
+        "sealing the image again was interrupted: in partition {partition} the old key and the new one open the container"
+    )]
+    HalfReplaced {
+        /// The partition's number.
+        partition: u32,
+    },
+    /// There is nothing to unlock.
+    #[error(
+        "--unlock-with: the image is not deployed yet: partition {partition} holds its clear key"
+    )]
+    ClearKeyThere {
+        /// The partition's number.
+        partition: u32,
+    },
+    /// Sealing again does not change what carries the key.
+    #[error("--unlock-with: the image is deployed with --key-object {}, which stays", found.name())]
+    OtherKeyObject {
+        /// What it has.
+        found: KeyObjectKind,
+    },
+    /// A key file that cannot be one.
+    #[error(
+        "--unlock-with: {} {}", path.display(),
+        if *is_empty { "is empty" } else { "has more than 8 MiB, and is no key" }
+    )]
+    UnlockKeyLength {
+        /// The file.
+        path: PathBuf,
+        /// True where it has no byte.
+        is_empty: bool,
+    },
+    /// A key that opens no keyslot.
+    #[error(
+        "--unlock-with: the key in {} opens no keyslot of the LUKS2 container in partition {partition}{}",
+        path.display(),
+        if *ends_in_newline { "; it ends in a newline, which is a part of it" } else { "" }
+    )]
+    UnlocksNothing {
+        /// The file.
+        path: PathBuf,
+        /// The partition's number.
+        partition: u32,
+        /// True where the last byte is one.
+        ends_in_newline: bool,
+    },
+    /// A key that would be gone.
+    #[error(
+        "--unlock-with: the key in {} opens keyslot {keyslot}, which is the one to be replaced",
+        path.display()
+    )]
+    UnlocksReplaced {
+        /// The file.
+        path: PathBuf,
+        /// The keyslot.
+        keyslot: u32,
     },
     /// The container cannot be read or changed.
     #[error("the LUKS2 container in partition {partition}: {problem}")]
@@ -261,6 +319,9 @@ impl Error {
             | Self::SeveralContainers { .. }
             | Self::NotOurs { .. }
             | Self::AlreadyDeployed { .. }
+            | Self::HalfReplaced { .. }
+            | Self::ClearKeyThere { .. }
+            | Self::OtherKeyObject { .. }
             | Self::Container { .. }
             | Self::ClearKeyLength { .. }
             | Self::RecoveryNameTaken { .. }
@@ -287,7 +348,29 @@ impl Error {
                     .to_owned(),
             ),
             Self::AlreadyDeployed { .. } => Some(
-                "an image is deployed once; keep the encrypted one, and deploy a copy of it with --output"
+                "--unlock-with FILE seals it again, with a recovery key or a passphrase; or deploy a copy of the encrypted image, with --output"
+                    .to_owned(),
+            ),
+            Self::HalfReplaced { .. } => Some(
+                "run deploy --unlock-with FILE again, with a recovery key or a passphrase"
+                    .to_owned(),
+            ),
+            Self::ClearKeyThere { .. } => {
+                Some("leave --unlock-with out: the clear key opens it".to_owned())
+            }
+            Self::OtherKeyObject { found } => {
+                Some(format!("give --key-object {}", found.name()))
+            }
+            Self::UnlocksNothing {
+                ends_in_newline: true,
+                path,
+                ..
+            } => Some(format!(
+                "take the newline off: head -c -1 {0} | encrypt-cloud-image deploy --unlock-with /dev/stdin ...",
+                path.display()
+            )),
+            Self::UnlocksReplaced { .. } => Some(
+                "give a key that stays: a recovery key, or a passphrase of another keyslot"
                     .to_owned(),
             ),
             Self::Esp(filesystem::Error::FatNoSpace { .. }) => Some(

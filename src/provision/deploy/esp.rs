@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::{Error, FileFacts, KeyObjectKind, Phase, Step};
-use crate::filesystem::fat::{self, Entry, Fat};
+use crate::filesystem::fat::{self, Entry, Fat, SectorWrite};
 use crate::filesystem::{self, Result as FatResult};
 use crate::storage::{Overlay, ReadAt};
 
@@ -17,6 +17,9 @@ const FOLDER: &str = "device/fde";
 pub const SEALED_KEY: &str = "device/fde/cloudimg-rootfs.sealed-key";
 /// From what the guest makes its SRK again.
 pub const SRK_TEMPLATE: &str = "tpm2-srk.tmpl";
+
+/// What a disk writes whole or not at all.
+const SECTOR_BYTES: usize = 512;
 
 /// What the files shall hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +95,74 @@ pub fn steps(
     Ok(names.map(|phase| Step::at(start_bytes, phase, steps.next().unwrap_or_default())))
 }
 
+/// The steps that bring the files to an EFI system partition where a sealed key lies already.
+pub struct Switching {
+    /// The sealed key is the new one behind all of them but the last, which is the template's.
+    pub switch: [Step; 5],
+    /// What becomes free.
+    pub tidy: Step,
+}
+
+/// The same as [`steps`], with one step more: the template switches after the sealed key, in the top directory.
+pub fn switching(
+    esp: &dyn ReadAt,
+    start_bytes: u64,
+    files: &Files,
+    now: i64,
+) -> Result<Switching, Error> {
+    let [clusters, tables, links, directories, tidy] = steps(esp, start_bytes, files, now)?;
+    let of_key = sectors(&directories_of_key(esp, start_bytes, files, now)?);
+    let (key, template): (Vec<_>, Vec<_>) = sectors(&directories)
+        .into_iter()
+        .partition(|sector| of_key.contains(sector));
+    let step = |phase, writes| Step { phase, writes };
+    Ok(Switching {
+        switch: [
+            clusters,
+            tables,
+            links,
+            step(Phase::Directories, key),
+            step(Phase::Template, template),
+        ],
+        tidy,
+    })
+}
+
+/// The directories where the sealed key alone is switched.
+fn directories_of_key(
+    esp: &dyn ReadAt,
+    start_bytes: u64,
+    files: &Files,
+    now: i64,
+) -> Result<Step, Error> {
+    let edited = Overlay::new(esp);
+    let geometry = {
+        let fat = Fat::open(&edited, now).map_err(Error::esp)?;
+        put_key(&fat, files).map_err(Error::esp)?;
+        *fat.geometry()
+    };
+    let changed = edited.changed_ranges();
+    let phases = fat::phases(&geometry, esp, &edited, &changed).map_err(Error::esp)?;
+    Ok(Step::at(
+        start_bytes,
+        Phase::Directories,
+        phases.directories,
+    ))
+}
+
+/// A step's writes, sector by sector.
+fn sectors(step: &Step) -> Vec<SectorWrite> {
+    let writes = step.writes.iter().flat_map(|write| {
+        let offsets = (write.offset_bytes..).step_by(SECTOR_BYTES);
+        offsets.zip(write.bytes.chunks(SECTOR_BYTES))
+    });
+    let sectors = writes.map(|(offset_bytes, bytes)| SectorWrite {
+        offset_bytes,
+        bytes: bytes.to_vec(),
+    });
+    sectors.collect()
+}
+
 /// The step that tells how much is free on an EFI system partition whose last deploy was interrupted.
 pub fn mending_step(esp: &dyn ReadAt, start_bytes: u64, now: i64) -> Result<Step, Error> {
     let edited = Overlay::new(esp);
@@ -108,8 +179,7 @@ pub fn mending_step(esp: &dyn ReadAt, start_bytes: u64, now: i64) -> Result<Step
 /// Makes the edits.
 fn put<'s>(edited: &'s Overlay<&dyn ReadAt>, files: &Files, now: i64) -> FatResult<Fat<'s>> {
     let esp = Fat::open(edited, now)?;
-    esp.create_dir_all(FOLDER)?;
-    esp.switch_file(SEALED_KEY, &files.sealed_key)?;
+    put_key(&esp, files)?;
     match &files.srk_template {
         Some(template) => esp.switch_file(SRK_TEMPLATE, template)?,
         None if esp.find(SRK_TEMPLATE)?.is_some() => esp.remove_file(SRK_TEMPLATE)?,
@@ -117,6 +187,11 @@ fn put<'s>(edited: &'s Overlay<&dyn ReadAt>, files: &Files, now: i64) -> FatResu
     }
     esp.finish()?;
     Ok(esp)
+}
+
+fn put_key(esp: &Fat<'_>, files: &Files) -> FatResult<()> {
+    esp.create_dir_all(FOLDER)?;
+    esp.switch_file(SEALED_KEY, &files.sealed_key)
 }
 
 /// The directories that the edits touch, by their paths; a directory that is missing has no entry.

@@ -10,9 +10,9 @@ use super::{Error, Phase, Step};
 use crate::filesystem::fat::SectorWrite;
 use crate::keyobject::secboot::MAX_KEY_BYTES;
 use crate::keyobject::{RECOVERY_KEY_NAME, RecoveryToken};
-use crate::luks2::{self, Area, ClearKeyToken, Hash, Header, Position, Update, VolumeKey};
+use crate::luks2::{self, Area, ClearKeyToken, Hash, Header, Keyslot, Position, Update, VolumeKey};
 use crate::secret::{Entropy, SecretBytes};
-use crate::storage::{Overlay, ReadAt, WriteAt};
+use crate::storage::ReadAt;
 
 /// The keyslot that the clear key opens, and the sealed-key file after it.
 pub const UNLOCK_KEYSLOT: u32 = 0;
@@ -20,11 +20,15 @@ pub const UNLOCK_KEYSLOT: u32 = 0;
 /// A header that is being changed, and the steps that this takes.
 pub struct Change<'a> {
     container: &'a Container,
+    /// The header as it lies there before.
+    before: &'a Header,
     storage: &'a dyn ReadAt,
     volume_key: VolumeKey,
     update: Update,
     keyslots: Vec<SectorWrite>,
-    removed: Vec<Area>,
+    removed: Vec<Keyslot>,
+    /// Keyslots of other numbers than before: the old and the new one.
+    renumbered: Vec<(u32, u32)>,
     /// What opens the container afterwards.
     opens: Vec<(u32, SecretBytes)>,
 }
@@ -41,18 +45,32 @@ impl<'a> Change<'a> {
             .header
             .unlock(Some(UNLOCK_KEYSLOT), &clear_key.key, storage);
         let (_, volume_key) = opened.map_err(problem)?;
-        let mut update = container.header.update().map_err(problem)?;
-        while let Some((token, _)) = update.metadata().clear_key().map_err(problem)? {
-            update.remove_token(token).map_err(problem)?;
+        let mut change = Self::of(container, &container.header, storage, volume_key)?;
+        while let Some((token, _)) = change.metadata().clear_key().map_err(problem)? {
+            change.remove_token(token)?;
         }
+        change.opens.push((UNLOCK_KEYSLOT, clear_key.key.clone()));
+        Ok(change)
+    }
+
+    /// Changes a header of the container, as it lies on `storage`, whose volume key is known.
+    pub fn of(
+        container: &'a Container,
+        before: &'a Header,
+        storage: &'a dyn ReadAt,
+        volume_key: VolumeKey,
+    ) -> Result<Self, Error> {
+        let update = before.update();
         Ok(Self {
             container,
+            before,
             storage,
             volume_key,
-            update,
+            update: update.map_err(|error| Error::container(container.partition.number, error))?,
             keyslots: Vec::new(),
             removed: Vec::new(),
-            opens: vec![(UNLOCK_KEYSLOT, clear_key.key.clone())],
+            renumbered: Vec::new(),
+            opens: Vec::new(),
         })
     }
 
@@ -97,13 +115,38 @@ impl<'a> Change<'a> {
         added.map(drop).map_err(|error| self.problem(error))
     }
 
-    /// Takes the keyslot of the clear key away. Its area is overwritten when no header names it any more.
-    pub fn remove_clear_keyslot(&mut self) -> Result<(), Error> {
-        let removed = self.update.remove_keyslot(UNLOCK_KEYSLOT);
-        self.removed
-            .push(removed.map_err(|error| self.problem(error))?);
-        self.opens.retain(|(number, _)| *number != UNLOCK_KEYSLOT);
+    /// Takes a token away.
+    pub fn remove_token(&mut self, number: u32) -> Result<(), Error> {
+        let removed = self.update.remove_token(number);
+        removed.map_err(|error| self.problem(error))
+    }
+
+    /// Takes a keyslot away. Its area is overwritten when no header names it any more.
+    pub fn remove_keyslot(&mut self, number: u32) -> Result<(), Error> {
+        let keyslot = self.metadata().keyslot(number).cloned();
+        let removed = self.update.remove_keyslot(number);
+        removed.map_err(|error| self.problem(error))?;
+        self.removed.extend(keyslot);
+        self.opens.retain(|(opened, _)| *opened != number);
         Ok(())
+    }
+
+    /// Gives a keyslot another number.
+    pub fn renumber_keyslot(&mut self, from: u32, to: u32) -> Result<(), Error> {
+        let renumbered = self.update.renumber_keyslot(from, to);
+        renumbered.map_err(|error| self.problem(error))?;
+        self.renumbered.push((from, to));
+        for (number, _) in &mut self.opens {
+            if *number == from {
+                *number = to;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says of a keyslot that this key opens it afterwards.
+    pub fn opens(&mut self, number: u32, key: &SecretBytes) {
+        self.opens.push((number, key.clone()));
     }
 
     /// An error of this container.
@@ -111,24 +154,28 @@ impl<'a> Change<'a> {
         Error::container(self.container.partition.number, error)
     }
 
-    /// The steps, after what they make was read back.
+    /// The steps, after what they make was read back: those of [`Change::write`], and the one that overwrites the areas
+    /// of removed keyslots.
     pub fn finish(self, entropy: &mut dyn Entropy) -> Result<Vec<Step>, Error> {
+        let areas: Vec<Area> = self.removed.iter().map(|keyslot| keyslot.area).collect();
+        let mut steps = self.write(entropy)?.to_vec();
+        steps.push(overwriting(self.container, &areas, entropy)?);
+        Ok(steps)
+    }
+
+    /// The steps that write new keyslots and both header copies, after what they make was read back.
+    pub fn write(&self, entropy: &mut dyn Entropy) -> Result<[Step; 3], Error> {
         let start = self.container.range.start;
-        let mut steps = vec![Step::at(start, Phase::Keyslot, self.keyslots.clone())];
-        steps.extend(copies(self.container, &self.update, entropy)?);
-        steps.push(overwriting(self.container, &self.removed, entropy)?);
+        let keyslots = Step::at(start, Phase::Keyslot, self.keyslots.clone());
+        let [first, second] = copies(self.container, &self.update, entropy)?;
+        let steps = [keyslots, first, second];
         self.verify(&steps)?;
         Ok(steps)
     }
 
     /// Reads back what was built, as it will lie on the disk.
     fn verify(&self, steps: &[Step]) -> Result<(), Error> {
-        let built = Overlay::new(self.storage);
-        for write in steps.iter().flat_map(|step| &step.writes) {
-            let offset_bytes = write.offset_bytes - self.container.range.start;
-            let written = built.write_all_at(&write.bytes, offset_bytes);
-            written.map_err(crate::provision::Error::Source)?;
-        }
+        let built = self.container.with(steps, self.storage)?;
         let failed = |what| Error::Verify { what };
         let header = Header::read(&built).map_err(|_| failed("the LUKS2 header"))?;
         let is_gone = header
@@ -143,10 +190,36 @@ impl<'a> Change<'a> {
                 return Err(failed("a keyslot"));
             }
         }
-        if !self.removed.is_empty() && header.metadata().keyslot(UNLOCK_KEYSLOT).is_some() {
-            return Err(failed("the removal of the clear key's keyslot"));
+        for keyslot in &self.before.metadata().keyslots {
+            if !self.is_as_it_should_be(keyslot, header.metadata()) {
+                return Err(failed("a keyslot that was there before"));
+            }
+            let area =
+                keyslot.area.offset_bytes..keyslot.area.offset_bytes + keyslot.area.size_bytes;
+            let writes = steps.iter().flat_map(|step| &step.writes);
+            let is_written = |write: &SectorWrite| {
+                let from = write.offset_bytes - self.container.range.start;
+                from < area.end && area.start < from + write.bytes.len() as u64
+            };
+            if writes.into_iter().any(is_written) {
+                return Err(failed("the material of a keyslot that was there before"));
+            }
         }
         Ok(())
+    }
+
+    /// True where a keyslot of before is gone as asked for, or is the very same, perhaps with another number.
+    fn is_as_it_should_be(&self, keyslot: &Keyslot, after: &luks2::Metadata) -> bool {
+        if self.removed.contains(keyslot) {
+            let mut others = after.keyslots.iter();
+            return others.all(|other| other.area != keyslot.area);
+        }
+        let mut renumbered = self.renumbered.iter();
+        let renumbered = renumbered.find(|(from, _)| *from == keyslot.number);
+        let number = renumbered.map_or(keyslot.number, |(_, to)| *to);
+        after
+            .keyslot(number)
+            .is_some_and(|found| found.area == keyslot.area && found.kind == keyslot.kind)
     }
 }
 
@@ -209,6 +282,29 @@ pub fn overwriting(
     Ok(Step::at(container.range.start, Phase::Tidy, writes))
 }
 
+/// The areas between keyslots, where those that are gone may have left their material.
+pub fn gaps(metadata: &luks2::Metadata) -> Vec<Area> {
+    let mut areas: Vec<Area> = metadata.keyslots.iter().map(|slot| slot.area).collect();
+    areas.sort_unstable_by_key(|area| area.offset_bytes);
+    let end = Area {
+        offset_bytes: metadata.header_end_bytes(),
+        size_bytes: 0,
+    };
+    let mut gaps = Vec::new();
+    let mut offset_bytes = metadata.keyslots_start_bytes();
+    for area in areas.into_iter().chain([end]) {
+        let size_bytes = area.offset_bytes.saturating_sub(offset_bytes);
+        if size_bytes > 0 {
+            gaps.push(Area {
+                offset_bytes,
+                size_bytes,
+            });
+        }
+        offset_bytes = area.offset_bytes.saturating_add(area.size_bytes);
+    }
+    gaps
+}
+
 fn copies(
     container: &Container,
     update: &Update,
@@ -235,7 +331,7 @@ fn copies(
 }
 
 /// Two keys of the same name make newer readers refuse the header.
-fn refuse_taken_name(change: &Change) -> Result<(), Error> {
+pub fn refuse_taken_name(change: &Change) -> Result<(), Error> {
     let tokens = change.metadata().tokens.iter();
     let names = tokens.filter_map(|token| RecoveryToken::parse(token)?.name);
     let mut taken = names.filter(|name| name == RECOVERY_KEY_NAME);

@@ -7,7 +7,9 @@
 //! was. [`Ready::run`] writes the planned [`Step`]s in an order that survives a crash at any point, into the image
 //! itself or into a copy.
 //!
-//! A deploy that was interrupted between the two header copies is completed by the next one.
+//! A deploy that was interrupted between the two header copies is completed by the next one. An image that is deployed is
+//! sealed again with a key of its owner's ([`Job::unlock_with`]): under a fresh key, for whatever guest and state are
+//! asked for then.
 
 mod binding;
 pub(in crate::provision) mod container;
@@ -19,9 +21,11 @@ mod header;
 mod new_image;
 mod plan;
 mod recovery;
+mod reseal;
 mod sealing;
 mod step;
 mod tokens;
+mod unlock;
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -32,7 +36,9 @@ pub(super) use digests::digest;
 pub use error::Error;
 pub use esp::{SEALED_KEY, SRK_TEMPLATE};
 pub(super) use new_image::NewImage;
-pub use plan::{Disk, FileFacts, KeyObjectKind, KeyslotFacts, Luks, Plan, Purpose, SrkFacts};
+pub use plan::{
+    Again, Disk, FileFacts, KeyObjectKind, KeyslotFacts, Luks, Plan, Purpose, SrkFacts,
+};
 pub use recovery::{Recovery, RecoveryForm, RecoverySource};
 pub use sealing::{KeyObject, SrkMode, SrkOptions, TemplateChoice};
 pub use step::{Phase, Step, write};
@@ -47,7 +53,7 @@ use crate::gpt::{self, Table};
 use crate::image::{self, Lock, Output, Replace, Source, Temporary};
 use crate::secret::Entropy;
 use crate::storage::{ReadAt, Slice, WriteAt};
-use binding::Parts;
+use binding::{Parts, Unlocked};
 use container::{Container, LABEL, State};
 
 /// What is asked for.
@@ -65,6 +71,8 @@ pub struct Job {
     pub partitions: Option<Named>,
     /// The guest.
     pub binding: Binding,
+    /// The file of a key that opens a deployed image, which is sealed again.
+    pub unlock_with: Option<PathBuf>,
 }
 
 /// A job that was found feasible; nothing is written yet.
@@ -115,6 +123,7 @@ impl Job {
             completes: false,
             key_object,
             recovery: None,
+            again: None,
             luks: Luks::after(&[], &storage, &container)?,
             srk: None,
             prediction: None,
@@ -122,15 +131,15 @@ impl Job {
             written_bytes: 0,
             warnings,
         };
+        let parts = Parts {
+            container: &container,
+            storage: &storage,
+            esp: &esp_window,
+            esp_start_bytes: esp_range.start,
+        };
         let mut recovery = None;
-        let steps = if let State::NotDeployed { clear_key } = &container.state {
-            let parts = Parts {
-                container: &container,
-                storage: &storage,
-                esp: &esp_window,
-                esp_start_bytes: esp_range.start,
-            };
-            let bound = self.binding.plan(parts, clear_key, now, entropy)?;
+        let steps = if let Some(unlocked) = self.unlocked(parts, &mut plan)? {
+            let bound = self.binding.plan(parts, &unlocked, now, entropy)?;
             let key = bound.recovery.as_ref().map(|(_, key)| key);
             plan.recovery = key.map(Recovery::form);
             plan.warnings.extend(bound.warnings);
@@ -141,14 +150,7 @@ impl Job {
             bound.steps
         } else {
             plan.completes = true;
-            completing_steps(
-                &container,
-                &esp_window,
-                esp_range.start,
-                key_object,
-                now,
-                entropy,
-            )?
+            completing_steps(parts, key_object, now, entropy)?
         };
         plan.luks = Luks::after(&steps, &storage, &container)?;
         plan.written_bytes = steps.iter().map(Step::len_bytes).sum();
@@ -164,16 +166,22 @@ impl Job {
         })
     }
 
-    /// Which key object the image has, or gets. Only what `encrypt` has made, and `deploy` has not finished, is worked
-    /// on.
+    /// Which key object the image has, or gets. Only what `encrypt` has made is worked on, and what `deploy` has
+    /// finished only where a key of its owner's is given.
     fn key_object_of(
         &self,
         container: &Container,
         esp: &dyn ReadAt,
     ) -> Result<KeyObjectKind, Error> {
         let partition = container.partition.number;
+        let wanted = KeyObjectKind::from(self.binding.key_object);
+        let is_again = self.unlock_with.is_some();
         if let State::NotDeployed { .. } = container.state {
-            return binding::key_object_for(container, self.binding.key_object);
+            return if is_again {
+                Err(Error::ClearKeyThere { partition })
+            } else {
+                binding::key_object_for(container, self.binding.key_object)
+            };
         }
         let found = if container.has_tpm2_token() {
             KeyObjectKind::SystemdTpm2
@@ -183,9 +191,32 @@ impl Job {
             return Err(Error::NotOurs { partition });
         };
         match container.state {
+            _ if is_again && found != wanted => Err(Error::OtherKeyObject { found }),
+            _ if is_again => Ok(found),
+            _ if !container.half_replaced().is_empty() => Err(Error::HalfReplaced { partition }),
             State::Interrupted => Ok(found),
             _ => Err(Error::AlreadyDeployed { partition }),
         }
+    }
+
+    /// What opens the container; `None` where an interrupted deploy is completed, which takes no key.
+    fn unlocked(&self, parts: Parts<'_>, plan: &mut Plan) -> Result<Option<Unlocked>, Error> {
+        if let State::NotDeployed { clear_key } = &parts.container.state {
+            return Ok(Some(Unlocked::ByClearKey(clear_key.clone())));
+        }
+        let Some(path) = &self.unlock_with else {
+            return Ok(None);
+        };
+        let replaced = match plan.key_object {
+            KeyObjectKind::Secboot => reseal::replaced(parts.container),
+            KeyObjectKind::SystemdTpm2 => tokens::replaced(parts.container),
+        };
+        let opened = unlock::open(parts.container, parts.storage, path, &replaced)?;
+        plan.again = Some(Again {
+            unlocked: opened.keyslot,
+            replaced,
+        });
+        Ok(Some(Unlocked::ByOwner(opened)))
     }
 
     fn open(&self) -> Result<Source, Error> {
@@ -217,20 +248,19 @@ impl Job {
 
 /// The steps that complete a deploy that ended between the two header copies.
 fn completing_steps(
-    container: &Container,
-    esp: &dyn ReadAt,
-    esp_start: u64,
+    parts: Parts<'_>,
     key_object: KeyObjectKind,
     now: i64,
     entropy: &mut dyn Entropy,
 ) -> Result<Vec<Step>, Error> {
-    let [first, second] = header::rewritten(container, entropy)?;
-    let tidy = match key_object {
-        KeyObjectKind::Secboot => esp::mending_step(esp, esp_start, now)?,
-        KeyObjectKind::SystemdTpm2 => {
-            header::overwriting(container, &tokens::gaps(container), entropy)?
-        }
-    };
+    let [first, second] = header::rewritten(parts.container, entropy)?;
+    // Where keyslots are gone, nobody knows any more which areas were theirs.
+    let gaps = header::gaps(parts.container.header.metadata());
+    let mut tidy = header::overwriting(parts.container, &gaps, entropy)?;
+    if key_object == KeyObjectKind::Secboot {
+        let mending = esp::mending_step(parts.esp, parts.esp_start_bytes, now)?;
+        tidy.writes.extend(mending.writes);
+    }
     Ok(vec![first, second, tidy])
 }
 

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use super::binding::{self, Binding, Parts};
+use super::binding::{self, Binding, Parts, Unlocked};
 use super::container::{Container, State};
 use super::{Disk, Error, Luks, Plan, Recovery, RecoverySource, esp};
 use crate::gpt::Table;
@@ -62,7 +62,8 @@ impl NewImage<'_> {
             esp: &esp_window,
             esp_start_bytes: esp_range.start,
         };
-        let bound = binding.plan(parts, self.clear_key, now, entropy)?;
+        let unlocked = Unlocked::ByClearKey(self.clear_key.clone());
+        let bound = binding.plan(parts, &unlocked, now, entropy)?;
         warnings.extend(bound.warnings);
         for write in bound.steps.iter().flat_map(|step| &step.writes) {
             let at = write.offset_bytes;
@@ -82,6 +83,7 @@ impl NewImage<'_> {
             file_bytes: self.file_bytes,
             format: self.format,
             completes: false,
+            again: None,
             key_object,
             recovery: bound.recovery.as_ref().map(|(_, key)| key.form()),
             srk: Some(bound.srk),

@@ -13,7 +13,7 @@ use crate::keyobject::{RecoveryToken, systemd_recovery};
 use crate::luks2::{Header, Kdf, Token};
 use crate::provision;
 use crate::provision::predict::Prediction;
-use crate::storage::{Overlay, ReadAt, WriteAt};
+use crate::storage::ReadAt;
 use crate::tpm::Bank;
 
 /// What a deploy will do.
@@ -35,6 +35,8 @@ pub struct Plan {
     pub recovery: Option<RecoveryForm>,
     /// True where an interrupted deploy is completed, and nothing is sealed.
     pub completes: bool,
+    /// Where a deployed image is sealed again: with which keyslot, and which go.
+    pub again: Option<Again>,
     /// The container as it will be.
     pub luks: Luks,
     /// To whom the key is sealed; `None` where nothing is sealed.
@@ -47,6 +49,15 @@ pub struct Plan {
     pub written_bytes: u64,
     /// What the operator should know before relying on the result.
     pub warnings: Vec<String>,
+}
+
+/// What happens to the keyslots of an image that is sealed again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Again {
+    /// The one that opened it. It stays as it is.
+    pub unlocked: u32,
+    /// Those that go, by their old numbers.
+    pub replaced: Vec<u32>,
 }
 
 /// A partition table.
@@ -86,6 +97,16 @@ pub enum KeyObjectKind {
     Secboot,
     /// Tokens in the LUKS2 header.
     SystemdTpm2,
+}
+
+impl KeyObjectKind {
+    /// Its name on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Secboot => "secboot",
+            Self::SystemdTpm2 => "systemd-tpm2",
+        }
+    }
 }
 
 impl From<KeyObject> for KeyObjectKind {
@@ -204,14 +225,7 @@ impl Luks {
         storage: &dyn ReadAt,
         container: &Container,
     ) -> Result<Self, Error> {
-        let built = Overlay::new(storage);
-        let range = &container.range;
-        for write in steps.iter().flat_map(|step| &step.writes) {
-            if range.contains(&write.offset_bytes) {
-                let written = built.write_all_at(&write.bytes, write.offset_bytes - range.start);
-                written.map_err(provision::Error::Source)?;
-            }
-        }
+        let built = container.with(steps, storage)?;
         let problem = |error| Error::container(container.partition.number, error);
         let header = Header::read(&built).map_err(problem)?;
         let metadata = header.metadata();

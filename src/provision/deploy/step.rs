@@ -2,7 +2,7 @@
 //!
 //! Between two steps everything is made durable. Whatever subset of a step's sectors reaches the disk, the image opens:
 //! until the first header copy is whole with the clear key, afterwards with the sealed one. The order and its reasons
-//! are those of docs/architecture.md, "deploy".
+//! are those of docs/architecture.md, "deploy"; sealing again has an order of its own ([`super::reseal`]).
 
 use std::fmt;
 
@@ -21,11 +21,19 @@ pub enum Phase {
     Links,
     /// Its directories: here the new files appear.
     Directories,
+    /// The top directory of the EFI system partition, where an image is sealed again: the SRK's template.
+    Template,
     /// Material of new keyslots, in areas that no keyslot has.
     Keyslot,
-    /// The LUKS2 header copy that a reader would not take, without the clear key. From here on the image is deployed.
+    /// Where an image is sealed again: the LUKS2 header copy that a reader would not take, with the new keyslot beside
+    /// the old one. It comes before the EFI system partition.
+    FirstBesideOld,
+    /// The other copy, with both keyslots.
+    SecondBesideOld,
+    /// The LUKS2 header copy that a reader would not take, without the clear key, or without the old keyslot. From here on
+    /// the image is deployed.
     FirstHeader,
-    /// The other copy. From here on the clear key is gone.
+    /// The other copy. From here on the clear key, or the old keyslot, is gone.
     SecondHeader,
     /// What nobody uses any more becomes free; areas of keyslots that are gone are overwritten.
     Tidy,
@@ -38,7 +46,14 @@ impl fmt::Display for Phase {
             Self::Allocations => "allocation tables of the EFI system partition",
             Self::Links => "longer directories of the EFI system partition",
             Self::Directories => "directories of the EFI system partition",
+            Self::Template => "the top directory of the EFI system partition",
             Self::Keyslot => "new keyslots",
+            Self::FirstBesideOld => {
+                "the first LUKS2 header copy, with the old keyslot and the new one"
+            }
+            Self::SecondBesideOld => {
+                "the second LUKS2 header copy, with the old keyslot and the new one"
+            }
             Self::FirstHeader => "the first LUKS2 header copy",
             Self::SecondHeader => "the second LUKS2 header copy",
             Self::Tidy => "what becomes free",
@@ -73,7 +88,7 @@ impl Step {
     }
 }
 
-/// All steps of a deploy: the EFI system partition up to its directories, the header, and last what becomes free. Steps
+/// All steps of a first deploy: the EFI system partition up to its directories, the header, and last what becomes free. Steps
 /// without a write are left out.
 pub fn in_order(esp: impl IntoIterator<Item = Step>, header: Vec<Step>) -> Vec<Step> {
     let mut steps: Vec<_> = esp.into_iter().chain(header).collect();

@@ -10,11 +10,12 @@
 use std::collections::BTreeSet;
 
 use super::container::Container;
-use super::header::Change;
+use super::header::{self, Change, UNLOCK_KEYSLOT};
 use super::recovery::Recovery;
+use super::unlock::Opened;
 use super::{Error, Step};
 use crate::keyobject::systemd_tpm2::{self, Parent, TOKEN_TYPE, UnlockSecret};
-use crate::luks2::{self, Area, ClearKeyToken, Hash};
+use crate::luks2::{self, ClearKeyToken, Hash};
 use crate::provision::predict::{Prediction, distinct};
 use crate::secret::Entropy;
 use crate::storage::ReadAt;
@@ -43,32 +44,78 @@ pub fn deployed(
 ) -> Result<Vec<Step>, Error> {
     let mut change = Change::begin(container, storage, clear_key)?;
     refuse_other_tokens(&change)?;
-    let secret = UnlockSecret::random(entropy)?;
-    let keyslot = change.add_keyslot(HASH, secret.passphrase(), entropy)?;
-    let recovery = recovery.map(|recovery| {
-        let keyslot = change.add_keyslot(recovery.hash(), recovery.passphrase(), entropy)?;
-        Ok::<_, Error>(recovery.token(keyslot))
-    });
-    let recovery = recovery.transpose()?;
-    // Not before the new ones have their areas: the old one is read until the header is written, and overwritten then.
-    change.remove_clear_keyslot()?;
-    let tokens = sealing.tokens(&secret, keyslot, entropy)?;
-    // A recovery key's token takes one of the numbers.
-    let reserved = usize::from(recovery.is_some());
-    for (count, token) in tokens.iter().enumerate() {
-        if let Err(error) = change.add_token(token) {
-            let fit = count.saturating_sub(reserved);
-            return Err(sealing.no_room(&change, error, tokens.len(), fit));
-        }
-    }
-    if let Some(Err(error)) = recovery.map(|token| change.add_token(&token)) {
-        let fit = tokens.len().saturating_sub(reserved);
-        return Err(sealing.no_room(&change, error, tokens.len(), fit));
-    }
+    sealing.replace(&mut change, &[UNLOCK_KEYSLOT], recovery, entropy)?;
     change.finish(entropy)
 }
 
+/// The keyslots that tokens for this reader name: they are replaced.
+pub fn replaced(container: &Container) -> Vec<u32> {
+    let tokens = container.header.metadata().tokens.iter();
+    let ours = tokens.filter(|token| token.kind == TOKEN_TYPE);
+    let mut numbers: Vec<u32> = ours.flat_map(|token| token.keyslots.clone()).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers
+}
+
+/// Builds the header of a container that is sealed again: the old tokens and their keyslots go, new ones come, all in one
+/// update. What no keyslot has is overwritten, since an interrupted run may have left material there.
+pub fn replacing(
+    (container, storage): (&Container, &dyn ReadAt),
+    opened: &Opened,
+    sealing: &Sealing<'_>,
+    recovery: Option<&Recovery>,
+    entropy: &mut dyn Entropy,
+) -> Result<Vec<Step>, Error> {
+    let volume_key = opened.volume_key.clone();
+    let mut change = Change::of(container, &container.header, storage, volume_key)?;
+    let tokens = change.metadata().tokens.iter();
+    let old = tokens.filter(|token| token.kind == TOKEN_TYPE);
+    let old: Vec<u32> = old.map(|token| token.number).collect();
+    old.into_iter()
+        .try_for_each(|token| change.remove_token(token))?;
+    sealing.replace(&mut change, &replaced(container), recovery, entropy)?;
+    let mut steps = change.write(entropy)?.to_vec();
+    let gaps = header::gaps(change.metadata());
+    steps.push(header::overwriting(container, &gaps, entropy)?);
+    Ok(steps)
+}
+
 impl Sealing<'_> {
+    /// Adds the keyslot of a new secret, and its tokens; takes other keyslots away.
+    fn replace(
+        &self,
+        change: &mut Change,
+        old: &[u32],
+        recovery: Option<&Recovery>,
+        entropy: &mut dyn Entropy,
+    ) -> Result<(), Error> {
+        let secret = UnlockSecret::random(entropy)?;
+        let keyslot = change.add_keyslot(HASH, secret.passphrase(), entropy)?;
+        let recovery = recovery.map(|recovery| {
+            let keyslot = change.add_keyslot(recovery.hash(), recovery.passphrase(), entropy)?;
+            Ok::<_, Error>(recovery.token(keyslot))
+        });
+        let recovery = recovery.transpose()?;
+        // Not before the new ones have their areas: the old ones are read until the header is written, and overwritten
+        // then.
+        old.iter().try_for_each(|old| change.remove_keyslot(*old))?;
+        let tokens = self.tokens(&secret, keyslot, entropy)?;
+        // A recovery key's token takes one of the numbers.
+        let reserved = usize::from(recovery.is_some());
+        for (count, token) in tokens.iter().enumerate() {
+            if let Err(error) = change.add_token(token) {
+                let fit = count.saturating_sub(reserved);
+                return Err(self.no_room(change, error, tokens.len(), fit));
+            }
+        }
+        if let Some(Err(error)) = recovery.map(|token| change.add_token(&token)) {
+            let fit = tokens.len().saturating_sub(reserved);
+            return Err(self.no_room(change, error, tokens.len(), fit));
+        }
+        Ok(())
+    }
+
     fn tokens(
         &self,
         secret: &UnlockSecret,
@@ -117,24 +164,4 @@ fn refuse_other_tokens(change: &Change) -> Result<(), Error> {
         }),
         None => Ok(()),
     }
-}
-
-/// The areas between keyslots, where those that are gone may have left their material.
-pub fn gaps(container: &Container) -> Vec<Area> {
-    let metadata = container.header.metadata();
-    let mut areas: Vec<Area> = metadata.keyslots.iter().map(|slot| slot.area).collect();
-    areas.sort_unstable_by_key(|area| area.offset_bytes);
-    let mut gaps = Vec::new();
-    let mut offset_bytes = metadata.keyslots_start_bytes();
-    for area in areas {
-        let size_bytes = area.offset_bytes.saturating_sub(offset_bytes);
-        if size_bytes > 0 {
-            gaps.push(Area {
-                offset_bytes,
-                size_bytes,
-            });
-        }
-        offset_bytes = area.offset_bytes.saturating_add(area.size_bytes);
-    }
-    gaps
 }
