@@ -4,6 +4,8 @@
 mod a_copy_is_deployed;
 mod a_crash_leaves_an_image_that_opens;
 mod a_crash_leaves_tokens_that_open;
+mod a_crash_while_sealing_again_leaves_an_image_that_opens;
+mod a_crash_while_tokens_are_replaced_leaves_one_kind;
 mod an_interrupted_deploy_is_completed;
 mod confined;
 mod deployed_images_are_sealed_again;
@@ -21,6 +23,7 @@ mod systemd_tries_every_token;
 mod the_clear_key_is_gone;
 mod the_policy_is_the_prediction;
 mod the_report_tells_it_without_secrets;
+mod tokens_are_sealed_again;
 mod what_cannot_be_deployed_stays_as_it_is;
 
 #[path = "../predict/data.rs"]

@@ -26,7 +26,11 @@ pub struct Branch {
 
 /// Deploys `disk.img` with a recovery key in keyslot 1.
 pub fn deployed(flags: &[&str]) -> Encrypted {
-    let encrypted = Encrypted::new();
+    deployed_of(Encrypted::new(), flags)
+}
+
+/// The same for another image.
+pub fn deployed_of(encrypted: Encrypted, flags: &[&str]) -> Encrypted {
     encrypted.workshop.write("recovery.key", &RECOVERY_KEY);
     let recovery = ["--recovery-key-file", "recovery.key"];
     encrypted.deployed(&[flags, &recovery].concat())
@@ -70,6 +74,12 @@ pub fn predicted(encrypted: &Encrypted, flags: &[&str]) -> Vec<Branch> {
 pub fn composites(encrypted: &Encrypted, flags: &[&str]) -> Vec<String> {
     let branches = predicted(encrypted, flags).into_iter();
     branches.map(|branch| branch.composite).collect()
+}
+
+/// The composite of a policy that names no PCR: the digest of nothing.
+pub fn any_state() -> [String; 1] {
+    use sha2::Digest as _;
+    [hex::encode(sha2::Sha256::digest(b""))]
 }
 
 /// A TPM in the state that a branch leads to.
