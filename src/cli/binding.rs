@@ -32,8 +32,8 @@ pub struct Given<'a> {
 pub struct OfGuest {
     pub srk_pub: PathBuf,
     pub unique_data: Option<PathBuf>,
-    /// `None` seals to no PCR.
-    pub firmware: Option<Source>,
+    /// Each that it may have; `None` seals to no PCR.
+    pub firmware: Option<Vec<Source>>,
     pub recovery: Option<RecoverySource>,
 }
 
@@ -69,28 +69,33 @@ impl<'a> Given<'a> {
     }
 
     /// The files that are read, by their options.
-    pub fn files_read(self) -> [(&'static str, Option<&'a PathBuf>); 7] {
+    pub fn files_read(self) -> Vec<(&'static str, Option<&'a PathBuf>)> {
         let Self {
             srk,
             firmware,
             recovery,
             ..
         } = self;
-        [
+        let mut files = vec![
             ("--srk-pub", self.srk_pub),
             (
                 "--srk-template-unique-data",
                 srk.srk_template_unique_data.as_ref(),
             ),
-            ("--uefi-config", firmware.uefi_config.as_ref()),
-            ("--ovmf-vars", firmware.ovmf_vars.as_ref()),
-            ("--az-disk-profile", firmware.az_disk_profile.as_ref()),
-            ("--efivars", firmware.efivars.as_ref()),
             ("--recovery-key-file", recovery.recovery_key_file.as_ref()),
-        ]
+        ];
+        for (option, paths) in [
+            ("--uefi-config", &firmware.uefi_config),
+            ("--ovmf-vars", &firmware.ovmf_vars),
+            ("--az-disk-profile", &firmware.az_disk_profile),
+            ("--efivars", &firmware.efivars),
+        ] {
+            files.extend(paths.iter().map(|path| (option, Some(path))));
+        }
+        files
     }
 
-    fn guest(&self, firmware: Source) -> Guest {
+    fn guest(&self, firmware: Vec<Source>) -> Guest {
         Guest {
             firmware,
             options: predict::options(self.firmware, self.rules),

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::plan::{Line, aligned, format_name, label, size};
+use super::prediction::leads_to;
 use crate::provision::deploy::{
     KeyObjectKind, KeyslotFacts, Parent, Plan, Purpose, RecoveryForm, SrkFacts,
 };
@@ -106,7 +107,7 @@ pub fn branches(plan: &Plan) -> String {
     let prediction = plan.prediction.as_ref();
     let branches = prediction.map(predict::distinct).unwrap_or_default();
     for (number, branch) in (1..).zip(&branches) {
-        let _ = writeln!(text, "\nbranch {number}: {}", branch.kernels.join(", "));
+        let _ = writeln!(text, "\nbranch {number}: {}", leads_to(branch));
         for (pcr, value) in &branch.branch.pcrs {
             let _ = writeln!(text, "  PCR {pcr:<2} {}", hex::encode(value));
         }
@@ -147,15 +148,30 @@ fn policy(plan: &Plan) -> String {
     };
     let pcrs = &prediction.selection.pcrs;
     let pcrs: Vec<_> = pcrs.iter().map(ToString::to_string).collect();
-    let kernels: Vec<_> = predict::distinct(prediction)
-        .iter()
-        .map(|branch| branch.kernels.join(" or "))
-        .collect();
+    let branches = predict::distinct(prediction);
+    let kernels = branches.iter().map(|branch| branch.kernels.join(" or "));
+    let kernels = each_once(kernels).join("; or of ");
+    let configurations = branches.iter().flat_map(|branch| &branch.configurations);
+    let configurations = each_once(configurations.map(ToString::to_string));
+    let under = if configurations.is_empty() {
+        String::new()
+    } else {
+        format!(", under {}", configurations.join(" or "))
+    };
     format!(
-        "PCR {}, as they are after a boot of {}",
-        pcrs.join(", "),
-        kernels.join("; or of ")
+        "PCR {}, as they are after a boot of {kernels}{under}",
+        pcrs.join(", ")
     )
+}
+
+fn each_once(texts: impl Iterator<Item = String>) -> Vec<String> {
+    let mut found = Vec::new();
+    for text in texts {
+        if !found.contains(&text) {
+            found.push(text);
+        }
+    }
+    found
 }
 
 fn partition(plan: &Plan, number: u32) -> String {

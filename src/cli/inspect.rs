@@ -74,10 +74,10 @@ fn question(command: &args::Inspect) -> Option<Question> {
     let firmware = &command.firmware;
     if !command.against {
         let given = [
-            (firmware.uefi_config.is_some(), "--uefi-config"),
-            (firmware.ovmf_vars.is_some(), "--ovmf-vars"),
-            (firmware.az_disk_profile.is_some(), "--az-disk-profile"),
-            (firmware.efivars.is_some(), "--efivars"),
+            (!firmware.uefi_config.is_empty(), "--uefi-config"),
+            (!firmware.ovmf_vars.is_empty(), "--ovmf-vars"),
+            (!firmware.az_disk_profile.is_empty(), "--az-disk-profile"),
+            (!firmware.efivars.is_empty(), "--efivars"),
         ];
         if let Some((_, option)) = given.into_iter().find(|(is_given, _)| *is_given) {
             let message = format!("{option} goes with --against");
@@ -92,8 +92,13 @@ fn question(command: &args::Inspect) -> Option<Question> {
             chains.iter().map(|chain| chain.0.clone()).collect(),
         )),
     };
+    let mut sources = predict::firmware(firmware, "inspect");
+    if sources.len() > 1 {
+        let message = "inspect --against holds the image against one configuration; --earlier-uefi-config names those that were before";
+        predict::usage_error(ErrorKind::TooManyValues, message, "inspect");
+    }
     Some(Question {
-        firmware: predict::firmware(firmware, "inspect"),
+        firmware: sources.pop()?,
         options: predict::options(firmware, &command.rules),
         rules: command.rules.rules(),
         separator: command.os_separator.into(),

@@ -1,5 +1,7 @@
 //! `encrypt-cloud-image predict`.
 
+use std::path::PathBuf;
+
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 
@@ -118,23 +120,28 @@ pub fn usage_error(kind: ErrorKind, message: &str, command: &str) -> ! {
 }
 
 /// What describes the guest's firmware, or the end of the program where nothing does.
-pub fn firmware(given: &args::Firmware, command: &str) -> uefi_config::Source {
-    firmware_given(given).unwrap_or_else(|| {
+pub fn firmware(given: &args::Firmware, command: &str) -> Vec<uefi_config::Source> {
+    let sources = firmware_given(given);
+    if sources.is_empty() {
         let message = "say what the guest's firmware holds: --uefi-config FILE, --ovmf-vars FILE, --az-disk-profile FILE or --efivars [DIR]";
-        usage_error(ErrorKind::MissingRequiredArgument, message, command)
-    })
+        usage_error(ErrorKind::MissingRequiredArgument, message, command);
+    }
+    sources
 }
 
-/// What describes the guest's firmware.
-pub fn firmware_given(given: &args::Firmware) -> Option<uefi_config::Source> {
+/// What describes the guest's firmware: several of one kind, or none.
+pub fn firmware_given(given: &args::Firmware) -> Vec<uefi_config::Source> {
     use uefi_config::Source;
-    let source = [
-        given.uefi_config.clone().map(Source::Json),
-        given.ovmf_vars.clone().map(Source::OvmfVars),
-        given.az_disk_profile.clone().map(Source::AzDiskProfile),
-        given.efivars.clone().map(Source::Efivars),
-    ];
-    source.into_iter().flatten().next()
+    let of = |paths: &[PathBuf], source: fn(PathBuf) -> Source| -> Vec<Source> {
+        paths.iter().cloned().map(source).collect()
+    };
+    [
+        of(&given.uefi_config, Source::Json),
+        of(&given.ovmf_vars, Source::OvmfVars),
+        of(&given.az_disk_profile, Source::AzDiskProfile),
+        of(&given.efivars, Source::Efivars),
+    ]
+    .concat()
 }
 
 /// How that is read.

@@ -14,12 +14,13 @@ use crate::provision::predict::{Distinct, Prediction};
 pub fn table(prediction: &Prediction, branches: &[Distinct<'_>]) -> String {
     let bank = prediction.selection.bank;
     let mut text = String::new();
-    for (number, Distinct { branch, kernels }) in (1..).zip(branches) {
+    for (number, distinct) in (1..).zip(branches) {
+        let branch = distinct.branch;
         let _ = writeln!(
             text,
             "branch {number} of {}: {}",
             branches.len(),
-            kernels.join(", ")
+            leads_to(distinct)
         );
         for event in &branch.events {
             let _ = writeln!(
@@ -41,6 +42,15 @@ pub fn table(prediction: &Prediction, branches: &[Distinct<'_>]) -> String {
     text
 }
 
+/// What leads to the values of a branch: the boot files, and of several configurations those under which they do.
+pub fn leads_to(distinct: &Distinct<'_>) -> String {
+    let kernels = distinct.kernels.join(", ");
+    match &distinct.configurations[..] {
+        [] => kernels,
+        configurations => format!("{kernels}, under {}", configurations.join(", ")),
+    }
+}
+
 #[derive(Serialize)]
 struct Document<'a> {
     version: u32,
@@ -56,6 +66,8 @@ struct Document<'a> {
 #[derive(Serialize)]
 pub struct JsonBranch<'a> {
     kernels: &'a [&'a str],
+    #[serde(skip_serializing_if = "<[&str]>::is_empty")]
+    configurations: &'a [&'a str],
     pcrs: BTreeMap<u8, String>,
     composite: String,
     events: Vec<JsonEvent<'a>>,
@@ -94,8 +106,10 @@ pub fn json(
 pub fn json_branches<'a>(branches: &'a [Distinct<'a>]) -> Vec<JsonBranch<'a>> {
     branches
         .iter()
-        .map(|Distinct { branch, kernels }| JsonBranch {
-            kernels,
+        .map(|distinct| (distinct, distinct.branch))
+        .map(|(distinct, branch)| JsonBranch {
+            kernels: &distinct.kernels,
+            configurations: &distinct.configurations,
             pcrs: branch
                 .pcrs
                 .iter()

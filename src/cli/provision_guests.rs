@@ -94,10 +94,11 @@ fn bound(command: &args::Provision, path: &PathBuf) -> Result<Vec<(Guest, Bindin
                 return Err(wrong("--no-pcr-policy seals to no PCR, so nothing asks what the guest's firmware holds"));
             }
             (true, None) => None,
-            (false, Some(firmware)) => Some(firmware.clone()),
-            (false, None) => Some(for_all.clone().ok_or_else(|| {
-                wrong("say what the guest's firmware holds: uefi_config, ovmf_vars or az_disk_profile, or --uefi-config FILE for every guest")
-            })?),
+            (false, Some(firmware)) => Some(vec![firmware.clone()]),
+            (false, None) if for_all.is_empty() => {
+                return Err(wrong("say what the guest's firmware holds: uefi_config, ovmf_vars or az_disk_profile, or --uefi-config FILE for every guest"));
+            }
+            (false, None) => Some(for_all.clone()),
         };
         if command.srk.standard_srk_template && guest.unique_data.is_some() {
             return Err(wrong(

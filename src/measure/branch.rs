@@ -120,6 +120,8 @@ pub struct Input<'a> {
 pub struct Branch {
     /// The boot file that it ends in.
     pub kernel: String,
+    /// The configuration that it holds for, by the name that the caller gives it; empty where there is one alone.
+    pub configuration: String,
     /// What is extended into the PCRs that are asked for, in the order of a log.
     pub events: Vec<Event>,
     /// The values of these PCRs.
@@ -131,7 +133,7 @@ pub struct Branch {
 /// All ways to boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prediction {
-    /// In the order of the reference, equal ones kept.
+    /// In the order of the reference, equal ones kept; the configuration is the outermost loop.
     pub branches: Vec<Branch>,
     /// The PCRs that are asked for.
     pub selection: Selection,
@@ -140,6 +142,22 @@ pub struct Prediction {
 }
 
 impl Prediction {
+    /// Adds the branches of another configuration behind these; the same PCRs must be asked for.
+    ///
+    /// Fails with [`Error::TooManyBranches`].
+    pub fn extend(&mut self, other: Self) -> Result<(), Error> {
+        if self.branches.len().saturating_add(other.branches.len()) > MAX_BRANCHES {
+            return Err(Error::TooManyBranches { max: MAX_BRANCHES });
+        }
+        self.branches.extend(other.branches);
+        for warning in other.warnings {
+            if !self.warnings.contains(&warning) {
+                self.warnings.push(warning);
+            }
+        }
+        Ok(())
+    }
+
     /// The composite digests in the order of their first branch, each once: the leaves of the policy.
     pub fn composites(&self) -> Vec<&[u8]> {
         let mut found: Vec<&[u8]> = Vec::new();
@@ -240,6 +258,7 @@ fn branch(kernel: String, mut events: Vec<Event>, profile: Profile, bank: Bank) 
     let pcrs: BTreeMap<u8, Vec<u8>> = wanted.into_iter().map(|pcr| (pcr, value(pcr))).collect();
     Branch {
         kernel,
+        configuration: String::new(),
         composite: composite(pcrs.values().map(Vec::as_slice)),
         events,
         pcrs,

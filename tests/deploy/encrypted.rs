@@ -176,14 +176,18 @@ impl Encrypted {
 
     /// Puts other kernels beside a shim of the tests' keys, for which `uefi-config.json` then is.
     pub fn boots(&self, kernels: &[BootFile]) {
-        let shim = data::content("vectors/pe/shim-std.efi");
         let configuration = data::content("vectors/uefi/std.json");
         self.workshop.write("uefi-config.json", &configuration);
+        self.boots_by(&data::content("vectors/pe/shim-std.efi"), kernels);
+    }
+
+    /// Puts this shim and these kernels in the place of those that are there.
+    pub fn boots_by(&self, shim: &[u8], kernels: &[BootFile]) {
         self.change_esp(
             "mdel",
             &["::/EFI/ubuntu/*.efi", "::/EFI/ubuntu/kernel.efi-*"],
         );
-        let shim = ("shimx64.efi".to_owned(), shim);
+        let shim = ("shimx64.efi".to_owned(), shim.to_vec());
         let folder = self.workshop.path("boot");
         fs::create_dir(&folder).unwrap();
         let mut files = vec!["-o".to_owned()];

@@ -16,6 +16,7 @@ mod only_little_is_read;
 mod owners_keys_unlock;
 mod recovery_keys_open;
 mod resealed;
+mod several_configurations_are_sealed_to;
 mod systemd_guest;
 mod systemd_opens_its_tokens;
 mod systemd_takes_recovery_keys;

@@ -10,6 +10,7 @@ mod explain_causes;
 mod explain_command;
 mod firmware;
 mod second_opinion;
+mod several_configurations;
 mod software_tpm;
 mod systemd_readers;
 mod vectors;

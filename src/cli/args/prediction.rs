@@ -13,20 +13,25 @@ use crate::provision;
 #[command(group = clap::ArgGroup::new("firmware").args(["uefi_config", "ovmf_vars", "az_disk_profile", "efivars"]))]
 pub struct Firmware {
     /// The guest's variables, as create-uefi-config writes them
-    #[arg(long, value_name = "FILE")]
-    pub uefi_config: Option<PathBuf>,
+    ///
+    /// Several times, this option or one of the next three: one set of branches for each configuration, in the order in
+    /// which they are given. So a guest opens its disk before and after its variables change, for instance when a
+    /// certificate of 2011 is replaced by that of 2023.
+    #[arg(long, value_name = "FILE", action = clap::ArgAction::Append)]
+    pub uefi_config: Vec<PathBuf>,
 
     /// Variable store of edk2's firmware, raw or qcow2: `OVMF_VARS*.fd`
-    #[arg(long, value_name = "FILE")]
-    pub ovmf_vars: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", action = clap::ArgAction::Append)]
+    pub ovmf_vars: Vec<PathBuf>,
 
     /// Azure's description of a disk or an image version, in JSON
-    #[arg(long, value_name = "FILE")]
-    pub az_disk_profile: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", action = clap::ArgAction::Append)]
+    pub az_disk_profile: Vec<PathBuf>,
 
     /// This machine's variables, or a copy of the directory efivars
-    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = provision::uefi_config::EFIVARFS)]
-    pub efivars: Option<PathBuf>,
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = provision::uefi_config::EFIVARFS,
+        action = clap::ArgAction::Append)]
+    pub efivars: Vec<PathBuf>,
 
     /// Firmware that does not measure the call of the boot option
     ///

@@ -157,14 +157,17 @@ pub enum Error {
     },
     /// More tokens than the header takes.
     #[error(
-        "{tokens} tokens are needed, one for each way to boot {kernels} {}, and the LUKS2 header takes {fit}",
-        if *.kernels == 1 { "kernel" } else { "kernels" }
+        "{tokens} tokens are needed, one for each way to boot {kernels} {}{}, and the LUKS2 header takes {fit}",
+        if *.kernels == 1 { "kernel" } else { "kernels" },
+        if *.configurations > 1 { format!(" under {configurations} configurations") } else { String::new() }
     )]
     NoRoomForTokens {
         /// How many are needed.
         tokens: usize,
         /// How many kernels they are for.
         kernels: usize,
+        /// Under how many configurations; 0 or 1 where that is one.
+        configurations: usize,
         /// How many there is room for.
         fit: usize,
         /// True where the text has no room, false where no number is free.
@@ -401,10 +404,18 @@ impl Error {
             Self::NoRoomForTokens {
                 tokens,
                 kernels,
+                configurations,
                 by_size,
                 is_rsa,
                 ..
-            } => Some(fewer_tokens(*tokens, *kernels, *by_size, *is_rsa)),
+            } => {
+                let ways = kernels.saturating_mul((*configurations).max(1));
+                let mut hint = fewer_tokens(*tokens, ways, *by_size, *is_rsa);
+                if *configurations > 1 {
+                    hint.push_str("; or give fewer configurations");
+                }
+                Some(hint)
+            }
             Self::Predict(error) => error.hint(),
             Self::Write { .. } => Some(
                 "run deploy again when the cause is gone; do not ship the image before".to_owned(),
@@ -451,9 +462,9 @@ impl Error {
 }
 
 /// What would make tokens fewer, or smaller.
-fn fewer_tokens(tokens: usize, kernels: usize, by_size: bool, is_rsa: bool) -> String {
+fn fewer_tokens(tokens: usize, ways_to_boot: usize, by_size: bool, is_rsa: bool) -> String {
     let mut ways = vec!["remove kernels from the EFI system partition"];
-    if tokens > kernels {
+    if tokens > ways_to_boot {
         ways.push("give --os-separator yes or no in place of both");
     }
     if by_size && is_rsa {

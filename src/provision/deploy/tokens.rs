@@ -145,9 +145,12 @@ impl Sealing<'_> {
         };
         let branches = self.prediction.map(distinct).unwrap_or_default();
         let kernels: BTreeSet<_> = branches.iter().flat_map(|one| &one.kernels).collect();
+        let configurations = branches.iter().flat_map(|one| &one.configurations);
+        let configurations: BTreeSet<_> = configurations.collect();
         Error::NoRoomForTokens {
             tokens,
             kernels: kernels.len(),
+            configurations: configurations.len(),
             fit,
             by_size,
             is_rsa: self.srk.kind() == KeyKind::Rsa,

@@ -156,7 +156,7 @@ impl Question {
             volume_key: asks(15),
         };
         Guest {
-            firmware: self.firmware.clone(),
+            firmware: vec![self.firmware.clone()],
             options: self.options.clone(),
             profile: if profile == Profile::default() {
                 // Any state will do; the ways to boot are listed all the same.
@@ -215,7 +215,7 @@ impl Question {
         }
         for path in &self.earlier {
             let mut earlier = request.clone();
-            earlier.guest.firmware = uefi_config::Source::Json(path.clone());
+            earlier.guest.firmware = vec![uefi_config::Source::Json(path.clone())];
             known.extend(states(
                 &earlier.ways()?.branches,
                 &path.display().to_string(),

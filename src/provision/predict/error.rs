@@ -73,6 +73,17 @@ pub enum PredictError {
         /// Their paths.
         found: Vec<String>,
     },
+    /// Nothing describes the guest's firmware.
+    #[error("nothing says what the guest's firmware holds")]
+    NoConfiguration,
+    /// What is wrong under one of several configurations.
+    #[error("under {name}: {problem}")]
+    Under {
+        /// The configuration.
+        name: String,
+        /// What is wrong.
+        problem: Box<PredictError>,
+    },
     /// The guest's configuration cannot be read.
     #[error(transparent)]
     Firmware(#[from] uefi_config::Error),
@@ -112,6 +123,17 @@ pub enum PredictError {
 }
 
 impl PredictError {
+    /// The same for one of several configurations. Errors that name the configuration's file stay as they are.
+    pub(super) fn under(self, name: &str) -> Self {
+        match self {
+            Self::Measure(_) => Self::Under {
+                name: name.to_owned(),
+                problem: Box::new(self),
+            },
+            other => other,
+        }
+    }
+
     /// True where the error is about the image or directory that the boot files were looked for in.
     pub fn is_about_boot_files(&self) -> bool {
         match self {
@@ -123,6 +145,7 @@ impl PredictError {
             | Self::Program { .. }
             | Self::Image(_)
             | Self::Volume(_) => true,
+            Self::Under { problem, .. } => problem.is_about_boot_files(),
             Self::Measure(error) => {
                 matches!(
                     error,
@@ -131,6 +154,7 @@ impl PredictError {
             }
             Self::Directory { .. }
             | Self::ChainLength { .. }
+            | Self::NoConfiguration
             | Self::Firmware(_)
             | Self::WriteLog { .. }
             | Self::ReadLog { .. }
@@ -143,6 +167,7 @@ impl PredictError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Firmware(error) => error.hint(),
+            Self::Under { problem, .. } => problem.hint(),
             Self::Image(error) => match error.as_ref() {
                 Error::SeveralPartitions { .. } | Error::NoPartition { .. } => {
                     Some("name the partition: --efi-partition-uuid GUID".to_owned())

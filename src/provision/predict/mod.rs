@@ -63,8 +63,9 @@ pub struct Request {
 /// What a guest is apart from what it boots, and what is asked about it.
 #[derive(Debug, Clone)]
 pub struct Guest {
-    /// What describes its firmware.
-    pub firmware: uefi_config::Source,
+    /// What describes its firmware: each of these that it may have, one after the other or some day. Under the reference's
+    /// rules the last one counts alone.
+    pub firmware: Vec<uefi_config::Source>,
     /// How that is read.
     pub options: uefi_config::Options,
     /// The PCRs that are asked for.
@@ -135,7 +136,48 @@ impl Guest {
     }
 
     fn predict(&self, boot: &Boot, mut warnings: Vec<String>) -> Result<Predicted, PredictError> {
-        let loaded = uefi_config::load(&self.firmware, &self.options)?;
+        let [sources @ .., last] = &self.firmware[..] else {
+            return Err(PredictError::NoConfiguration);
+        };
+        if sources.is_empty() || self.rules.follow_reference {
+            let predicted = self.predict_under(last, boot)?;
+            warnings.extend(predicted.warnings);
+            return Ok(Predicted {
+                warnings,
+                ..predicted
+            });
+        }
+        let mut all = Vec::new();
+        for source in &self.firmware {
+            let name = source.path().display().to_string();
+            let predicted = self.predict_under(source, boot);
+            let mut predicted = predicted.map_err(|error| error.under(&name))?;
+            for branch in &mut predicted.prediction.branches {
+                branch.configuration.clone_from(&name);
+            }
+            all.push((name, predicted));
+        }
+        warnings.extend(said_of_several(&all));
+        let mut predictions = all.into_iter().map(|(_, predicted)| predicted.prediction);
+        let first = predictions.next().ok_or(PredictError::NoConfiguration)?;
+        let prediction = predictions.try_fold(first, |mut prediction, other| {
+            prediction.extend(other)?;
+            Ok::<_, measure::Error>(prediction)
+        })?;
+        Ok(Predicted {
+            prediction,
+            warnings,
+        })
+    }
+
+    /// The prediction for one configuration.
+    fn predict_under(
+        &self,
+        source: &uefi_config::Source,
+        boot: &Boot,
+    ) -> Result<Predicted, PredictError> {
+        let loaded = uefi_config::load(source, &self.options)?;
+        let mut warnings = Vec::new();
         // Whether the shim at hand starts is what the prediction tells; advice for shims in general adds nothing.
         let firmware = loaded.warnings.iter().filter(|warning| {
             !matches!(
@@ -171,6 +213,25 @@ impl Guest {
     }
 }
 
+/// Warnings of several configurations: what holds for all of them once, the others with the configuration's name.
+fn said_of_several(all: &[(String, Predicted)]) -> Vec<String> {
+    let mut said: Vec<String> = Vec::new();
+    for (name, predicted) in all {
+        for warning in &predicted.warnings {
+            let holds = |(_, other): &(String, Predicted)| other.warnings.contains(warning);
+            let text = if all.iter().all(holds) {
+                warning.clone()
+            } else {
+                format!("{name}: {warning}")
+            };
+            if !said.contains(&text) {
+                said.push(text);
+            }
+        }
+    }
+    said
+}
+
 /// A branch, with the boot files that lead to its values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Distinct<'a> {
@@ -178,21 +239,32 @@ pub struct Distinct<'a> {
     pub branch: &'a Branch,
     /// Names of the boot files in the order of their branches, each once.
     pub kernels: Vec<&'a str>,
+    /// Names of the configurations under which they do, each once; none where there is one alone.
+    pub configurations: Vec<&'a str>,
 }
 
 /// The branches of a prediction, those of equal composites once: what a policy is made of, in its order.
 pub fn distinct(prediction: &Prediction) -> Vec<Distinct<'_>> {
     let mut found: Vec<Distinct<'_>> = Vec::new();
     for branch in &prediction.branches {
-        let kernel = branch.kernel.as_str();
-        let same = |known: &&mut Distinct<'_>| known.branch.composite == branch.composite;
-        match found.iter_mut().find(same) {
-            Some(known) if known.kernels.contains(&kernel) => {}
-            Some(known) => known.kernels.push(kernel),
-            None => found.push(Distinct {
+        let same = |known: &Distinct<'_>| known.branch.composite == branch.composite;
+        let at = found.iter().position(same).unwrap_or_else(|| {
+            found.push(Distinct {
                 branch,
-                kernels: vec![kernel],
-            }),
+                kernels: Vec::new(),
+                configurations: Vec::new(),
+            });
+            found.len() - 1
+        });
+        let known = &mut found[at];
+        for (names, name) in [
+            (&mut known.kernels, &branch.kernel),
+            (&mut known.configurations, &branch.configuration),
+        ] {
+            let is_named = !name.is_empty() && !names.contains(&name.as_str());
+            if is_named {
+                names.push(name);
+            }
         }
     }
     found
