@@ -20,7 +20,7 @@ use crate::encrypted::{
 };
 use crate::resealed::{RECOVERY_KEY, UNLOCK, again, any_state, deployed, opened_by, sealed_key};
 use crate::support::crash::{self, Place};
-use crate::support::workshop::stderr;
+use crate::support::workshop::{stderr, stdout};
 use crate::support::{command, exits, files};
 
 const COPY_BYTES: u64 = 524_288;
@@ -280,6 +280,18 @@ fn judge_by_programs(state: &Overlay<FileStorage>, phase: Phase, there: &str) {
          hint: run deploy --unlock-with FILE again, with a recovery key or a passphrase\n",
     );
     assert_eq!(is_said, is_half, "{phase:?}: {text}");
+    if is_half {
+        let mut inspect = copy.workshop.command(copy.workshop.program());
+        let told = stdout(&exits(inspect.args(["inspect", "--json", "disk.img"]), 0));
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        assert_eq!(told["state"], "interrupted", "{phase:?}");
+        assert!(
+            told["warnings"]
+                .to_string()
+                .contains("run deploy --unlock-with again"),
+            "{told}"
+        );
+    }
 
     let output = exits(&mut again(&copy, &WITHOUT_PCRS), 0);
     assert!(

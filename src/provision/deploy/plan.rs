@@ -9,7 +9,7 @@ use super::{Error, RecoveryForm, Step};
 use crate::gpt::{Partition, Table};
 use crate::image::DiskFormat;
 use crate::keyobject::systemd_tpm2::{self, Parent};
-use crate::keyobject::{RecoveryToken, systemd_recovery};
+use crate::keyobject::{RecoveryToken, reseal_token, systemd_recovery};
 use crate::luks2::{Header, Kdf, Token};
 use crate::provision;
 use crate::provision::predict::Prediction;
@@ -281,6 +281,7 @@ impl Purposes {
         if unlock.is_empty() {
             unlock.push(UNLOCK_KEYSLOT); // the sealed-key file's, which no token names
         }
+        unlock.extend(named(reseal_token::TOKEN_TYPE));
         let ubuntu = tokens.iter().filter_map(RecoveryToken::parse);
         let ubuntu = ubuntu.filter_map(|token| token.keyslot);
         let recovery = ubuntu.chain(named(systemd_recovery::TOKEN_TYPE)).collect();

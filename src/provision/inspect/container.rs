@@ -5,7 +5,7 @@
 
 use super::{KeyObjectKind, State};
 use crate::keyobject::systemd_tpm2::{self, Tpm2Token};
-use crate::keyobject::{RECOVERY_TOKEN_TYPE, RecoveryToken, systemd_recovery};
+use crate::keyobject::{RECOVERY_TOKEN_TYPE, RecoveryToken, reseal_token, systemd_recovery};
 use crate::luks2::{self, ClearKeyToken, Header, HeaderCopy, Position, Token};
 use crate::provision::deploy::container::{Container, LABEL};
 use crate::provision::deploy::{Luks, Purpose};
@@ -192,6 +192,12 @@ impl ContainerFacts {
         (other.holds_clear_key && !current.holds_clear_key).then_some(other)
     }
 
+    /// True while the key that was sealed before and the one in its place both open it.
+    fn is_half_replaced(&self) -> bool {
+        let mut tokens = self.luks.tokens.iter();
+        tokens.any(|(_, kind)| kind == reseal_token::TOKEN_TYPE)
+    }
+
     pub(super) fn warnings(&self, state: State) -> Vec<String> {
         let mut warnings = self.damage.clone();
         if state == State::Encrypted {
@@ -205,6 +211,11 @@ impl ContainerFacts {
                 "the {} LUKS2 header copy, which does not count, still holds the clear key: who can read this file can read the disk; run deploy again, which completes what was interrupted",
                 copy.position
             ));
+        } else if self.is_half_replaced() {
+            warnings.push(
+                "sealing the image again was interrupted: the old key and the new one open the container; run deploy --unlock-with again"
+                    .to_owned(),
+            );
         } else if let State::Interrupted(_) = state {
             warnings.push(
                 "the two LUKS2 header copies are not the same: a deploy may have been interrupted; run it again, which completes it"

@@ -211,6 +211,9 @@ fn state(
     };
     match (&container.state, key_object) {
         (Deployment::NotDeployed { .. }, _) => State::Encrypted,
+        (_, Some(key_object)) if !container.half_replaced().is_empty() => {
+            State::Interrupted(key_object)
+        }
         (Deployment::Interrupted, Some(key_object)) => State::Interrupted(key_object),
         (Deployment::Deployed, Some(key_object)) => State::Deployed(key_object),
         (_, None) => State::Other,
