@@ -154,6 +154,36 @@ fn a_fixed_vhd_can_be_made() {
     assert_eq!(made.container.test_key(0, &key), 0);
 }
 
+/// Every source that `encrypt` takes; several guests read it through one reader.
+#[test]
+fn a_qcow2_can_be_the_source() {
+    if !ready() || !programs(&["qemu-img"]) {
+        return;
+    }
+    let plain = Plain::new();
+    let mut convert = plain.workshop().command("qemu-img");
+    convert.args(["convert", "-O", "qcow2", "-c", "plain.img", "plain.qcow2"]);
+    run(&mut convert);
+    let line = |name| format!("{{\"output\": \"{name}.img\", \"srk_pub\": \"srk.pub\"}}\n");
+    let guests: String = ["one", "two"].into_iter().map(line).collect();
+    plain.workshop().write("guests.jsonl", guests.as_bytes());
+    let guests = [
+        "--grow-root",
+        "--output-format",
+        "raw",
+        "--guests",
+        "guests.jsonl",
+    ];
+    let arguments = [&FLAGS[2..], &guests, &["plain.qcow2"]].concat();
+    exits(&mut plain.provision(&arguments), 0);
+    let expected = encrypted(&plain, &["--grow-root"]);
+    for name in ["one.img", "two.img"] {
+        let made = Made::of(plain.path(name));
+        let key = made.unsealed(&plain.composites(name, &FLAGS[2..]));
+        assert!(made.decrypted(&key) == expected, "{name}");
+    }
+}
+
 #[test]
 fn the_plan_is_shown_and_nothing_written() {
     if !ready() {

@@ -1,5 +1,8 @@
 //! A run that fails, or is stopped at any point, leaves no image, no recovery key and no temporary.
 
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -11,6 +14,8 @@ use encrypt_cloud_image::provision::{
     Job, MakeRoom, Observer, Phase, ProfileChoice, PublishStep, SectorSizeChoice, StopFlag,
     SystemEntropy,
 };
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::encrypted::{WITHOUT_PCRS, ready};
 use crate::plain::{Made, Plain};
@@ -131,6 +136,58 @@ fn stopped_wherever_it_tells_something() {
         assert_eq!(plain.workshop().names(), names, "{after}");
     }
     assert!((1..=4).contains(&finished), "{finished}");
+}
+
+/// Ctrl-C while several images are written: those that have their names are whole, nothing else is left, and the program
+/// dies of the signal.
+#[test]
+fn ctrl_c_ends_a_run_for_many_guests() {
+    if !ready() {
+        return;
+    }
+    let plain = Plain::new();
+    let line = |name| {
+        format!(
+            "{{\"output\": \"{name}.img\", \"srk_pub\": \"srk.pub\", \"recovery_key_out\": \"{name}.key\"}}\n"
+        )
+    };
+    let guests: String = ["a", "b", "c"].into_iter().map(line).collect();
+    plain.workshop().write("guests.jsonl", guests.as_bytes());
+    let names = plain.workshop().names();
+    let flags = [
+        &WITHOUT_PCRS[2..],
+        &["--guests", "guests.jsonl", "plain.img"],
+    ];
+    for wanted in ["encrypting", "encrypting: 50%", "flushing"] {
+        let mut child = plain.provision(&flags.concat());
+        let mut child = child.stderr(Stdio::piped()).spawn().unwrap();
+        let mut told = BufReader::new(child.stderr.take().unwrap()).lines();
+        let found = told.any(|line| line.unwrap().starts_with(wanted));
+        let _ = kill_process(Pid::from_child(&child), Signal::INT);
+        let rest: Vec<_> = told.map_while(Result::ok).collect();
+        let status = child.wait().unwrap();
+        assert!(found, "{wanted}");
+        let mut left = names.clone();
+        for name in ["a", "b", "c"] {
+            let image = plain.path(&format!("{name}.img"));
+            if image.exists() {
+                Made::of(image);
+                left.extend([format!("{name}.img"), format!("{name}.key")]);
+            }
+        }
+        left.sort();
+        assert_eq!(plain.workshop().names(), left, "{wanted}");
+        if left.len() < names.len() + 6 {
+            assert_eq!(status.signal(), Some(2), "{wanted}: {rest:?}");
+            let last = rest.last().unwrap();
+            assert!(last.contains("interrupted; "), "{rest:?}");
+        }
+        for name in &left[..] {
+            if !names.contains(name) {
+                std::fs::remove_file(plain.path(name)).unwrap();
+            }
+        }
+    }
 }
 
 #[test]
