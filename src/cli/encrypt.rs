@@ -29,9 +29,10 @@ pub fn run(command: &args::Encrypt, verbose: bool) -> Result<(), Failure> {
         Failure::new(error.into(), hint).about(file)
     };
     let started = Instant::now();
-    let ready = job
-        .prepare(&mut SystemEntropy::new(), now()?)
-        .map_err(failure)?;
+    let progress = Progress::new();
+    let prepared = job.prepare(&mut SystemEntropy::new(), now()?, &progress, &stop);
+    progress.clear();
+    let ready = prepared.map_err(failure)?;
     let plan = ready.plan();
     if command.dry_run {
         warn(&plan.warnings);
@@ -48,7 +49,6 @@ pub fn run(command: &args::Encrypt, verbose: bool) -> Result<(), Failure> {
         plan::choices(plan)
     });
     warn(&plan.warnings);
-    let progress = Progress::new();
     let written = ready.run(&progress, &stop);
     progress.clear();
     written.map_err(failure)?;
@@ -89,6 +89,7 @@ fn job(command: &args::Encrypt) -> Job {
         make_room: command.layout.make_room.into(),
         sector_size: command.layout.sector_size.into(),
         partitions: binding::partitions(&command.partitions),
+        free_space: command.free_space.into(),
         threads: command.threads.map(Into::into),
     }
 }

@@ -49,9 +49,10 @@ pub fn facts(plan: &Plan) -> Vec<Line> {
         (
             "source",
             format!(
-                "{}, {}, {}",
+                "{}, {}{}, {}",
                 plan.source.display(),
                 plan.source_format,
+                packed(plan),
                 size(plan.source_bytes)
             ),
         ),
@@ -105,6 +106,13 @@ pub fn edits(plan: &Plan) -> String {
         let _ = writeln!(text, "  {edit}");
     }
     text
+}
+
+/// How the source is packed, for the plan's line about it.
+fn packed(plan: &Plan) -> String {
+    plan.packing
+        .map(|packing| format!(" packed ({packing})"))
+        .unwrap_or_default()
 }
 
 fn places(plan: &Plan) -> Vec<(&'static str, u64, u64)> {

@@ -117,6 +117,11 @@ impl Observer for Progress {
         }
     }
 
+    fn notice(&self, text: &str) {
+        self.clear();
+        say(&format!("notice: {text}\n"));
+    }
+
     fn publishing(&self, _: PublishStep) {
         self.clear();
     }

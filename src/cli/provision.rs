@@ -184,6 +184,7 @@ pub fn job(command: &args::Provision, output: &Path) -> Job {
         make_room: command.layout.make_room.into(),
         sector_size: command.layout.sector_size.into(),
         partitions: binding::partitions(&command.partitions),
+        free_space: command.free_space.into(),
         threads: command.threads.map(Into::into),
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::dynamic_vhd::DynamicVhdDefect;
 use super::other_format::{OtherFormat, quoted};
+use super::packed::{PackedDefect, Packing};
 use super::qcow2::Qcow2Defect;
 use super::vhdx::VhdxDefect;
 use super::vmdk::VmdkDefect;
@@ -147,6 +148,17 @@ pub enum Error {
         /// What is wrong.
         defect: VhdxDefect,
     },
+    /// A packed image that cannot be unpacked.
+    #[error("the {packing} file cannot be unpacked: {defect}")]
+    Packed {
+        /// How it is packed.
+        packing: Packing,
+        /// What is wrong.
+        defect: PackedDefect,
+    },
+    /// The plain bytes of a packed image could not be written beside the output.
+    #[error("the plain bytes of the packed source could not be written beside the output")]
+    Scratch(#[source] storage::Error),
     /// The path has no last part that could name a file.
     #[error("the output's path names no file")]
     NoName,
@@ -215,6 +227,10 @@ impl Error {
     pub fn hint(&self, path: &Path) -> Option<String> {
         match self {
             Self::OtherFormat { format } => Some(format.conversion(path)),
+            Self::Packed {
+                packing,
+                defect: PackedDefect::Holds(_) | PackedDefect::Memory | PackedDefect::Method(_),
+            } => Some(OtherFormat::from(*packing).conversion(path)),
             Self::Qcow2 {
                 defect: Qcow2Defect::BackingFile { .. } | Qcow2Defect::Unsupported(_),
             } => Some(OtherFormat::Qcow2.conversion(path)),

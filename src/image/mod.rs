@@ -2,7 +2,7 @@
 //!
 //! Two forms are read and written: *raw*, the disk's bytes and nothing else, and *fixed VHD*, the same with a
 //! footer of 512 bytes behind. Dynamic VHDs ([`DynamicVhd`]), qcow2 images, sparse VMDKs and VHDX files are read only,
-//! by [`open_disk`]. Everything else is named and refused, with the command that converts it ([`OtherFormat`]).
+//! by [`open_disk`]; what is compressed or in a ZIP archive is unpacked first ([`unpack`]). Everything else is named and refused, with the command that converts it ([`OtherFormat`]).
 //! [`Source`] opens a regular file and locks it; [`detect`] tells the form. [`Output`] has
 //! no name until it is complete: it is published whole or not at all.
 //!
@@ -15,6 +15,7 @@ mod error;
 mod mapped;
 mod other_format;
 mod output;
+mod packed;
 mod publish;
 mod qcow2;
 mod source;
@@ -27,6 +28,7 @@ pub use dynamic_vhd::{DynamicVhd, DynamicVhdDefect};
 pub use error::{Error, FileKind, Warning};
 pub use other_format::{OtherFormat, quoted};
 pub use output::{Output, Replace, Temporary, free_bytes};
+pub use packed::{PackedDefect, Packing, Scratch, Unpacked, unpack};
 pub use publish::PublishStep;
 pub use qcow2::Qcow2Defect;
 pub use source::{FileIdentity, Lock, Source};

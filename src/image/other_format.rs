@@ -99,6 +99,21 @@ impl OtherFormat {
         Ok(None)
     }
 
+    /// True where the disk in such a file is read, be it after unpacking.
+    pub fn is_read(self) -> bool {
+        matches!(
+            self,
+            Self::Qcow2
+                | Self::Vhdx
+                | Self::Vmdk
+                | Self::DynamicVhd
+                | Self::Zip
+                | Self::Gzip
+                | Self::Xz
+                | Self::Zstd
+        )
+    }
+
     /// The command that makes a raw disk, or a file that is read, of the file `source`, in a shell's spelling.
     pub fn conversion(self, source: &Path) -> String {
         let from = quoted(source);

@@ -210,6 +210,18 @@ fn create_unnamed(directory: &File) -> Option<File> {
     ((by_proc.dev(), by_proc.ino()) == (itself.dev(), itself.ino())).then_some(file)
 }
 
+/// An empty file in a directory, unnamed where that is possible, for what is written on the way to an output.
+pub(super) fn create_beside(
+    directory_path: &Path,
+    output: &Path,
+) -> Result<(File, Option<TempPath>)> {
+    let directory = open_directory(directory_path)?;
+    match create_unnamed(&directory) {
+        Some(file) => Ok((file, None)),
+        None => create_named(directory_path, output.file_name().unwrap_or_default()),
+    }
+}
+
 fn create_named(directory_path: &Path, name: &OsStr) -> Result<(File, Option<TempPath>)> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true).mode(0o600);

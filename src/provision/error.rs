@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::layout;
 use crate::filesystem::{self, Content};
-use crate::image::SourceFormat;
+use crate::image::{Packing, SourceFormat};
 use crate::secret::EntropyError;
 use crate::{gpt, image, luks2, storage};
 
@@ -31,6 +31,12 @@ pub enum Error {
     /// The output could not be made or published.
     #[error(transparent)]
     OutputFile(image::Error),
+    /// A packed source, which its encrypted self cannot replace.
+    #[error("the file is packed ({packing}): its encrypted self cannot replace it")]
+    PackedInPlace {
+        /// How it is packed.
+        packing: Packing,
+    },
     /// The source's format is not written, so the output cannot take its place.
     #[error(
         "the file is a {format} image, which is not written: its encrypted self cannot replace it"
@@ -213,6 +219,7 @@ impl Error {
             Self::Source(_)
             | Self::SourceFile(_)
             | Self::NotInPlace { .. }
+            | Self::PackedInPlace { .. }
             | Self::Gpt(_)
             | Self::NoPartition { .. }
             | Self::SeveralPartitions { .. }
@@ -274,7 +281,9 @@ impl Error {
             Self::NotPlainExt4(RootContent::NotDeployed) => {
                 Some("an image is encrypted once; deploy binds it to a guest".to_owned())
             }
-            Self::NotInPlace { .. } => Some("name the output: --output FILE".to_owned()),
+            Self::NotInPlace { .. } | Self::PackedInPlace { .. } => {
+                Some("name the output: --output FILE".to_owned())
+            }
             Self::NoResize2fs => Some("install the package e2fsprogs".to_owned()),
             Self::OutputFile(image::Error::Exists) => Some("--overwrite replaces it".to_owned()),
             Self::OutputFile(image::Error::OutputIsSource) => {

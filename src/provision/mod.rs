@@ -17,7 +17,8 @@ mod staged;
 pub mod uefi_config;
 
 pub use encrypt::{
-    ChosenProfile, DatasourceNameError, Datasources, Edit, Job, Plan, Profile, ProfileChoice, Ready,
+    ChosenProfile, DatasourceNameError, Datasources, Edit, FreeSpace, Job, Plan, Profile,
+    ProfileChoice, Ready,
 };
 pub use error::{About, Error, RootContent};
 pub use layout::{Error as LayoutError, Layout, MakeRoom, Obstacle, Room, SectorSizeChoice};
@@ -26,6 +27,6 @@ pub use partitions::Named;
 pub use staged::Staged;
 
 pub use crate::gpt::{Partition, types as partition_types};
-pub use crate::image::{DiskFormat, PublishStep, SourceFormat};
+pub use crate::image::{DiskFormat, Packing, PublishStep, SourceFormat};
 pub use crate::luks2::SectorSize;
 pub use crate::secret::{Entropy, SystemEntropy};

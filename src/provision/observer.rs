@@ -14,6 +14,9 @@ pub trait Observer: Sync {
     /// So many bytes more of the phase are done. Called from several threads.
     fn advance(&self, bytes: u64);
 
+    /// Something that the user should hear before long work begins.
+    fn notice(&self, _text: &str) {}
+
     /// The output is about to take this step towards its name.
     fn publishing(&self, step: PublishStep);
 }
@@ -21,6 +24,8 @@ pub trait Observer: Sync {
 /// A phase of long work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
+    /// A packed source is unpacked.
+    Unpack,
     /// The plain filesystem is copied, to be shrunk.
     CopyFilesystem,
     /// `resize2fs` runs; it does not tell how far it is.
@@ -38,6 +43,7 @@ pub enum Phase {
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Unpack => "unpacking",
             Self::CopyFilesystem => "copying the filesystem",
             Self::ShrinkFilesystem => "shrinking the filesystem",
             Self::Encrypt => "encrypting",

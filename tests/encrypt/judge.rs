@@ -30,6 +30,7 @@ fn expected(source: &Image) -> Expected {
         cloud_init: true,
         datasources: None,
         kernel_efi: false,
+        skips_free: false,
         shrunk_bytes: None,
     }
 }

@@ -249,8 +249,8 @@ mod at_a_step {
     use std::sync::Mutex;
 
     use encrypt_cloud_image::provision::{
-        Job, MakeRoom, Observer, Phase, ProfileChoice, PublishStep, SectorSizeChoice, StopFlag,
-        SystemEntropy,
+        FreeSpace, Job, MakeRoom, Observer, Phase, ProfileChoice, PublishStep, SectorSizeChoice,
+        StopFlag, SystemEntropy,
     };
 
     use super::*;
@@ -298,13 +298,14 @@ mod at_a_step {
             make_room: MakeRoom::default(),
             sector_size: SectorSizeChoice::default(),
             partitions: None,
+            free_space: FreeSpace::Encrypt,
             threads: None,
         };
+        let (observer, flag) = (KillAt(step, Mutex::default()), StopFlag::new());
         let ready = job
-            .prepare(&mut SystemEntropy::new(), 1_700_000_000)
+            .prepare(&mut SystemEntropy::new(), 1_700_000_000, &observer, &flag)
             .unwrap();
-        let observer = KillAt(step, Mutex::default());
-        ready.run(&observer, &StopFlag::new()).unwrap();
+        ready.run(&observer, &flag).unwrap();
         eprintln!("steps: {:?}", observer.1.lock().unwrap());
     }
 

@@ -110,6 +110,7 @@ pub fn expect(image: &Image, choice: Choice) -> Result<Expected, String> {
         cloud_init,
         datasources: None,
         kernel_efi: false,
+        skips_free: false,
         shrunk_bytes: shrunk,
     };
     if let Some(d) = fits(start, f) {

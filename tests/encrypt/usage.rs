@@ -111,8 +111,8 @@ fn wrong_usage_exits_with_2_and_says_what_is_wrong() {
         ),
         (&["encrypt", "--overwrite", "a"], "--output <"),
         (
-            &["encrypt", "--free-space", "skip", "a"],
-            "invalid value 'skip' for '--free-space <",
+            &["encrypt", "--free-space", "punch", "a"],
+            "invalid value 'punch' for '--free-space <",
         ),
         (
             &["encrypt", "--override-datasources", "No Cloud", "a"],

@@ -11,6 +11,7 @@ mod fixed_vhd;
 mod mapped_formats;
 mod other_formats_are_named;
 mod outputs_appear_whole_or_not_at_all;
+mod packed;
 mod sources_are_regular_files;
 
 use std::fmt::Write as _;

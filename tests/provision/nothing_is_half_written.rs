@@ -11,8 +11,8 @@ use encrypt_cloud_image::provision::deploy::{
 };
 use encrypt_cloud_image::provision::guests::PlainImage;
 use encrypt_cloud_image::provision::{
-    Job, MakeRoom, Observer, Phase, ProfileChoice, PublishStep, SectorSizeChoice, StopFlag,
-    SystemEntropy,
+    FreeSpace, Job, MakeRoom, Observer, Phase, ProfileChoice, PublishStep, SectorSizeChoice,
+    StopFlag, SystemEntropy,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -73,6 +73,7 @@ fn stopped(plain: &Plain, after: usize) -> (Vec<String>, Result<(), String>) {
         make_room: MakeRoom::default(),
         sector_size: SectorSizeChoice::default(),
         partitions: None,
+        free_space: FreeSpace::Encrypt,
         threads: Some(2),
     };
     let binding = Binding {

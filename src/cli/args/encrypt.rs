@@ -11,7 +11,8 @@ use crate::provision::{self, Datasources};
 /// Encrypt the root partition of a plain cloud image
 ///
 /// SOURCE is a disk image with a GPT, an ext4 root partition and an EFI system partition: raw, a VHD, qcow2, VMDK or
-/// VHDX, whatever its name says. It is read once; the output appears under its name only when it is complete. Until `deploy`
+/// VHDX, whatever its name says; compressed by gzip, xz or zstd, or in a ZIP archive (the first member whose name ends
+/// in .img or .vhd), it is unpacked into an unnamed file beside the output first. It is read once; the output appears under its name only when it is complete. Until `deploy`
 /// has run, the key is in the image: keep it as you keep plain images.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXIT_STATUS)]
@@ -23,7 +24,7 @@ pub struct Encrypt {
     /// Write the encrypted image here instead of replacing SOURCE
     ///
     /// Without this option SOURCE is converted into an unnamed file beside it, which replaces it when it
-    /// is complete. A source in a format that is only read (qcow2, VMDK, VHDX) is not replaced: name the output.
+    /// is complete. A source in a format that is only read (qcow2, VMDK, VHDX), or packed, is not replaced: name the output.
     #[arg(short, long, value_name = "FILE", value_parser = parse::image_path())]
     pub output: Option<PathBuf>,
 
@@ -43,7 +44,7 @@ pub struct Encrypt {
 
     /// Show what would be done, and write nothing
     ///
-    /// The source is read and checked as in a real run. Too little room for the output is a warning.
+    /// The source is read and checked as in a real run; a packed one is unpacked, into a file that vanishes. Too little room for the output is a warning.
     #[arg(long)]
     pub dry_run: bool,
 
@@ -64,7 +65,9 @@ pub struct Encrypt {
 
     /// What becomes of blocks that the filesystem does not use
     ///
-    /// `encrypt` writes them as encrypted zeros, so that nobody can tell used blocks from free ones.
+    /// `encrypt` writes them as encrypted zeros, so that nobody can tell used blocks from free ones. `skip` leaves
+    /// them holes: the output takes the room of what is used, and whoever has it sees which blocks those are, hence
+    /// how full the filesystem is and which image it may be, and by two states of it, what changed.
     #[arg(
         long,
         value_name = "WAY",
@@ -211,4 +214,15 @@ impl From<SectorSize> for provision::SectorSizeChoice {
 pub enum FreeSpace {
     /// Write them as encrypted zeros
     Encrypt,
+    /// Leave them holes
+    Skip,
+}
+
+impl From<FreeSpace> for provision::FreeSpace {
+    fn from(free_space: FreeSpace) -> Self {
+        match free_space {
+            FreeSpace::Encrypt => Self::Encrypt,
+            FreeSpace::Skip => Self::Skip,
+        }
+    }
 }

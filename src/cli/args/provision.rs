@@ -122,7 +122,8 @@ pub struct Provision {
 
     /// What becomes of blocks that the filesystem does not use
     ///
-    /// `encrypt` writes them as encrypted zeros, so that nobody can tell used blocks from free ones.
+    /// `encrypt` writes them as encrypted zeros, so that nobody can tell used blocks from free ones. `skip` leaves
+    /// them holes, and shows whoever has the image which blocks are in use.
     #[arg(
         long,
         value_name = "WAY",

@@ -37,6 +37,18 @@ pub struct Part<'a> {
     /// Encrypts the part, in sectors that count from its first byte; `None` copies it. What is not
     /// copied because it is a hole or not in use stays a hole; encrypted, it is written as zeros.
     pub encryption: Option<Encryption<'a>>,
+    /// What becomes of an encrypted part's bytes that are not in use.
+    pub free_space: FreeSpace,
+}
+
+/// What becomes of blocks that the filesystem does not use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FreeSpace {
+    /// They are written, as encrypted zeros.
+    #[default]
+    Encrypt,
+    /// They are not written, and stay holes: whoever has the file sees which blocks are in use.
+    Skip,
 }
 
 /// How a part is encrypted.
@@ -311,6 +323,10 @@ impl<'a> Worker<'a> {
         let part = numbered.1;
         let start = part.range.start + offset;
         let len = bytes.len() as u64;
+        let written = written(part, start..start + len);
+        if written.is_empty() {
+            return Ok(());
+        }
         let mut at = start;
         while let Some(live) = self.extent.next_live(numbered, at, start + len)? {
             let (from, to) = (small(live.start - start), small(live.end - start));
@@ -324,10 +340,39 @@ impl<'a> Worker<'a> {
         if let Some(cipher) = self.cipher.as_mut() {
             cipher.encrypt(offset / 512, bytes)?;
         }
-        self.output
-            .write_all_at(bytes, part.output_bytes + offset)
-            .map_err(Error::Output)
+        for range in written {
+            let bytes = &bytes[small(range.start - start)..small(range.end - start)];
+            self.output
+                .write_all_at(bytes, part.output_bytes + (range.start - part.range.start))
+                .map_err(Error::Output)?;
+        }
+        Ok(())
     }
+}
+
+/// What is written of a chunk of an encrypted part: all of it, or the sectors that hold something used.
+fn written(part: &Part<'_>, chunk: Range<u64>) -> Vec<Range<u64>> {
+    let (FreeSpace::Skip, Some(used), Some(encryption)) =
+        (part.free_space, part.used, &part.encryption)
+    else {
+        return vec![chunk];
+    };
+    let sector_bytes = encryption.sector_size.bytes() as u64;
+    // Sectors count from the part's first byte.
+    let sector_start = |at: u64| at - (at - part.range.start) % sector_bytes;
+    let mut ranges: Vec<Range<u64>> = Vec::new();
+    let mut from = chunk.start;
+    while let Some(next) = used.next_used(from).filter(|next| next.start < chunk.end) {
+        let end = next.end.min(chunk.end);
+        let sectors = sector_start(next.start)..sector_start(end - 1) + sector_bytes;
+        let end = sectors.end.min(chunk.end);
+        match ranges.last_mut() {
+            Some(last) if last.end >= sectors.start => last.end = last.end.max(end),
+            _ => ranges.push(sectors.start..end),
+        }
+        from = next.end;
+    }
+    ranges
 }
 
 /// A length within a chunk.

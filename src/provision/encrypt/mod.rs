@@ -6,6 +6,7 @@
 mod boot_file;
 mod customise;
 mod data_pass;
+mod open;
 mod prepared;
 mod profile;
 mod shrink;
@@ -19,6 +20,7 @@ use tracing::debug;
 use uuid::Builder;
 
 pub use customise::{DatasourceNameError, Datasources, Edit, GROWPART_KEYSLOT};
+pub use data_pass::FreeSpace;
 pub use profile::{Chosen as ChosenProfile, LABEL, Profile, ProfileChoice};
 
 use self::boot_file::BootFile;
@@ -28,7 +30,8 @@ use super::observer::{Observer, Phase, StopFlag};
 use super::partitions::Named;
 use crate::gpt::{self, Partition};
 use crate::image::{
-    self, DiskFormat, Footer, Lock, Output, PublishStep, Replace, Source, SourceFormat, Temporary,
+    self, DiskFormat, Footer, Lock, OpenDisk, Output, Packing, PublishStep, Replace, Source,
+    SourceFormat, Temporary,
 };
 use crate::secret::Entropy;
 use crate::storage::{FileStorage, ReadAt, Slice, WriteAt};
@@ -63,6 +66,8 @@ pub struct Job {
     pub sector_size: SectorSizeChoice,
     /// The partitions, where they are not found by their types.
     pub partitions: Option<Named>,
+    /// What becomes of blocks that the root filesystem does not use.
+    pub free_space: FreeSpace,
     /// Threads for the data pass; `None`: one for each processor.
     pub threads: Option<usize>,
 }
@@ -72,6 +77,8 @@ pub struct Job {
 pub struct Plan {
     /// The image to encrypt.
     pub source: PathBuf,
+    /// How it is packed, if it is.
+    pub packing: Option<Packing>,
     /// Its format.
     pub source_format: SourceFormat,
     /// Length of its disk in bytes.
@@ -109,6 +116,7 @@ pub struct Ready {
     replaces_source: bool,
     mode: u32,
     footer: Option<Footer>,
+    free_space: FreeSpace,
     threads: usize,
 }
 
@@ -120,6 +128,7 @@ pub(super) struct Opened {
     pub format: SourceFormat,
     /// The disk in it.
     pub disk: Arc<dyn ReadAt>,
+    packing: Option<Packing>,
     warnings: Vec<String>,
 }
 
@@ -129,21 +138,32 @@ impl Opened {
         let disk_end_bytes = gpt::disk_end_bytes(source.storage())?;
         let opened = image::open_disk(Arc::clone(&source), disk_end_bytes);
         let opened = opened.map_err(Error::SourceFile)?;
-        Ok(Self {
+        Ok(Self::new(source, opened, None))
+    }
+
+    fn new(source: Arc<Source>, opened: OpenDisk, packing: Option<Packing>) -> Self {
+        Self {
             source,
             format: opened.format,
             disk: Arc::from(opened.disk),
+            packing,
             warnings: opened.warnings.iter().map(ToString::to_string).collect(),
-        })
+        }
     }
 }
 
 impl Job {
     /// Opens the source and decides everything. `now` is the time of all changes, in seconds since 1970.
     ///
-    /// Nothing is written. Whatever can be found wrong with source, flags and output's place is found here, but for the
+    /// Nothing is written, but for the plain bytes of a packed source, into a file without a name beside the output. Whatever can be found wrong with source, flags and output's place is found here, but for the
     /// room that the output takes ([`Ready::check_room`]).
-    pub fn prepare(self, entropy: &mut dyn Entropy, now: i64) -> Result<Ready, Error> {
+    pub fn prepare(
+        self,
+        entropy: &mut dyn Entropy,
+        now: i64,
+        observer: &dyn Observer,
+        stop: &StopFlag,
+    ) -> Result<Ready, Error> {
         let lock = if self.output.is_some() {
             Lock::Shared
         } else {
@@ -151,11 +171,8 @@ impl Job {
         };
         let source = Arc::new(Source::open(&self.source, lock).map_err(Error::SourceFile)?);
         self.check_output(&source)?;
-        let opened = Opened::of(source)?;
-        if self.output.is_none() && !opened.format.is_replaced_by_its_output() {
-            let format = opened.format;
-            return Err(Error::NotInPlace { format });
-        }
+        let (found, packing) = open::open(&source, self.output.as_deref(), observer, stop)?;
+        let opened = Opened::new(source, found, packing);
         let disk = Arc::clone(&opened.disk);
         self.prepare_on(&opened, disk, UnlockKey::InToken, entropy, now)
     }
@@ -181,6 +198,7 @@ impl Job {
             make_room: self.make_room,
             sector_size: self.sector_size,
             partitions: self.partitions,
+            free_space: self.free_space,
             whole_mebibytes: output_format == DiskFormat::FixedVhd,
             unlock_key,
         };
@@ -206,6 +224,7 @@ impl Job {
         };
         let plan = Plan {
             source: self.source,
+            packing: opened.packing,
             source_format: opened.format,
             source_bytes: opened.disk.len_bytes(),
             output,
@@ -231,6 +250,7 @@ impl Job {
             replaces_source: self.output.is_none(),
             mode,
             footer,
+            free_space: self.free_space,
             threads: threads.unwrap_or(1),
         })
     }
@@ -288,7 +308,11 @@ impl Ready {
             _ => 0,
         };
         // Only the root is sure to be written whole; the rest may be holes.
-        layout.segment_bytes + copy_bytes
+        let root_bytes = match self.free_space {
+            FreeSpace::Encrypt => layout.segment_bytes,
+            FreeSpace::Skip => self.prepared.used().used_bytes(),
+        };
+        root_bytes + copy_bytes
     }
 
     /// The same as [`Ready::check_room`], where so much will be taken by other outputs.

@@ -12,7 +12,7 @@ use uuid::Builder;
 
 use super::boot_file::{self, BootFile};
 use super::customise::{self, Customisation, Customised, Datasources, Edit, GROWPART_KEYSLOT};
-use super::data_pass::{Encryption, Part};
+use super::data_pass::{Encryption, FreeSpace, Part};
 use super::profile::{self, ProfileChoice};
 use super::shrink::Shrunk;
 use crate::filesystem::ext4::{BlockBitmap, Filesystem, Superblock};
@@ -51,6 +51,8 @@ pub struct Options {
     pub sector_size: SectorSizeChoice,
     /// The partitions, where they are not found by their types.
     pub partitions: Option<Named>,
+    /// What becomes of blocks that the root filesystem does not use.
+    pub free_space: FreeSpace,
     /// The output's size is a multiple of 1 MiB, as a VHD's must be.
     pub whole_mebibytes: bool,
     /// What becomes of the unlock key.
@@ -79,6 +81,7 @@ pub struct Prepared<S> {
     pub head: MemoryStorage,
     /// What opens keyslot 0.
     pub clear_key: ClearKeyToken,
+    free_space: FreeSpace,
     /// The root and the EFI system partition, as they are in the source.
     pub chosen: Chosen,
     /// Sector size of the disk in bytes.
@@ -171,6 +174,7 @@ impl<S: ReadAt> Prepared<S> {
             volume_key,
             head,
             clear_key,
+            free_space: options.free_space,
             chosen,
             filesystem,
             layout,
@@ -240,6 +244,7 @@ impl<S: ReadAt> Prepared<S> {
             output_bytes: range.start,
             range,
             encryption: None,
+            free_space: FreeSpace::Encrypt,
         };
         Ok([
             copied(0..layout.root_bytes),
@@ -249,6 +254,7 @@ impl<S: ReadAt> Prepared<S> {
                 range: 0..layout.segment_bytes,
                 output_bytes: layout.segment_start_bytes(),
                 encryption: Some(encryption),
+                free_space: self.free_space,
             },
             copied(behind.min(end)..end),
         ])

@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use super::data_pass::{self, Part, Pass};
+use super::data_pass::{self, FreeSpace, Part, Pass};
 use crate::filesystem::ext4::{BlockBitmap, Filesystem};
 use crate::image::Output;
 use crate::provision::Error;
@@ -59,6 +59,7 @@ pub fn shrink(
         range: 0..copy.storage().len_bytes(),
         output_bytes: 0,
         encryption: None,
+        free_space: FreeSpace::Encrypt,
     };
     observer.begin(Phase::CopyFilesystem, copy.storage().len_bytes());
     let pass = Pass::new(std::slice::from_ref(&part), copy.storage());

@@ -1,0 +1,59 @@
+//! A file beside an output, for plain bytes on their way.
+
+use std::fs::File;
+use std::ops::Range;
+use std::path::Path;
+
+use tempfile::TempPath;
+
+use crate::image::output::create_beside;
+use crate::image::{Output, Result};
+use crate::storage::{self, FileStorage, ReadAt};
+
+/// A file that has no name where the file system can do that, and whose name is removed with this otherwise.
+#[derive(Debug)]
+pub struct Scratch {
+    file: File,
+    temporary: Option<TempPath>,
+}
+
+impl Scratch {
+    /// Makes an empty file, readable by its owner alone, in the directory of an output.
+    pub fn create(output: &Path) -> Result<Self> {
+        let (file, temporary) = create_beside(&Output::directory(output), output)?;
+        Ok(Self { file, temporary })
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Gives the file its length, and makes a storage of it.
+    pub(super) fn finish(self, len_bytes: u64) -> Result<Unpacked> {
+        Ok(Unpacked {
+            storage: FileStorage::with_len(self.file, len_bytes)?,
+            _temporary: self.temporary,
+        })
+    }
+}
+
+/// What was unpacked.
+#[derive(Debug)]
+pub struct Unpacked {
+    storage: FileStorage,
+    _temporary: Option<TempPath>,
+}
+
+impl ReadAt for Unpacked {
+    fn len_bytes(&self) -> u64 {
+        self.storage.len_bytes()
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset_bytes: u64) -> storage::Result<()> {
+        self.storage.read_exact_at(buffer, offset_bytes)
+    }
+
+    fn next_data(&self, from_bytes: u64) -> storage::Result<Option<Range<u64>>> {
+        self.storage.next_data(from_bytes)
+    }
+}
