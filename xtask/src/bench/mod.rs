@@ -6,6 +6,7 @@
 mod boot;
 mod guests;
 mod kernel_image;
+mod qcow2;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -46,13 +47,16 @@ enum Part {
     Cipher,
     /// `encrypt` beside cp and the reference's programs
     Encrypt,
+    /// `encrypt` of an image that is mostly empty, beside qemu-img
+    Qcow2,
     /// `predict` and `deploy` beside a SHA-256 pass
     Boot,
     /// `provision` for one guest, two and four
     Guests,
 }
 
-/// Measures the cipher beside OpenSSL, `encrypt` beside `cp` and the reference's programs, `provision` for several guests,
+/// Measures the cipher beside OpenSSL, `encrypt` beside `cp` and the reference's programs, and beside `qemu-img`, `provision` for several
+/// guests,
 /// then `predict` and `deploy` beside programs that only read the boot files.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let needed = packages::BUILD.iter().chain(packages::TEST);
@@ -82,6 +86,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         for (name, folder) in places {
             in_folder(folder, |folder| {
                 guests::run(name, folder, &program, arguments)
+            })?;
+        }
+    }
+    if is_wanted(Part::Qcow2) {
+        println!("\n| where | program | median, s | of qemu-img's time | MiB on disk |");
+        println!("| --- | --- | ---: | ---: | ---: |");
+        for (name, folder) in places {
+            in_folder(folder, |folder| {
+                qcow2::run(name, folder, &program, arguments.size, arguments.rounds)
             })?;
         }
     }
