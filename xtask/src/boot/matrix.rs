@@ -12,12 +12,22 @@ use crate::guest::{Kernel, Reader, Recipe};
 pub struct Group {
     pub name: &'static str,
     pub recipe: fn() -> Recipe,
+    pub way: Way,
     /// Options of `encrypt`.
     pub encrypt: &'static [&'static str],
     /// Options of `deploy`: the key object, and what it is sealed to.
     pub deploy: &'static [&'static str],
     pub srk: Srk,
     pub cases: &'static [Case],
+}
+
+/// How a plain disk becomes one of a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// An encrypted image of a pool, and a copy of it for the guest.
+    EncryptAndDeploy,
+    /// In one pass.
+    Provision,
 }
 
 /// What Ubuntu's reader needs: the label of the volume. The guest is Debian's, which its image says.
@@ -94,6 +104,7 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "secboot-rsa",
         recipe: || Recipe::new(Reader::SnapBootstrap),
+        way: Way::EncryptAndDeploy,
         encrypt: UBUNTU,
         deploy: SECBOOT,
         srk: Srk::RSA,
@@ -122,6 +133,7 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "secboot-ecc-two-kernels",
         recipe: || Recipe::with_kernels(Reader::SnapBootstrap, TWO_KERNELS),
+        way: Way::EncryptAndDeploy,
         encrypt: UBUNTU,
         deploy: SECBOOT,
         srk: Srk::ECC,
@@ -134,6 +146,7 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "secboot-growpart",
         recipe: || Recipe::of_whole_system(Reader::SnapBootstrap),
+        way: Way::EncryptAndDeploy,
         // Without a network to ask, cloud-init takes the datasource that has nothing to say.
         encrypt: &["--profile=ubuntu", "--override-datasources", "None"],
         deploy: SECBOOT,
@@ -148,6 +161,7 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "systemd-rsa-derived",
         recipe: || Recipe::new(Reader::SystemdByPartition),
+        way: Way::EncryptAndDeploy,
         encrypt: &[],
         deploy: SYSTEMD,
         srk: Srk::RSA,
@@ -174,6 +188,7 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "systemd-ecc-persistent-by-type",
         recipe: || Recipe::with_kernels(Reader::SystemdByType, TWO_KERNELS),
+        way: Way::EncryptAndDeploy,
         encrypt: &[],
         deploy: SYSTEMD,
         srk: Srk::ECC_THAT_PERSISTS,
@@ -185,10 +200,27 @@ pub const GROUPS: &[Group] = &[
             SOMEBODY_ELSES_ROOT,
         ],
     },
+    Group {
+        name: "secboot-ecc-provision",
+        recipe: || Recipe::new(Reader::SnapBootstrap),
+        way: Way::Provision,
+        encrypt: UBUNTU,
+        deploy: SECBOOT,
+        srk: Srk::ECC,
+        cases: &[
+            opens("as provisioned", Change::Nothing),
+            refuses(
+                "another command line",
+                Change::CommandLine,
+                STATE_NOT_SEALED_TO,
+            ),
+        ],
+    },
     // What the running system, and another root, get in the group before, they do not get here.
     Group {
         name: "systemd-ecc-closed-by-type",
         recipe: || Recipe::new(Reader::SystemdByType),
+        way: Way::EncryptAndDeploy,
         encrypt: &[],
         deploy: SYSTEMD_CLOSED,
         srk: Srk::ECC,
@@ -198,6 +230,7 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "systemd-ecc-secure-boot-alone",
         recipe: || Recipe::new(Reader::SystemdByPartition),
+        way: Way::EncryptAndDeploy,
         encrypt: &[],
         deploy: &["--key-object=systemd-tpm2", "--add-efi-secure-boot-profile"],
         srk: Srk::ECC,

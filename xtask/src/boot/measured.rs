@@ -49,7 +49,7 @@ pub fn check(
     let profiles = PROFILES.iter();
     let sealed = profiles.filter(|(pcr, _)| branch.pcrs.contains_key(*pcr));
     let mut predict = process::released("encrypt-cloud-image")?;
-    predict.arg("predict").arg(&subject.encrypted);
+    predict.arg("predict").arg(&subject.deployed);
     predict.arg("--ovmf-vars").arg(&subject.variables);
     predict.args(sealed.map(|(_, profile)| profile));
     process::quiet_output(predict.arg("--explain").arg(log))

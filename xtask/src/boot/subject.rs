@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
-use super::matrix::Group;
+use super::matrix::{Group, Way};
 use crate::disk::Disk;
 use crate::guest::{Guest, NONCE, Recipe, random, secure_boot};
 use crate::prediction::Report;
@@ -47,6 +48,7 @@ pub struct Subject<'g> {
     pub variables: PathBuf,
     /// What its disk alone knows.
     pub nonce: String,
+    /// As `encrypt` left it; not there where `provision` made the guest's disk in one pass.
     pub encrypted: PathBuf,
     pub deployed: PathBuf,
     pub report: Report,
@@ -78,23 +80,25 @@ impl<'g> Subject<'g> {
         Disk::of(&file("disk.img"))?.write_to_root(NONCE, &nonce)?;
         clock.took("disk made");
 
-        let mut encrypt = process::released("encrypt-cloud-image")?;
-        encrypt.arg("encrypt").args(group.encrypt);
-        encrypt.arg("-o").arg(file("encrypted.img"));
-        process::quiet_output(encrypt.arg(file("disk.img")))?;
-        fs::remove_file(file("disk.img"))?;
-        clock.took("encrypted");
-
         let tpm = tpms.join("tpm");
         make_tpm(&tpm, srk, &file("srk.pub"))?;
-        let mut deploy = process::released("encrypt-cloud-image")?;
-        deploy.arg("deploy").args(group.deploy);
-        deploy.arg("--srk-pub").arg(file("srk.pub"));
-        deploy.arg("--ovmf-vars").arg(&variables);
-        deploy.arg("--report").arg(file("report.json"));
-        deploy.arg("--recovery-key-out").arg(file("recovery.key"));
-        deploy.arg("--print").arg("-o").arg(file("deployed.img"));
-        let recovery_key = process::quiet_output(deploy.arg(file("encrypted.img")))?;
+        let recovery_key = match group.way {
+            Way::EncryptAndDeploy => {
+                let mut encrypt = process::released("encrypt-cloud-image")?;
+                encrypt.arg("encrypt").args(group.encrypt);
+                encrypt.arg("-o").arg(file("encrypted.img"));
+                process::quiet_output(encrypt.arg(file("disk.img")))?;
+                clock.took("encrypted");
+                let mut deploy = bind("deploy", group.deploy, &file("srk.pub"), &variables)?;
+                make_deployed(&mut deploy, folder, &file("encrypted.img"))?
+            }
+            Way::Provision => {
+                let mut provision = bind("provision", group.deploy, &file("srk.pub"), &variables)?;
+                provision.args(group.encrypt);
+                make_deployed(&mut provision, folder, &file("disk.img"))?
+            }
+        };
+        fs::remove_file(file("disk.img"))?;
         clock.took("deployed");
         println!("  {}", clock.words.join(", "));
         Ok(Self {
@@ -113,6 +117,29 @@ impl<'g> Subject<'g> {
         })
     }
 }
+
+/// The command `deploy`, or `provision`, for a guest with these options, this SRK and these variables.
+fn bind(command: &str, options: &[&str], srk_public: &Path, variables: &Path) -> Result<Command> {
+    let mut bind = process::released("encrypt-cloud-image")?;
+    bind.arg(command).args(options);
+    bind.arg("--srk-pub").arg(srk_public);
+    bind.arg("--ovmf-vars").arg(variables);
+    Ok(bind)
+}
+
+/// Makes the guest's disk of `source`, with its report and its recovery key, which is returned as it is typed.
+fn make_deployed(bind: &mut Command, folder: &Path, source: &Path) -> Result<String> {
+    bind.arg("--report").arg(folder.join("report.json"));
+    bind.arg("--recovery-key-out")
+        .arg(folder.join(RECOVERY_KEY));
+    bind.arg("--print")
+        .arg("-o")
+        .arg(folder.join("deployed.img"));
+    process::quiet_output(bind.arg(source))
+}
+
+/// The file of the recovery key.
+const RECOVERY_KEY: &str = "recovery.key";
 
 /// Those of the key that systemd-tpm2-setup makes.
 const ATTRIBUTES: &str =
