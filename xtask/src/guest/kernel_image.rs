@@ -12,9 +12,10 @@ use crate::process;
 pub const SOURCE: &str = include_str!("kernel_image.rs");
 
 /// What stands on every command line. A boot that fails ends in power off, never in a shell that could ask the
-/// TPM for the key; what fails is told even under `quiet`.
+/// TPM for the key; what fails is told even under `quiet`. On a busy machine an emulated timer comes too late for the
+/// kernel's check of it, and the kernel then waits for ever.
 pub const COMMON: &str = "console=ttyS0 quiet systemd.show_status=error rd.systemd.show_status=error \
-                          rd.shell=0 rd.emergency=poweroff panic=5";
+                          rd.shell=0 rd.emergency=poweroff panic=5 no_timer_check";
 
 /// A kernel image in the making.
 pub struct KernelImage<'a> {

@@ -51,6 +51,8 @@ CLOUD
 install -m 755 "$here/proof/boot-proof" "$tree/usr/local/sbin/"
 install -m 644 "$here/proof/boot-proof.service" "$here/proof/boot-proof.target" "$tree/etc/systemd/system/"
 echo none >"$tree/etc/boot-proof"
+# A login prompt hangs up whoever writes to its line.
+ln -s /dev/null "$tree/etc/systemd/system/serial-getty@ttyS0.service"
 
 # --- The parts of a kernel image ---------------------------------------------------------------------
 
