@@ -165,7 +165,8 @@ fn a_crash_at_any_point() {
     let states = check(&deployed(), |state, phase, keyslot| {
         judge_by_programs(&systemd, state, phase, keyslot);
     });
-    assert!(states > 1000, "{states}");
+    // How many there are depends on the sectors in which two random headers differ.
+    assert!(states > 500, "{states}");
     println!("{states} states");
 }
 
