@@ -8,6 +8,7 @@ mod a_crash_while_sealing_again_leaves_an_image_that_opens;
 mod a_crash_while_tokens_are_replaced_leaves_one_kind;
 mod an_interrupted_deploy_is_completed;
 mod confined;
+mod crashed;
 mod deployed_images_are_sealed_again;
 mod encrypted;
 mod every_choice_of_srk;

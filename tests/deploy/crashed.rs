@@ -1,0 +1,138 @@
+//! What the tests of crashes share: a run's steps and their writes, the states that a crash can leave of them
+//! (`support::crash`), and such a state as an image of its own.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use encrypt_cloud_image::provision::deploy::{
+    self, Binding, Job, KeyObject, Phase, Ready, RecoverySource, SrkOptions, Step, TemplateChoice,
+};
+use encrypt_cloud_image::secret::SystemEntropy;
+use encrypt_cloud_image::storage::{FileStorage, Overlay, ReadAt, Recorded, Recorder};
+
+use crate::encrypted::{Encrypted, ROOT};
+use crate::support::crash::{self, Place, RANDOM_SUBSETS};
+use crate::support::files;
+
+/// Bytes of one header copy.
+pub const COPY_BYTES: u64 = 524_288;
+
+/// A random write is cut here: of megabytes that nobody reads one cut is like its neighbour.
+const LONGEST_WRITE_BYTES: usize = 1 << 20;
+
+/// A run that is to crash.
+pub struct Run {
+    pub key_object: KeyObject,
+    pub public: PathBuf,
+    pub recovery: Option<RecoverySource>,
+    pub unlock_with: Option<PathBuf>,
+}
+
+impl Run {
+    /// Its steps for an image, without PCRs.
+    pub fn prepared(self, image: &Encrypted) -> Ready {
+        let job = Job {
+            source: image.image.clone(),
+            output: None,
+            overwrite: false,
+            dry_run: false,
+            partitions: None,
+            binding: Binding {
+                key_object: self.key_object,
+                srk: SrkOptions {
+                    public: self.public,
+                    template: TemplateChoice::Written { unique_data: None },
+                },
+                guest: None,
+                recovery: self.recovery,
+            },
+            unlock_with: self.unlock_with,
+        };
+        job.prepare(&mut SystemEntropy::new(), 1_700_000_000)
+            .unwrap()
+    }
+}
+
+pub fn storage(image: &Path) -> FileStorage {
+    FileStorage::new(files::open(image).0).unwrap()
+}
+
+pub fn phases(steps: &[Step]) -> Vec<Phase> {
+    steps.iter().map(|step| step.phase).collect()
+}
+
+/// What is written for these steps, in its order.
+pub fn recorded(image: &Encrypted, steps: &[Step]) -> Vec<Recorded> {
+    let recorder = Recorder::new(Overlay::new(storage(&image.image)));
+    deploy::write(steps, &recorder, |_| Ok(())).unwrap();
+    let mut log = recorder.log();
+    for call in &mut log {
+        if let Recorded::Write { bytes, .. } = call {
+            bytes.truncate(LONGEST_WRITE_BYTES);
+        }
+    }
+    log
+}
+
+/// A state, and where the crash was.
+pub struct State<'s> {
+    pub disk: &'s Overlay<FileStorage>,
+    pub phase: Phase,
+    pub place: Place,
+    /// One for programs to judge: the whole of a stretch, and one somewhere in its middle.
+    pub is_sample: bool,
+}
+
+/// Shows each state that a crash can leave of `log`, the writes of these phases on the image.
+pub fn each_state(
+    image: &Encrypted,
+    phases: &[Phase],
+    log: &[Recorded],
+    mut visit: impl FnMut(&State<'_>),
+) {
+    let flushes = log.iter().filter(|call| **call == Recorded::Flush);
+    assert_eq!(phases.len(), flushes.count(), "a flush ends each phase");
+    let disk = Overlay::new(storage(&image.image));
+    let mut visited: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
+    crash::each_state(&disk, log, |disk, place| {
+        let Some(phase) = phases.get(place.flushes).copied() else {
+            return; // behind the last flush there is nothing
+        };
+        let (states, sectors) = visited.entry(place.flushes).or_default();
+        let is_sample = place.is_whole() || *states == 40;
+        *states += 1;
+        *sectors = place.sectors;
+        visit(&State {
+            disk,
+            phase,
+            place,
+            is_sample,
+        });
+    });
+    for (number, phase) in phases.iter().enumerate() {
+        let (states, sectors) = visited[&number];
+        assert!(sectors > 0, "{phase:?} changes nothing");
+        let all = 1_usize.checked_shl(u32::try_from(sectors).unwrap());
+        let enough = all.unwrap_or(usize::MAX).min(RANDOM_SUBSETS);
+        assert!(states >= enough, "{phase:?}: {states} states");
+    }
+}
+
+/// Puts a state into a copy of the image that it began with.
+pub fn lay_out(state: &Overlay<FileStorage>, copy: &Encrypted) {
+    let file = files::open_to_write(&copy.image);
+    // The copy may differ from the image that the state began with: a damaged header, files of an earlier run.
+    files::copy(state.base().file(), 0..state.len_bytes(), &file, 0);
+    for range in state.changed_ranges() {
+        let len = usize::try_from(range.end - range.start).unwrap();
+        let bytes = state.read_vec(range.start, len).unwrap();
+        file.write_all_at(&bytes, range.start).unwrap();
+    }
+}
+
+/// Damages the JSON of a header copy: 0 is the primary one, 1 the secondary.
+pub fn damage_header(image: &Encrypted, copy: u64) {
+    let start = image.table().byte_range(ROOT).start;
+    files::flip(&image.image, start + copy * COPY_BYTES + 4200);
+}
