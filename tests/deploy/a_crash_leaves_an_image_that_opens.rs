@@ -16,8 +16,8 @@ use encrypt_cloud_image::storage::{FileStorage, Overlay, ReadAt, Recorded, Slice
 use crate::crashed::{self, Run, damage_header, each_state, lay_out, recorded, storage};
 use crate::encrypted::{ESP, Encrypted, ROOT, SEALED_KEY, TEMPLATE, WITHOUT_PCRS, find_key, ready};
 use crate::support::crash::{self, Place};
+use crate::support::exits;
 use crate::support::workshop::stderr;
-use crate::support::{command, exits};
 
 const RECOVERY_KEY: [u8; 16] = *b"0123456789abcdef";
 
@@ -184,17 +184,7 @@ fn judge_by_programs(state: &Overlay<FileStorage>, phase: Phase, is_deployed: bo
     assert_eq!(container.test_key(0, &copy.clear_key), 0, "{phase:?}");
     let shows_token = container.dump().contains("ubuntu-fde-cloudimg-key");
     assert_eq!(shows_token, !is_deployed, "{phase:?}");
-    let esp = copy.esp();
-    let mended = command("fsck.vfat")
-        .arg("-a")
-        .arg(&esp.path)
-        .output()
-        .unwrap();
-    assert!(
-        matches!(mended.status.code(), Some(0 | 1)),
-        "{phase:?}: {mended:?}"
-    );
-    esp.assert_clean();
+    copy.esp().assert_mendable();
 
     let output = copy.deploy(&WITHOUT_PCRS).arg("disk.img").output().unwrap();
     let text = stderr(&output);

@@ -11,7 +11,7 @@ use encrypt_cloud_image::provision::deploy::{
 use encrypt_cloud_image::secret::SystemEntropy;
 use encrypt_cloud_image::storage::{FileStorage, Overlay, ReadAt, Recorded, Recorder};
 
-use crate::encrypted::{Encrypted, ROOT};
+use crate::encrypted::{ESP, Encrypted, ROOT};
 use crate::support::crash::{self, Place, RANDOM_SUBSETS};
 use crate::support::files;
 
@@ -70,6 +70,27 @@ pub fn recorded(image: &Encrypted, steps: &[Step]) -> Vec<Recorded> {
     for call in &mut log {
         if let Recorded::Write { bytes, .. } = call {
             bytes.truncate(LONGEST_WRITE_BYTES);
+        }
+    }
+    log
+}
+
+/// The same for steps that update the header alone, and leave the EFI system partition as it is.
+pub fn recorded_of_header(image: &Encrypted, steps: &[Step]) -> Vec<Recorded> {
+    assert_eq!(
+        phases(steps),
+        [
+            Phase::Keyslot,
+            Phase::FirstHeader,
+            Phase::SecondHeader,
+            Phase::Tidy
+        ]
+    );
+    let esp = image.table().byte_range(ESP);
+    let log = recorded(image, steps);
+    for call in &log {
+        if let Recorded::Write { offset_bytes, .. } = call {
+            assert!(!esp.contains(offset_bytes), "nothing is written to the ESP");
         }
     }
     log

@@ -259,6 +259,15 @@ impl Esp {
     pub fn assert_clean(&self) {
         exits(command("fsck.vfat").arg("-n").arg(&self.path), 0);
     }
+
+    /// `fsck.vfat -a` mends what there is to mend, and leaves nothing behind.
+    #[track_caller]
+    pub fn assert_mendable(&self) {
+        let mut fsck = command("fsck.vfat");
+        let mended = fsck.arg("-a").arg(&self.path).output().unwrap();
+        assert!(matches!(mended.status.code(), Some(0 | 1)), "{mended:?}");
+        self.assert_clean();
+    }
 }
 
 /// A software storage parent whose private half is known.

@@ -14,9 +14,7 @@ mod four_kib_sectors;
 mod the_end_of_the_disk_is_found;
 
 use std::fs;
-use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::sync::OnceLock;
 
 use encrypt_cloud_image::gpt::{Table, Warning};
@@ -138,21 +136,9 @@ impl Disk {
     /// Runs commands in an fdisk session with sectors of 4096 bytes; returns all that it wrote.
     #[track_caller]
     pub fn fdisk_4096(&mut self, session: &str) -> String {
-        let mut fdisk = support::command("fdisk")
-            .args(["--sector-size", "4096"])
-            .arg(self.file())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        fdisk
-            .stdin
-            .take()
-            .unwrap()
-            .write_all(session.as_bytes())
-            .unwrap();
-        let output = fdisk.wait_with_output().unwrap();
+        let mut fdisk = support::command("fdisk");
+        fdisk.args(["--sector-size", "4096"]).arg(self.file());
+        let output = support::fed(&mut fdisk, session);
         self.bytes = fs::read(self.path()).unwrap();
         format!(
             "{}{}",

@@ -1,9 +1,7 @@
 //! Changes to a header: what cryptsetup sees afterwards, what stays, what a crash leaves.
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
-use std::process::Stdio;
 
 use encrypt_cloud_image::luks2::{
     Area, Header, NewContainer, Position, SectorSize, Update, VolumeKey,
@@ -16,7 +14,7 @@ use crate::containers::{
     UUID, container, container_file, cryptsetup, encrypt_like, file, growpart_key, try_key,
     unlock_key,
 };
-use crate::support::{programs, run, scratch};
+use crate::support::{programs, run, scratch, succeeds_fed};
 
 const COPY: u64 = 512 << 10;
 
@@ -184,15 +182,8 @@ fn what_others_wrote_survives_our_update_and_ours_survives_theirs() {
     let folder = scratch();
     let path = container_file(folder.path());
     let mut import = cryptsetup(&["token", "import"], &path);
-    let mut import = import.stdin(Stdio::piped()).spawn().unwrap();
     let token = r#"{"type":"other","keyslots":["10"],"deep":{"numbers":[1.10,1e3]},"text":"é/"}"#;
-    import
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(token.as_bytes())
-        .unwrap();
-    assert!(import.wait().unwrap().success());
+    succeeds_fed(&mut import, token);
     run(&mut cryptsetup(&["config", "--label=theirs"], &path));
 
     let storage = open(&path);

@@ -1,16 +1,14 @@
 //! Headers that cryptsetup made: parsed, opened, and the same bytes again.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use encrypt_cloud_image::luks2::{Error, Header, Kdf, Metadata};
 use encrypt_cloud_image::secret::SecretBytes;
 use encrypt_cloud_image::storage::{MemoryStorage, ReadAt};
 
 use crate::containers::{base_text, copy, cryptsetup, file, growpart_key, unlock_key};
-use crate::support::{programs, run, scratch};
+use crate::support::{programs, run, scratch, succeeds_fed};
 
 const FAST: [&str; 2] = ["--pbkdf=pbkdf2", "--pbkdf-force-iterations=1000"];
 
@@ -72,15 +70,8 @@ fn from_format_to_the_last_change() {
     round_trip(&path);
 
     let mut import = cryptsetup(&["token", "import", "--token-id=3"], &path);
-    let mut import = import.stdin(Stdio::piped()).spawn().unwrap();
     let token = r#"{"type":"other","keyslots":["1"],"numbers":[1.10,1e3],"text":"é/\n"}"#;
-    import
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(token.as_bytes())
-        .unwrap();
-    assert!(import.wait().unwrap().success());
+    succeeds_fed(&mut import, token);
     run(&mut cryptsetup(
         &["config", "--label=a label", "--subsystem=a subsystem"],
         &path,

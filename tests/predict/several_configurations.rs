@@ -110,48 +110,19 @@ fn a_configuration_that_refuses_the_boot_is_named() {
     let (folder, _) = rollover();
     let std = data::content("vectors/uefi/std.json");
     fs::write(folder.path().join("own.json"), std).unwrap();
-    let said = refused(
-        folder.path(),
-        &[
-            "--esp",
-            "esp",
-            "--uefi-config",
-            "2011.json",
-            "--uefi-config",
-            "own.json",
-        ],
-        1,
-    );
+    let said = |option: &str, file: &str, code: i32| {
+        let first = ["--esp", "esp", "--uefi-config", "2011.json"];
+        refused(folder.path(), &[&first[..], &[option, file]].concat(), code)
+    };
+    let own = said("--uefi-config", "own.json", 1);
     assert!(
-        said.starts_with("error: esp: under own.json: shimx64.efi: "),
-        "{said}"
+        own.starts_with("error: esp: under own.json: shimx64.efi: "),
+        "{own}"
     );
-    let said = refused(
-        folder.path(),
-        &[
-            "--esp",
-            "esp",
-            "--uefi-config",
-            "2011.json",
-            "--uefi-config",
-            "none.json",
-        ],
-        1,
-    );
-    assert!(said.starts_with("error: cannot read none.json\n"), "{said}");
-    let said = refused(
-        folder.path(),
-        &[
-            "--esp",
-            "esp",
-            "--uefi-config",
-            "2011.json",
-            "--ovmf-vars",
-            "vars.fd",
-        ],
-        2,
-    );
-    assert!(said.contains("cannot be used with"), "{said}");
+    let none = said("--uefi-config", "none.json", 1);
+    assert!(none.starts_with("error: cannot read none.json\n"), "{none}");
+    let mixed = said("--ovmf-vars", "vars.fd", 2);
+    assert!(mixed.contains("cannot be used with"), "{mixed}");
 }
 
 /// A warning that holds for one of them says for which.

@@ -1,9 +1,6 @@
 //! Tokens of ours beside those of systemd-cryptenroll: the same members and types, parts of the same sizes, and every
 //! field derived again by a program that is not ours.
 
-use std::io::Write as _;
-use std::process::Stdio;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use encrypt_cloud_image::keyobject::systemd_tpm2::{self, Parent, Tpm2Token, UnlockSecret};
@@ -15,7 +12,7 @@ use encrypt_cloud_image::tpm::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{command, data, programs, scratch};
+use crate::support::{command, data, programs, scratch, succeeds_fed};
 
 /// Cases of systemd's own writer that a state of the sha256 bank alone decides.
 const CASES: [&str; 7] = [
@@ -101,25 +98,7 @@ fn decoded(token: &Value, case: &Value) -> Value {
             "systemd-tokens/{}",
             case["srk"].as_str().unwrap()
         )));
-    let mut child = python
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let values = case["pcr_values"].to_string();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(values.as_bytes())
-        .unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = succeeds_fed(&mut python, case["pcr_values"].to_string());
     serde_json::from_slice(&output.stdout).unwrap()
 }
 

@@ -4,11 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write as _;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::process::Stdio;
 
 use super::{command, files, run};
 
@@ -165,22 +163,5 @@ pub fn write_table(raw: &Path, sector_bytes: u64, script: &str) {
     // This sfdisk knows no sector size for files; fdisk does, and loads the same script.
     let mut fdisk = command("fdisk");
     fdisk.args(["-b", &sector_bytes.to_string()]).arg(raw);
-    fdisk
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = fdisk.spawn().unwrap();
-    let answers = format!("I\n{}\nw\n", file.display());
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(answers.as_bytes())
-        .unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    super::succeeds_fed(&mut fdisk, format!("I\n{}\nw\n", file.display()));
 }

@@ -27,8 +27,9 @@ pub mod xts;
 
 use std::env;
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// The path of a program that is not ours. Ordinary users of Debian have no `/usr/sbin` on their `PATH`.
 pub fn find_program(name: &str) -> Option<PathBuf> {
@@ -81,6 +82,32 @@ pub fn exits(command: &mut Command, code: i32) -> Output {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
+    output
+}
+
+/// Runs a command that gets `input` on its standard input, to its end.
+#[track_caller]
+pub fn fed(command: &mut Command, input: impl AsRef<[u8]>) -> Output {
+    command.stdin(Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let mut pipe = child.stdin.take().expect("a pipe");
+    pipe.write_all(input.as_ref())
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    drop(pipe);
+    child
+        .wait_with_output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+/// The same for a command that must succeed.
+#[track_caller]
+pub fn succeeds_fed(command: &mut Command, input: impl AsRef<[u8]>) -> Output {
+    let output = fed(command, input);
+    let talk = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}\n{talk}");
     output
 }
 
