@@ -16,7 +16,6 @@ pub mod pe;
 pub mod pkcs7;
 pub mod prediction;
 pub mod probe;
-pub mod qcow2;
 pub mod sbat;
 pub mod sealed_key;
 pub mod signature_list;
@@ -36,7 +35,7 @@ use encrypt_cloud_image::secret::{Entropy, EntropyError};
 pub type Target = fn(&[u8]) -> bool;
 
 /// All targets by name: that of their file, their seeds and what they found.
-pub const TARGETS: [(&str, Target); 22] = [
+pub const TARGETS: [(&str, Target); 21] = [
     ("authenticated_variable", authenticated_variable::run),
     ("azure", azure::run),
     ("event_log", event_log::run),
@@ -50,7 +49,6 @@ pub const TARGETS: [(&str, Target); 22] = [
     ("pkcs7", pkcs7::run),
     ("prediction", prediction::run),
     ("probe", probe::run),
-    ("qcow2", qcow2::run),
     ("sbat", sbat::run),
     ("sealed_key", sealed_key::run),
     ("signature_list", signature_list::run),

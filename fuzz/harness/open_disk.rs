@@ -1,12 +1,13 @@
-//! The disk in a file of any format: qcow2, VMDK, VHDX, dynamic VHD and the written ones.
+//! The disk in a file of any format: qcow2, VMDK, VHDX, dynamic VHD and the written ones; and the variable store that a
+//! qcow2 image may hold instead.
 //!
 //! Option: bit 0 mends the checksums of a VHDX.
 
-use encrypt_cloud_image::image::open_disk;
+use encrypt_cloud_image::image::{SourceFormat, open_disk};
 use encrypt_cloud_image::storage::{Overlay, ReadAt};
 
 use super::sparse::{self, Input, Zeros};
-use super::{shown, told};
+use super::{shown, told, variable_store};
 
 pub fn run(input: &[u8]) -> bool {
     let Some(sparse) = Input::parse(input) else {
@@ -29,6 +30,10 @@ pub fn run(input: &[u8]) -> bool {
         shown(warning);
     }
     exercise(&opened.disk);
+    // A store is searched from end to end, which takes its time where every cluster is compressed.
+    if opened.format == SourceFormat::Qcow2 && opened.disk.len_bytes() <= 16 << 20 {
+        variable_store::exercise(&opened.disk);
+    }
     true
 }
 

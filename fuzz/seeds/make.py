@@ -301,9 +301,10 @@ def efi(folder):
     # Clusters of the smallest size, the start of the store at its own place.
     raw, image = folder / "vars.raw", folder / "vars.qcow2"
     raw.write_bytes(blank[:4096])
-    for name, options in [("version-3", "compat=1.1,cluster_size=512"), ("version-2", "compat=0.10,cluster_size=512")]:
+    for name, options in [("qcow2-variables", "compat=1.1,cluster_size=512"),
+                          ("qcow2-variables-version-2", "compat=0.10,cluster_size=512")]:
         run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-o", options, raw, image)
-        save("qcow2", name, sparse(image.read_bytes()))
+        save("open_disk", name, sparse(image.read_bytes()))
 
     text = base64.b64encode(list_hash.read_bytes()).decode()
     members = {"PK": text, "KEK": text, "db": text, "dbx": None, "omitsReadyToBootEvent": False}

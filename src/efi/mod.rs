@@ -2,9 +2,9 @@
 //! signed programs that are judged by them.
 //!
 //! A *signature list* is what a database (PK, KEK, db, dbx) is made of. A database reaches us in a file of
-//! its own, signed ([`authenticated_variable`]) or not, in a firmware's [`variable_store`] (raw or in a
-//! [`qcow2`] image), through [`efivarfs`], in [`azure`]'s description of a disk or in our own [`config`],
-//! which is the value that all of them lead to. Its bytes are never encoded anew: PCR 7 measures them.
+//! its own, signed ([`authenticated_variable`]) or not, in a firmware's [`variable_store`], through
+//! [`efivarfs`], in [`azure`]'s description of a disk or in our own [`config`], which is the value that all
+//! of them lead to. Its bytes are never encoded anew: PCR 7 measures them.
 //!
 //! A *program* is a PE file ([`pe`]) that firmware or shim loads. Its digest leaves out its *signatures*
 //! ([`pkcs7`]), which stand in its certificate table. A signature is *anchored* where a chain of
@@ -35,7 +35,6 @@ mod json;
 pub mod pe;
 pub mod pkcs7;
 pub(crate) mod program;
-pub mod qcow2;
 pub mod sbat;
 pub mod shim;
 pub mod signature_list;

@@ -2,8 +2,9 @@
 //!
 //! Two forms are read and written: *raw*, the disk's bytes and nothing else, and *fixed VHD*, the same with a
 //! footer of 512 bytes behind. Dynamic VHDs ([`DynamicVhd`]), qcow2 images, sparse VMDKs and VHDX files are read only,
-//! by [`open_disk`]; what is compressed or in a ZIP archive is unpacked first ([`unpack`]). Everything else is named and refused, with the command that converts it ([`OtherFormat`]).
-//! [`Source`] opens a regular file and locks it; [`detect`] tells the form. [`Output`] has
+//! by [`open_disk`]; what is compressed or in a ZIP archive is unpacked first ([`unpack`]). Everything else is named
+//! and refused, with the command that converts it ([`OtherFormat`]). [`open_qcow2`] opens a qcow2 image whatever it
+//! holds, a variable store for one. [`Source`] opens a regular file and locks it; [`detect`] tells the form. [`Output`] has
 //! no name until it is complete: it is published whole or not at all.
 //!
 //! Raw or VHD can hang on where the partition table says that the disk ends, so [`detect`] takes that as an
@@ -30,7 +31,7 @@ pub use other_format::{OtherFormat, quoted};
 pub use output::{Output, Replace, Temporary, free_bytes};
 pub use packed::{PackedDefect, Packing, Scratch, Unpacked, unpack};
 pub use publish::PublishStep;
-pub use qcow2::Qcow2Defect;
+pub use qcow2::{Qcow2Defect, open_qcow2};
 pub use source::{FileIdentity, Lock, Source};
 pub use vhd::{FOOTER_BYTES, Footer, Geometry, vhd_time};
 pub use vhdx::VhdxDefect;

@@ -32,6 +32,7 @@ use zerocopy::byteorder::big_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::mapped::{Cache, Map, Mapped, Method, Place, Unit, damaged};
+use super::other_format::has;
 use super::{Error, Result};
 use crate::storage::{self, ReadAt, check_range};
 
@@ -154,6 +155,17 @@ pub enum Qcow2Defect {
 impl From<Qcow2Defect> for Error {
     fn from(defect: Qcow2Defect) -> Self {
         Self::Qcow2 { defect }
+    }
+}
+
+/// The disk in a qcow2 image without a backing file, whatever the disk holds; `None` where the file does not begin as
+/// such an image does. What was not read yet can still fail as a read: [`storage::Error::Read`] without an error of the
+/// operating system, or [`storage::Error::BeyondEnd`], where the image is damaged.
+pub fn open_qcow2(file: impl ReadAt + 'static) -> Result<Option<Box<dyn ReadAt>>> {
+    if has(&file, 0, &MAGIC)? {
+        open(file, None).map(Some)
+    } else {
+        Ok(None)
     }
 }
 
@@ -430,3 +442,6 @@ fn read_entries(file: &dyn ReadAt, offset_bytes: u64, length: usize) -> storage:
         .map(|&entry| u64::from_be_bytes(entry))
         .collect())
 }
+
+#[cfg(test)]
+mod tests;

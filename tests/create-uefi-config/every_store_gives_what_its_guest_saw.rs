@@ -201,33 +201,120 @@ fn a_store_in_a_qcow2_image_is_read() {
         support::run(command.args([&store, "store.qcow2"]));
     };
     for options in [
-        "cluster_size=64k",
-        "cluster_size=4k",
-        "cluster_size=512",
-        "compat=0.10",
-    ] {
-        convert(&["-o", options]);
-        assert_eq!(
-            created(scratch.path(), &["--ovmf-vars", "store.qcow2"]).0,
-            expected,
-            "{options}"
-        );
-    }
-    fs::remove_file(scratch.path().join("out.json")).unwrap();
-    for (options, what) in [
-        (&["-c"][..], "compressed clusters"),
-        (&["-o", "extended_l2=on"], "extended L2 entries"),
-        (&["-o", "data_file=data"], "a data file beside it"),
+        &["-o", "cluster_size=64k"][..],
+        &["-o", "cluster_size=4k"],
+        &["-o", "cluster_size=512"],
+        &["-o", "compat=0.10"],
+        &["-c"],
+        &["-c", "-o", "compression_type=zstd"],
     ] {
         convert(options);
         assert_eq!(
-            refused(scratch.path(), &["--ovmf-vars", "store.qcow2"]),
-            format!(
-                "error: store.qcow2: the qcow2 image has {what}, which is not read here\n\
-                 hint: qemu-img convert -O raw SOURCE OVMF_VARS.fd makes a plain store of it\n"
-            )
+            created(scratch.path(), &["--ovmf-vars", "store.qcow2"]).0,
+            expected,
+            "{options:?}"
         );
     }
+}
+
+#[test]
+fn a_qcow2_image_that_cannot_be_followed_is_refused_in_one_line() {
+    if !is_there() || !support::programs(&["qemu-img"]) {
+        return;
+    }
+    let scratch = support::scratch();
+    let store = format!("{OVMF}/OVMF_VARS_4M.ms.fd");
+    let qemu_img = |arguments: &[&str]| {
+        let mut command = support::command("qemu-img");
+        support::run(command.current_dir(scratch.path()).args(arguments));
+    };
+    let refused = || {
+        let text = refused(scratch.path(), &["--ovmf-vars", "store.qcow2"]);
+        let text = text.strip_prefix("error: store.qcow2: ").unwrap();
+        text.to_owned()
+    };
+    let hint = "hint: qemu-img convert -f qcow2 -O raw store.qcow2 store.qcow2.raw\n";
+    for (options, what) in [
+        ("extended_l2=on", "extended L2 entries"),
+        ("data_file=data", "a data file beside it"),
+    ] {
+        let convert = ["convert", "-O", "qcow2", "-o", options];
+        qemu_img(&[&convert[..], &[&store, "store.qcow2"]].concat());
+        assert_eq!(
+            refused(),
+            format!("the qcow2 image cannot be read: it has {what}, which is not read\n{hint}")
+        );
+    }
+    let create = ["create", "-q", "-f", "qcow2"];
+    let secret = ["--object", "secret,id=key,data=test-only"];
+    let luks = "encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10";
+    qemu_img(&[&create[..], &secret, &["-o", luks, "store.qcow2", "1M"]].concat());
+    assert_eq!(
+        refused(),
+        format!("the qcow2 image cannot be read: it has encryption, which is not read\n{hint}")
+    );
+    qemu_img(&[&create[..], &["-b", &store, "-F", "raw", "store.qcow2"]].concat());
+    assert_eq!(
+        refused(),
+        format!(
+            "the qcow2 image cannot be read: it holds the changes to a backing file, \"{store}\"\n{hint}"
+        )
+    );
+    qemu_img(&[&create[..], &["store.qcow2", "268435968"]].concat());
+    assert_eq!(
+        refused(),
+        "no variable store: 268435968 bytes, where a store's file has 256 MiB at most\n"
+    );
+}
+
+#[test]
+fn a_qcow2_image_that_is_damaged_is_refused_in_one_line() {
+    if !support::programs(&["qemu-img"]) {
+        return;
+    }
+    let scratch = support::scratch();
+    let [raw, image] = ["raw", "store.qcow2"].map(|name| scratch.path().join(name));
+    fs::write(&raw, vec![7; 1 << 20]).unwrap();
+    // Changes an image, given where its L1 and its L2 table lie. qemu-img puts the data behind them.
+    let refused_with = |options: &[&str], change: &dyn Fn(&mut Vec<u8>, [usize; 2])| {
+        let mut convert = support::command("qemu-img");
+        convert.args(["convert", "-f", "raw", "-O", "qcow2"]);
+        support::run(convert.args(options).args([&raw, &image]));
+        let mut bytes = fs::read(&image).unwrap();
+        let offset = |at: usize| {
+            let entry = u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap());
+            usize::try_from(entry & 0x00ff_ffff_ffff_fe00).unwrap()
+        };
+        let l1 = offset(40);
+        let l2 = offset(l1);
+        change(&mut bytes, [l1, l2]);
+        fs::write(&image, bytes).unwrap();
+        let text = refused(scratch.path(), &["--ovmf-vars", "store.qcow2"]);
+        let text = text.strip_prefix("error: store.qcow2: the qcow2 image is damaged: ");
+        (text.unwrap().to_owned(), l2)
+    };
+    let (text, l2) = refused_with(&[], &|bytes, [l1, _]| bytes[l1 + 6] |= 2);
+    assert_eq!(
+        text,
+        format!(
+            "cannot read at offset {}: the cluster at 0 of the disk is said to lie where none can begin\n",
+            l2 | 512
+        )
+    );
+    let (text, l2) = refused_with(&[], &|bytes, [_, l2]| bytes.truncate(l2 + 65536));
+    let end = l2 + 65536;
+    assert_eq!(
+        text,
+        format!("1048576 bytes at offset {end} reach beyond the end at {end}\n")
+    );
+    let (text, l2) = refused_with(&["-c"], &|bytes, [_, l2]| bytes[l2 + 65536..].fill(0xa5));
+    assert_eq!(
+        text,
+        format!(
+            "cannot read at offset {}: a compressed piece of the disk is damaged\n",
+            l2 + 65536
+        )
+    );
 }
 
 pub fn is_there() -> bool {

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use crate::efi::config::Database;
 use crate::efi::variable_store::SecureBoot;
 use crate::efi::{
-    authenticated_variable, authority, azure, config, efivarfs, qcow2, signature_list,
-    variable_store,
+    authenticated_variable, authority, azure, config, efivarfs, signature_list, variable_store,
 };
+use crate::{image, storage};
 
 /// Why a UEFI configuration cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -125,7 +125,15 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        problem: qcow2::Error,
+        problem: image::Error,
+    },
+    /// The qcow2 image around the variable store is damaged behind its header.
+    #[error("{}: the qcow2 image is damaged: {}", path.display(), whole(problem))]
+    Qcow2Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The read that failed.
+        problem: storage::Error,
     },
     /// The guest's Secure Boot is off.
     #[error("{}: {}", path.display(), off(*state))]
@@ -189,6 +197,14 @@ pub enum Error {
     },
 }
 
+/// A failed read and what it found, in one line.
+fn whole(problem: &storage::Error) -> String {
+    match problem.io() {
+        Some(found) => format!("{problem}: {found}"),
+        None => problem.to_string(),
+    }
+}
+
 fn off(state: SecureBoot) -> &'static str {
     match state {
         SecureBoot::SetupMode => "there is no PK, so Secure Boot is off in this guest",
@@ -231,9 +247,7 @@ impl Error {
                 "firmware writes the store at its first start; enroll keys, or take the store with keys \
                  that your distribution ships (OVMF_VARS_4M.ms.fd)"
             }
-            Self::Qcow2 { .. } => {
-                "qemu-img convert -O raw SOURCE OVMF_VARS.fd makes a plain store of it"
-            }
+            Self::Qcow2 { path, problem } => return problem.hint(path),
             Self::SecureBootOff { .. } => {
                 "PCR 7 of such a guest protects little; --secure-boot off describes it all the same"
             }

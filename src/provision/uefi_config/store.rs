@@ -3,13 +3,14 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::{Error, Options, Reading, Warning};
 use crate::efi::config::{Database, MAX_VARIABLE_BYTES, UefiConfig};
-use crate::efi::qcow2::{self, Qcow2};
 use crate::efi::variable_store::{self, SecureBoot, VariableStore};
 use crate::efi::{Record, State};
-use crate::storage::FileStorage;
+use crate::image;
+use crate::storage::{self, FileStorage};
 
 /// Reads a store, raw or in a qcow2 image.
 pub(super) fn read(path: &Path, options: &Options) -> Result<Reading, Error> {
@@ -65,21 +66,32 @@ fn open(path: &Path) -> Result<VariableStore, Error> {
         return Err(unreadable(io::ErrorKind::IsADirectory.into()));
     }
     let file = FileStorage::new(file).map_err(|error| store_error(path, error.into()))?;
-    let store = if qcow2::is_qcow2(&file) {
-        let disk = Qcow2::open(file).map_err(|problem| match problem {
-            qcow2::Error::Storage(error) if error.io().is_some() => {
-                unreadable(io::Error::other(error))
-            }
-            problem => Error::Qcow2 {
-                path: path.to_owned(),
-                problem,
-            },
-        })?;
-        VariableStore::read(&disk)
-    } else {
-        VariableStore::read(&file)
+    let file = Arc::new(file);
+    let disk = image::open_qcow2(Arc::clone(&file)).map_err(|problem| match problem {
+        image::Error::Storage(error) => qcow2_error(path, error),
+        problem => Error::Qcow2 {
+            path: path.to_owned(),
+            problem,
+        },
+    })?;
+    let Some(disk) = disk else {
+        return VariableStore::read(&file).map_err(|problem| store_error(path, problem));
     };
-    store.map_err(|problem| store_error(path, problem))
+    VariableStore::read(&disk).map_err(|problem| match problem {
+        variable_store::Error::Storage(error) => qcow2_error(path, error),
+        problem => store_error(path, problem),
+    })
+}
+
+/// A read of the disk in a qcow2 image failed: by the operating system, or because the image leads nowhere.
+fn qcow2_error(path: &Path, error: storage::Error) -> Error {
+    if error.io().and_then(io::Error::raw_os_error).is_some() {
+        return store_error(path, error.into());
+    }
+    Error::Qcow2Damaged {
+        path: path.to_owned(),
+        problem: error,
+    }
 }
 
 /// What the operating system said keeps its own line below the message.
