@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use super::{Firmware, KeyObjectOptions, Partitions, Profiles, RecoveryOptions, Rules};
+use super::{Firmware, KeyObjectOptions, Partitions, Profiles, RecoveryOptions, Rules, SrkOptions};
 use crate::cli::parse;
-use crate::provision;
 
 /// Bind an encrypted image to one guest's vTPM
 ///
@@ -89,54 +88,4 @@ pub struct Deploy {
 
     #[command(flatten)]
     pub rules: Rules,
-}
-
-/// How the guest gets at the storage root key of its vTPM.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "SRK")]
-pub struct SrkOptions {
-    /// The guest makes its SRK by the standard template
-    ///
-    /// No template is written, and one that lies there is removed. A plain `tpm2_createprimary` makes another
-    /// SRK.
-    #[arg(long, conflicts_with = "srk_template_unique_data")]
-    pub standard_srk_template: bool,
-
-    /// Unique data that the guest's SRK was made with
-    ///
-    /// As the TPM marshals it, or as `tpm2_createprimary -u` takes it.
-    #[arg(long, value_name = "FILE")]
-    pub srk_template_unique_data: Option<PathBuf>,
-
-    /// How systemd's reader gets at the SRK; only with --key-object systemd-tpm2
-    ///
-    /// `derived`: it makes the key again by its legacy template, as `tpm2_createprimary -C o` with `-G ecc` or without
-    /// does; nothing has to lie in the TPM. `persistent`: the guest must have the key at --srk-handle before its root
-    /// is opened. `auto` derives where the public area allows it and no unique data are given.
-    #[arg(long, value_name = "MODE")]
-    pub srk_mode: Option<SrkMode>,
-
-    /// Where the SRK lies in the guest's TPM; default: 0x81000001
-    #[arg(long, value_name = "HANDLE", value_parser = parse::persistent_handle)]
-    pub srk_handle: Option<u32>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum SrkMode {
-    /// Derived where it can be
-    Auto,
-    /// It lies in the TPM
-    Persistent,
-    /// It is made again
-    Derived,
-}
-
-impl From<SrkMode> for provision::deploy::SrkMode {
-    fn from(mode: SrkMode) -> Self {
-        match mode {
-            SrkMode::Auto => Self::Auto,
-            SrkMode::Persistent => Self::Persistent,
-            SrkMode::Derived => Self::Derived,
-        }
-    }
 }

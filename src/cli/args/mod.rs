@@ -3,6 +3,8 @@
 //! Long options are spelled as in the reference; ours follow the same grammar. An option given twice:
 //! the last one wins. An empty value (`--output=`) counts as not given.
 
+mod binding;
+mod conversion;
 mod deploy;
 mod encrypt;
 mod inspect;
@@ -17,8 +19,10 @@ mod uefi_config;
 use clap::Parser;
 use clap::builder::styling::Styles;
 
-pub use deploy::{Deploy, SrkMode, SrkOptions};
-pub use encrypt::{Encrypt, MakeRoom};
+pub use binding::{SrkMode, SrkOptions};
+pub use conversion::MakeRoom;
+pub use deploy::Deploy;
+pub use encrypt::Encrypt;
 pub use inspect::Inspect;
 pub use key_object::{KeyObject, KeyObjectOptions};
 pub use partitions::Partitions;

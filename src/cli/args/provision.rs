@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::encrypt::{Format, FreeSpace, Guest, LayoutOptions};
+use super::conversion::{Format, FreeSpace, Guest, LayoutOptions};
 use super::{
     EXIT_STATUS, Firmware, KeyObjectOptions, Partitions, Profiles, RecoveryOptions, Rules,
     SrkOptions,
