@@ -2,20 +2,18 @@
 
 use std::time::Instant;
 
-use super::args;
-use super::binding::{self, Given};
 use super::confinement::Confinement;
 use super::encrypt::now;
 use super::message::{Failure, answer, say, warn};
 use super::progress::Progress;
 use super::report_file::ReportFile;
-use super::{deploy_files, deploy_plan, deploy_report, signals};
+use super::{args, binding, deploy_files, deploy_plan, deploy_report, signals};
 use crate::provision::deploy::{Error, Job, Ready};
 use crate::provision::{About, StopFlag, SystemEntropy};
 
 /// Deploys an image, or shows what that would do. `verbose`: a run tells its whole plan.
 pub fn run(command: &args::Deploy, verbose: bool) -> Result<(), Failure> {
-    let report = ReportFile::new(command.report.as_deref(), &command.recovery);
+    let report = ReportFile::new(command.report.as_deref(), &command.binding.recovery);
     confine(command)?;
     let stop = signals::install().map_err(|error| {
         let error = anyhow::Error::new(error).context("cannot handle signals");
@@ -54,7 +52,7 @@ pub fn run(command: &args::Deploy, verbose: bool) -> Result<(), Failure> {
     };
     progress.clear();
     written?;
-    if let (true, Some(key)) = (command.recovery.print, ready.new_recovery_key()) {
+    if let (true, Some(key)) = (command.binding.recovery.print, ready.new_recovery_key()) {
         let mut line = key.text();
         line.push('\n');
         answer(&line)?;
@@ -95,7 +93,7 @@ fn confine(command: &args::Deploy) -> Result<(), Failure> {
         ("--output", command.output.as_ref()),
         (
             "--recovery-key-out",
-            command.recovery.recovery_key_out.as_ref(),
+            command.binding.recovery.recovery_key_out.as_ref(),
         ),
         ("--report", command.report.as_ref()),
     ];
@@ -103,7 +101,7 @@ fn confine(command: &args::Deploy) -> Result<(), Failure> {
         ("SOURCE", Some(&command.source)),
         ("--unlock-with", command.unlock_with.as_ref()),
     ];
-    let of_binding = given(command).files_read();
+    let of_binding = binding::files_read(&command.binding);
     let files = deploy_files::files(written, read.into_iter().chain(of_binding))?;
     let added = match &command.output {
         Some(_) => Confinement::new(),
@@ -112,28 +110,14 @@ fn confine(command: &args::Deploy) -> Result<(), Failure> {
     files.confinement(added).enter()
 }
 
-fn given(command: &args::Deploy) -> Given<'_> {
-    Given {
-        command: "deploy",
-        key_object: &command.key_object,
-        srk_pub: Some(&command.srk_pub),
-        srk: &command.srk,
-        firmware: &command.firmware,
-        profiles: &command.profiles,
-        no_pcr_policy: command.no_pcr_policy,
-        rules: &command.rules,
-        recovery: &command.recovery,
-    }
-}
-
 fn job(command: &args::Deploy) -> Job {
     Job {
         source: command.source.clone(),
         output: command.output.clone(),
         overwrite: command.overwrite,
         dry_run: command.dry_run,
-        partitions: binding::partitions(&command.partitions),
-        binding: given(command).binding(),
+        partitions: command.partitions.named(),
+        binding: binding::binding(&command.binding, "deploy"),
         unlock_with: command.unlock_with.clone(),
     }
 }

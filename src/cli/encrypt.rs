@@ -6,8 +6,8 @@ use super::args;
 use super::confinement::Confinement;
 use super::message::{Failure, answer, say, warn};
 use super::progress::Progress;
-use super::{binding, plan, signals};
-use crate::provision::{About, Error, Job, SystemEntropy};
+use super::{plan, signals};
+use crate::provision::{About, Error, SystemEntropy};
 
 /// Encrypts an image, or shows what that would do. `verbose`: a run tells its whole plan.
 pub fn run(command: &args::Encrypt, verbose: bool) -> Result<(), Failure> {
@@ -18,7 +18,8 @@ pub fn run(command: &args::Encrypt, verbose: bool) -> Result<(), Failure> {
             None,
         )
     })?;
-    let job = job(command);
+    let conversion = &command.conversion;
+    let job = conversion.job(&command.source, command.output.as_deref());
     let failure = |error: Error| {
         let file = match error.about() {
             About::Source => Some(&command.source),
@@ -34,7 +35,7 @@ pub fn run(command: &args::Encrypt, verbose: bool) -> Result<(), Failure> {
     progress.clear();
     let ready = prepared.map_err(failure)?;
     let plan = ready.plan();
-    if command.dry_run {
+    if conversion.dry_run {
         warn(&plan.warnings);
         // Nothing is written, so there is nothing to refuse.
         if let Err(error) = ready.check_room() {
@@ -67,30 +68,12 @@ pub fn run(command: &args::Encrypt, verbose: bool) -> Result<(), Failure> {
 fn confinement(command: &args::Encrypt) -> Confinement {
     let output = command.output.as_ref().unwrap_or(&command.source);
     let confinement = Confinement::new().reads(&command.source).writes(output);
-    let read = command.guest.kernel_efi.iter();
+    let read = command.conversion.guest.kernel_efi.iter();
     let confinement = read.fold(confinement, |all, path| all.reads(path));
-    if matches!(command.layout.make_room, args::MakeRoom::Shrink) {
+    if matches!(command.conversion.layout.make_room, args::MakeRoom::Shrink) {
         confinement.runs_programs()
     } else {
         confinement
-    }
-}
-
-fn job(command: &args::Encrypt) -> Job {
-    Job {
-        source: command.source.clone(),
-        output: command.output.clone(),
-        overwrite: command.overwrite,
-        output_format: command.output_format.map(Into::into),
-        profile: command.guest.profile.into(),
-        kernel_efi: command.guest.kernel_efi.clone(),
-        datasources: command.guest.override_datasources.clone(),
-        grow_root: command.guest.grow_root,
-        make_room: command.layout.make_room.into(),
-        sector_size: command.layout.sector_size.into(),
-        partitions: binding::partitions(&command.partitions),
-        free_space: command.free_space.into(),
-        threads: command.threads.map(Into::into),
     }
 }
 

@@ -4,9 +4,9 @@ use clap::error::ErrorKind;
 
 use super::message::{Failure, answer, warn};
 use super::{args, inspect_report, inspect_table, predict};
+use crate::provision::About;
 use crate::provision::inspect::{Answer, Error, Job, Question};
 use crate::provision::predict::BootFiles;
-use crate::provision::{About, Named};
 
 /// Looks at an image, and tells.
 pub fn run(command: &args::Inspect) -> Result<(), Failure> {
@@ -20,17 +20,9 @@ pub fn run(command: &args::Inspect) -> Result<(), Failure> {
         let hint = error.hint(&command.source);
         Failure::new(error.into(), hint).about(Some(file).filter(|_| about))
     };
-    let partitions = &command.partitions;
-    let named = match (
-        partitions.root_partition_uuid,
-        partitions.efi_partition_uuid,
-    ) {
-        (Some(root), Some(esp)) => Some(Named { root, esp }),
-        _ => None,
-    };
     let job = Job {
         source: command.source.clone(),
-        partitions: named,
+        partitions: command.partitions.named(),
     };
     let image = job.run().map_err(failure)?;
     let judged = match &question {

@@ -3,17 +3,18 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::binding::{self, Given};
 use super::confinement::Confinement;
 use super::deploy_files::{Files, Named};
 use super::encrypt::now;
 use super::message::{Failure, answer, say, warn};
 use super::progress::Progress;
 use super::report_file::ReportFile;
-use super::{args, deploy_files, deploy_report, provision_guests, provision_plan, signals};
+use super::{
+    args, binding, deploy_files, deploy_report, provision_guests, provision_plan, signals,
+};
 use crate::provision::deploy::Error;
 use crate::provision::guests::{GuestImage, PlainImage, Written};
-use crate::provision::{About, Job, StopFlag, SystemEntropy};
+use crate::provision::{About, StopFlag, SystemEntropy};
 
 /// Makes the images of one guest or of several, or shows what that would do. `verbose`: a run tells its whole plan.
 pub fn run(command: &args::Provision, verbose: bool) -> Result<(), Failure> {
@@ -37,19 +38,20 @@ fn run_one(
     verbose: bool,
     stop: &StopFlag,
 ) -> Result<(), Failure> {
-    let report = ReportFile::new(command.report.as_deref(), &command.recovery);
+    let report = ReportFile::new(command.report.as_deref(), &command.binding.recovery);
     let files = deploy_files::files(files_written(command), files_read(command))?;
     confine(command, &files)?;
     let failure = |error| failure(error, &command.source, output);
     let started = Instant::now();
-    let binding = given(command).binding();
+    let binding = binding::binding(&command.binding, "provision");
     let source = PlainImage::open(&command.source).map_err(failure)?;
     let batch = source.batch(1);
-    let job = job(command, output);
+    let conversion = &command.conversion;
+    let job = conversion.job(&command.source, Some(output));
     let image = batch
         .prepare(job, &binding, &mut SystemEntropy::new(), now()?)
         .map_err(failure)?;
-    if command.dry_run {
+    if conversion.dry_run {
         warn_of(&image);
         if let Err(error) = image.check_room() {
             warn(&[format!("{error}: a run is refused")]);
@@ -77,7 +79,7 @@ fn run_one(
     if verbose {
         progress.say_times();
     }
-    if let (true, Some(key)) = (command.recovery.print, image.new_recovery_key()) {
+    if let (true, Some(key)) = (command.binding.recovery.print, image.new_recovery_key()) {
         let mut line = key.text();
         line.push('\n');
         answer(&line)?;
@@ -130,7 +132,7 @@ pub fn failure(error: Error, source: &Path, output: &Path) -> Failure {
 
 /// Leaves a run its files alone.
 pub fn confine(command: &args::Provision, files: &Files) -> Result<(), Failure> {
-    let added = match command.layout.make_room {
+    let added = match command.conversion.layout.make_room {
         args::MakeRoom::Shrink => Confinement::new().runs_programs(),
         _ => Confinement::new(),
     };
@@ -138,7 +140,7 @@ pub fn confine(command: &args::Provision, files: &Files) -> Result<(), Failure> 
 }
 
 fn files_written(command: &args::Provision) -> [Named<'_>; 3] {
-    let recovery = command.recovery.recovery_key_out.as_ref();
+    let recovery = command.binding.recovery.recovery_key_out.as_ref();
     [
         ("--output", command.output.as_ref()),
         ("--recovery-key-out", recovery),
@@ -150,41 +152,8 @@ fn files_written(command: &args::Provision) -> [Named<'_>; 3] {
 pub fn files_read(command: &args::Provision) -> impl Iterator<Item = Named<'_>> {
     let read = [
         ("SOURCE", Some(&command.source)),
-        ("--kernel-efi", command.guest.kernel_efi.as_ref()),
+        ("--kernel-efi", command.conversion.guest.kernel_efi.as_ref()),
     ];
-    read.into_iter().chain(given(command).files_read())
-}
-
-/// What is said of the guest, or of every guest.
-pub fn given(command: &args::Provision) -> Given<'_> {
-    Given {
-        command: "provision",
-        key_object: &command.key_object,
-        srk_pub: command.srk_pub.as_ref(),
-        srk: &command.srk,
-        firmware: &command.firmware,
-        profiles: &command.profiles,
-        no_pcr_policy: command.no_pcr_policy,
-        rules: &command.rules,
-        recovery: &command.recovery,
-    }
-}
-
-/// What is asked for, with the image in `output`.
-pub fn job(command: &args::Provision, output: &Path) -> Job {
-    Job {
-        source: command.source.clone(),
-        output: Some(output.to_owned()),
-        overwrite: command.overwrite,
-        output_format: command.output_format.map(Into::into),
-        profile: command.guest.profile.into(),
-        kernel_efi: command.guest.kernel_efi.clone(),
-        datasources: command.guest.override_datasources.clone(),
-        grow_root: command.guest.grow_root,
-        make_room: command.layout.make_room.into(),
-        sector_size: command.layout.sector_size.into(),
-        partitions: binding::partitions(&command.partitions),
-        free_space: command.free_space.into(),
-        threads: command.threads.map(Into::into),
-    }
+    read.into_iter()
+        .chain(binding::files_read(&command.binding))
 }

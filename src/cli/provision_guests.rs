@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::args;
-use super::binding::OfGuest;
+use super::binding::{OfGuest, binding_of};
 use super::deploy_files::Files;
 use super::encrypt::now;
 use super::guests_file::{self, Guest};
 use super::message::{Failure, answer, say, warn};
 use super::progress::Progress;
-use super::provision::{confine, failure, files_read, given, job, publish};
+use super::provision::{confine, failure, files_read, publish};
 use super::report_file::ReportFile;
 use super::{plan, predict, provision_plan};
 use crate::provision::deploy::Binding;
@@ -67,7 +67,7 @@ pub fn run(
     if !what.is_empty() {
         return Err(Failure::new(anyhow::anyhow!(what), None).about(Some(path)));
     }
-    if !command.dry_run {
+    if !command.conversion.dry_run {
         let seconds = started.elapsed().as_secs_f64();
         let path = path.display();
         say(&format!("{path}: {all} images, in {seconds:.1} s\n"));
@@ -81,7 +81,7 @@ fn bound(command: &args::Provision, path: &PathBuf) -> Result<Vec<(Guest, Bindin
     for (option, path) in files_read(command).chain([("--guests", Some(path))]) {
         files.read(option.into(), path)?;
     }
-    let for_all = predict::firmware_given(&command.firmware);
+    let for_all = predict::firmware_given(&command.binding.firmware);
     let guests = guests_file::read(path, &mut files)?;
     confine(command, &files)?;
     let bound = guests.into_iter().map(|guest| {
@@ -89,7 +89,7 @@ fn bound(command: &args::Provision, path: &PathBuf) -> Result<Vec<(Guest, Bindin
             let what = anyhow::anyhow!("line {}: {what}", guest.line);
             Failure::new(what, None).about(Some(path))
         };
-        let firmware = match (command.no_pcr_policy, &guest.firmware) {
+        let firmware = match (command.binding.no_pcr_policy, &guest.firmware) {
             (true, Some(_)) => {
                 return Err(wrong("--no-pcr-policy seals to no PCR, so nothing asks what the guest's firmware holds"));
             }
@@ -100,17 +100,18 @@ fn bound(command: &args::Provision, path: &PathBuf) -> Result<Vec<(Guest, Bindin
             }
             (false, None) => Some(for_all.clone()),
         };
-        if command.srk.standard_srk_template && guest.unique_data.is_some() {
+        if command.binding.srk.standard_srk_template && guest.unique_data.is_some() {
             return Err(wrong(
                 "srk_template_unique_data does not go with --standard-srk-template",
             ));
         }
-        let binding = given(command).binding_of(OfGuest {
+        let of_guest = OfGuest {
             srk_pub: guest.srk_pub.clone(),
             unique_data: guest.unique_data.clone(),
             firmware,
             recovery: guest.recovery.clone(),
-        });
+        };
+        let binding = binding_of(&command.binding, of_guest, "provision");
         Ok((guest, binding))
     });
     bound.collect()
@@ -131,7 +132,7 @@ impl Run<'_> {
                 Err((false, failure)) => failure.say(),
             }
         }
-        if self.command.dry_run {
+        if self.command.conversion.dry_run {
             self.made += images.len();
             return images.iter().try_for_each(|image| {
                 let table = provision_plan::table(image);
@@ -173,7 +174,8 @@ impl Run<'_> {
             let checked = report.check();
             checked.map_err(|failure| (false, failure.of_line(guest.line)))?;
         }
-        let job = job(self.command, &guest.output);
+        let conversion = &self.command.conversion;
+        let job = conversion.job(&self.command.source, Some(&guest.output));
         let entropy = &mut SystemEntropy::new();
         let image = batch.prepare(job, binding, entropy, self.now);
         let image = image.map_err(|error| {
@@ -188,10 +190,10 @@ impl Run<'_> {
     /// Says what was chosen, and what to know of it.
     fn tell(&mut self, guest: &Guest, image: &GuestImage) {
         let choices = plan::choices(image.plan());
-        if !self.command.dry_run && self.told.insert(choices.clone()) {
+        if !self.command.conversion.dry_run && self.told.insert(choices.clone()) {
             say(&choices);
         }
-        if self.verbose && !self.command.dry_run {
+        if self.verbose && !self.command.conversion.dry_run {
             say(&provision_plan::table(image));
         }
         for warning in &image.plan().warnings {

@@ -4,8 +4,50 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::{Firmware, KeyObjectOptions, Profiles, RecoveryOptions, Rules};
 use crate::cli::parse;
 use crate::provision;
+
+/// The guest's vTPM, the states in which it opens the image, and who else does. A command says itself when it needs `srk_pub`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("policy").required(true).multiple(true).args([
+    "add_efi_boot_manager_profile", "add_efi_secure_boot_profile", "add_ubuntu_kernel_profile", "no_pcr_policy",
+]))]
+pub struct BindingOptions {
+    #[command(flatten)]
+    pub key_object: KeyObjectOptions,
+
+    /// Public area of the guest's SRK
+    ///
+    /// As `tpm2_readpublic -o` writes it (`TPM2B_PUBLIC`), or `TPMT_PUBLIC`; a public key in PEM or DER only
+    /// together with --standard-srk-template.
+    #[arg(long, value_name = "FILE", help_heading = "SRK")]
+    pub srk_pub: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub srk: SrkOptions,
+
+    #[command(flatten)]
+    pub firmware: Firmware,
+
+    #[command(flatten)]
+    pub profiles: Profiles,
+
+    /// Seal to the vTPM alone, in whatever state it is
+    ///
+    /// Everything that runs on the guest can then ask for the key.
+    #[arg(long, help_heading = "PCRs", conflicts_with_all = [
+        "add_efi_boot_manager_profile", "add_efi_secure_boot_profile", "add_ubuntu_kernel_profile", "firmware",
+        "bind_pcr11", "bind_pcr15",
+    ])]
+    pub no_pcr_policy: bool,
+
+    #[command(flatten)]
+    pub recovery: RecoveryOptions,
+
+    #[command(flatten)]
+    pub rules: Rules,
+}
 
 /// How the guest gets at the storage root key of its vTPM.
 #[derive(Debug, Args)]

@@ -1,10 +1,85 @@
 //! How a plain image becomes an encrypted one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use super::Partitions;
 use crate::provision::{self, Datasources};
+
+/// What is made of a plain image, and how.
+#[derive(Debug, Args)]
+pub struct ConversionOptions {
+    /// Replace the output file if there is one
+    ///
+    /// The old file stays as it is until the new one is complete. A symbolic link stays, and the file that
+    /// it leads to is replaced.
+    #[arg(long, help_heading = "Output")]
+    pub overwrite: bool,
+
+    /// Format of the output; default: by its extension, else that of the source
+    ///
+    /// Where the source's is only read: raw, and a fixed VHD for a dynamic one. The extensions .img and .raw stand for
+    /// raw, .vhd for vhd. The disk in a VHD becomes a multiple of 1 MiB.
+    #[arg(long, value_name = "FORMAT", help_heading = "Output")]
+    pub output_format: Option<Format>,
+
+    /// Show what would be done, and write nothing
+    ///
+    /// The source is read and checked as in a real run; a packed one is unpacked, into a file that vanishes. Too little
+    /// room for the output is a warning.
+    #[arg(long, help_heading = "Output")]
+    pub dry_run: bool,
+
+    #[command(flatten)]
+    pub guest: Guest,
+
+    #[command(flatten)]
+    pub layout: LayoutOptions,
+
+    #[command(flatten)]
+    pub partitions: Partitions,
+
+    /// Threads that read, encrypt and write; default: one for each processor
+    ///
+    /// The output does not depend on their number, but for its random keys.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Advanced")]
+    pub threads: Option<u16>,
+
+    /// What becomes of blocks that the filesystem does not use
+    ///
+    /// `encrypt` writes them as encrypted zeros, so that nobody can tell used blocks from free ones. `skip` leaves
+    /// them holes: the output takes the room of what is used, and whoever has it sees which blocks those are, hence
+    /// how full the filesystem is and which image it may be, and by two states of it, what changed.
+    #[arg(
+        long,
+        value_name = "WAY",
+        default_value = "encrypt",
+        help_heading = "Advanced"
+    )]
+    pub free_space: FreeSpace,
+}
+
+impl ConversionOptions {
+    /// The same as a job; no output replaces the source.
+    pub fn job(&self, source: &Path, output: Option<&Path>) -> provision::Job {
+        provision::Job {
+            source: source.to_owned(),
+            output: output.map(Path::to_owned),
+            overwrite: self.overwrite,
+            output_format: self.output_format.map(Into::into),
+            profile: self.guest.profile.into(),
+            kernel_efi: self.guest.kernel_efi.clone(),
+            datasources: self.guest.override_datasources.clone(),
+            grow_root: self.guest.grow_root,
+            make_room: self.layout.make_room.into(),
+            sector_size: self.layout.sector_size.into(),
+            partitions: self.partitions.named(),
+            free_space: self.free_space.into(),
+            threads: self.threads.map(Into::into),
+        }
+    }
+}
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Changes inside of the image")]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Firmware, KeyObjectOptions, Partitions, Profiles, RecoveryOptions, Rules, SrkOptions};
+use super::{BindingOptions, Partitions, only};
 use crate::cli::parse;
 
 /// Bind an encrypted image to one guest's vTPM
@@ -14,9 +14,7 @@ use crate::cli::parse;
 /// order that survives a crash, or a copy of it with --output. Images deployed from copies of one encrypted
 /// image share its volume key: whoever kept that image opens them all.
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("policy").required(true).multiple(true).args([
-    "add_efi_boot_manager_profile", "add_efi_secure_boot_profile", "add_ubuntu_kernel_profile", "no_pcr_policy",
-]))]
+#[command(mut_args(only("srk_pub", |option| option.required(true))))]
 pub struct Deploy {
     /// Encrypted image to deploy
     #[arg(value_parser = parse::image_path())]
@@ -34,7 +32,7 @@ pub struct Deploy {
     pub overwrite: bool,
 
     /// Show what would be done, and write nothing
-    #[arg(long, conflicts_with = "print", help_heading = "Output")]
+    #[arg(long, help_heading = "Output")]
     pub dry_run: bool,
 
     /// Write what was done as JSON, to - for standard output
@@ -53,39 +51,8 @@ pub struct Deploy {
     pub unlock_with: Option<PathBuf>,
 
     #[command(flatten)]
-    pub key_object: KeyObjectOptions,
-
-    /// Public area of the guest's SRK
-    ///
-    /// As `tpm2_readpublic -o` writes it (`TPM2B_PUBLIC`), or `TPMT_PUBLIC`; a public key in PEM or DER only
-    /// together with --standard-srk-template.
-    #[arg(long, value_name = "FILE", help_heading = "SRK")]
-    pub srk_pub: PathBuf,
-
-    #[command(flatten)]
-    pub srk: SrkOptions,
-
-    #[command(flatten)]
-    pub firmware: Firmware,
-
-    #[command(flatten)]
-    pub profiles: Profiles,
-
-    /// Seal to the vTPM alone, in whatever state it is
-    ///
-    /// Everything that runs on the guest can then ask for the key.
-    #[arg(long, help_heading = "PCRs", conflicts_with_all = [
-        "add_efi_boot_manager_profile", "add_efi_secure_boot_profile", "add_ubuntu_kernel_profile", "firmware",
-        "bind_pcr11", "bind_pcr15",
-    ])]
-    pub no_pcr_policy: bool,
-
-    #[command(flatten)]
-    pub recovery: RecoveryOptions,
+    pub binding: BindingOptions,
 
     #[command(flatten)]
     pub partitions: Partitions,
-
-    #[command(flatten)]
-    pub rules: Rules,
 }

@@ -16,11 +16,11 @@ mod provision;
 mod recovery_key;
 mod uefi_config;
 
-use clap::Parser;
 use clap::builder::styling::Styles;
+use clap::{Arg, Parser};
 
-pub use binding::{SrkMode, SrkOptions};
-pub use conversion::MakeRoom;
+pub use binding::{BindingOptions, SrkMode};
+pub use conversion::{ConversionOptions, MakeRoom};
 pub use deploy::Deploy;
 pub use encrypt::Encrypt;
 pub use inspect::Inspect;
@@ -37,6 +37,17 @@ const STYLES: Styles = Styles::styled();
 /// What every program says of how it ends.
 const EXIT_STATUS: &str =
     "Exit status: 0 done, 1 refused or failed, 2 wrong usage. Warnings do not change it.";
+
+/// Changes the option `id` of a group that commands share, for one of them. `Command::mut_arg` would put it behind all others.
+fn only(id: &'static str, change: impl Fn(Arg) -> Arg) -> impl FnMut(Arg) -> Arg {
+    move |option| {
+        if option.get_id() == id {
+            change(option)
+        } else {
+            option
+        }
+    }
+}
 
 /// Encrypt cloud images and bind them to one guest's vTPM
 ///

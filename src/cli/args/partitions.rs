@@ -3,6 +3,8 @@
 use clap::Args;
 use uuid::Uuid;
 
+use crate::provision::Named;
+
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Choice of partitions")]
 pub struct Partitions {
@@ -20,4 +22,12 @@ pub struct Partitions {
         requires = "root_partition_uuid"
     )]
     pub efi_partition_uuid: Option<Uuid>,
+}
+
+impl Partitions {
+    /// Both of them, where they are named.
+    pub fn named(&self) -> Option<Named> {
+        let (root, esp) = (self.root_partition_uuid?, self.efi_partition_uuid?);
+        Some(Named { root, esp })
+    }
 }
