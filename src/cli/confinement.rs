@@ -115,7 +115,8 @@ impl Confinement {
     }
 }
 
-fn directory(path: &Path) -> &Path {
+/// The directory in which a file of this name lies.
+pub fn directory(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

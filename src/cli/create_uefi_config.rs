@@ -7,7 +7,7 @@ use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 
 use super::args::{Compat, CreateUefiConfig, SecureBoot};
-use super::message::{Failure, answer, say};
+use super::message::{Failure, answer, say, warn};
 use crate::provision::uefi_config::{
     self, Database, Found, FoundLists, Loaded, Options, Output, Rules, Source,
 };
@@ -32,9 +32,7 @@ pub fn run(arguments: &CreateUefiConfig) -> Result<(), Failure> {
         let hint = error.hint();
         Failure::new(error.into(), hint)
     })?;
-    for warning in &loaded.warnings {
-        say(&format!("warning: {warning}\n"));
-    }
+    warn(&loaded.warnings);
     let report = report(&loaded);
     // A configuration that is written to a pipe or terminal is the answer by itself.
     if output.json.metadata().is_ok_and(|file| file.is_file()) {

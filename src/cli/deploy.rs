@@ -4,29 +4,22 @@ use std::time::Instant;
 
 use super::confinement::Confinement;
 use super::encrypt::now;
-use super::message::{Failure, answer, say, warn};
+use super::message::{Failure, answer, say, warn, warn_of_refusal};
 use super::progress::Progress;
 use super::report_file::ReportFile;
-use super::{args, binding, deploy_files, deploy_plan, deploy_report, signals};
+use super::{args, binding, deploy_files, deploy_plan, deploy_report, recovery_key, signals};
 use crate::provision::deploy::{Error, Job, Ready};
-use crate::provision::{About, StopFlag, SystemEntropy};
+use crate::provision::{StopFlag, SystemEntropy};
 
 /// Deploys an image, or shows what that would do. `verbose`: a run tells its whole plan.
 pub fn run(command: &args::Deploy, verbose: bool) -> Result<(), Failure> {
     let report = ReportFile::new(command.report.as_deref(), &command.binding.recovery);
     confine(command)?;
-    let stop = signals::install().map_err(|error| {
-        let error = anyhow::Error::new(error).context("cannot handle signals");
-        Failure::new(error, None)
-    })?;
+    let stop = signals::install()?;
+    let output = command.output.as_ref().unwrap_or(&command.source);
     let failure = |error: Error| {
-        let file = match error.about() {
-            About::Source => Some(&command.source),
-            About::Output => Some(command.output.as_ref().unwrap_or(&command.source)),
-            About::Neither => None,
-        };
-        let hint = error.hint(&command.source);
-        Failure::new(error.into(), hint).about(file)
+        let (about, hint) = (error.about(), error.hint(&command.source));
+        Failure::new(error.into(), hint).about_one_of(about, &command.source, output)
     };
     let started = Instant::now();
     let prepared = job(command).prepare(&mut SystemEntropy::new(), now()?);
@@ -34,9 +27,7 @@ pub fn run(command: &args::Deploy, verbose: bool) -> Result<(), Failure> {
     let plan = ready.plan();
     if command.dry_run {
         warn(&plan.warnings);
-        if let Err(error) = ready.check_room() {
-            warn(&[format!("{error}: a run is refused")]);
-        }
+        warn_of_refusal(ready.check_room());
         return answer(&deploy_plan::table(plan));
     }
     say(&if verbose {
@@ -53,9 +44,7 @@ pub fn run(command: &args::Deploy, verbose: bool) -> Result<(), Failure> {
     progress.clear();
     written?;
     if let (true, Some(key)) = (command.binding.recovery.print, ready.new_recovery_key()) {
-        let mut line = key.text();
-        line.push('\n');
-        answer(&line)?;
+        recovery_key::answer_digits(key.text())?;
     }
     let what = match (plan.completes, &plan.again) {
         (true, _) => {

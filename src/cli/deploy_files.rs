@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::confinement::Confinement;
+use super::confinement::{Confinement, directory};
 use super::message::Failure;
 
 /// A file by its option; `None` where it is not given.
@@ -122,13 +122,7 @@ impl Identity {
         if let Ok(found) = fs::metadata(path) {
             return Some(Self::There(found.dev(), found.ino()));
         }
-        let folder = path.parent()?;
-        let folder = if folder.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            folder
-        };
-        let folder = fs::canonicalize(folder).ok()?;
+        let folder = fs::canonicalize(directory(path)).ok()?;
         Some(Self::ToBe(folder.join(path.file_name()?)))
     }
 }

@@ -4,30 +4,21 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::args;
 use super::confinement::Confinement;
-use super::message::{Failure, answer, say, warn};
+use super::message::{Failure, answer, say, warn, warn_of_refusal};
 use super::progress::Progress;
 use super::{plan, signals};
-use crate::provision::{About, Error, SystemEntropy};
+use crate::provision::{Error, SystemEntropy};
 
 /// Encrypts an image, or shows what that would do. `verbose`: a run tells its whole plan.
 pub fn run(command: &args::Encrypt, verbose: bool) -> Result<(), Failure> {
     confinement(command).enter()?;
-    let stop = signals::install().map_err(|error| {
-        Failure::new(
-            anyhow::Error::new(error).context("cannot handle signals"),
-            None,
-        )
-    })?;
+    let stop = signals::install()?;
     let conversion = &command.conversion;
     let job = conversion.job(&command.source, command.output.as_deref());
+    let output = command.output.as_ref().unwrap_or(&command.source);
     let failure = |error: Error| {
-        let file = match error.about() {
-            About::Source => Some(&command.source),
-            About::Output => Some(command.output.as_ref().unwrap_or(&command.source)),
-            About::Neither => None,
-        };
-        let hint = error.hint(&command.source);
-        Failure::new(error.into(), hint).about(file)
+        let (about, hint) = (error.about(), error.hint(&command.source));
+        Failure::new(error.into(), hint).about_one_of(about, &command.source, output)
     };
     let started = Instant::now();
     let progress = Progress::new();
@@ -37,10 +28,7 @@ pub fn run(command: &args::Encrypt, verbose: bool) -> Result<(), Failure> {
     let plan = ready.plan();
     if conversion.dry_run {
         warn(&plan.warnings);
-        // Nothing is written, so there is nothing to refuse.
-        if let Err(error) = ready.check_room() {
-            warn(&[format!("{error}: a run is refused")]);
-        }
+        warn_of_refusal(ready.check_room());
         return answer(&plan::table(plan));
     }
     ready.check_room().map_err(failure)?;

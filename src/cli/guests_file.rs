@@ -50,7 +50,7 @@ struct Line {
 /// Reads the guests, and refuses a file in which two of them would write one file, or one what another reads. `files` are
 /// those of the command line, to which those of the guests are added.
 pub fn read(path: &Path, files: &mut Files) -> Result<Vec<Guest>, Failure> {
-    let failed = |error: anyhow::Error| Failure::new(error, None).about(Some(&path.to_owned()));
+    let failed = |error: anyhow::Error| Failure::new(error, None).about(Some(path));
     let mut text = String::new();
     let read =
         File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text));
@@ -58,7 +58,7 @@ pub fn read(path: &Path, files: &mut Files) -> Result<Vec<Guest>, Failure> {
     if text.len() as u64 > MAX_FILE_BYTES {
         let what = anyhow::anyhow!("the file is longer than {MAX_FILE_BYTES} bytes");
         let hint = "split it; each run reads the source again".to_owned();
-        return Err(Failure::new(what, Some(hint)).about(Some(&path.to_owned())));
+        return Err(Failure::new(what, Some(hint)).about(Some(path)));
     }
     let mut guests = Vec::new();
     let mut lines = Vec::new();

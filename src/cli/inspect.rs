@@ -18,7 +18,7 @@ pub fn run(command: &args::Inspect) -> Result<(), Failure> {
         };
         let about = error.about() == About::Source;
         let hint = error.hint(&command.source);
-        Failure::new(error.into(), hint).about(Some(file).filter(|_| about))
+        Failure::new(error.into(), hint).about(about.then_some(file))
     };
     let job = Job {
         source: command.source.clone(),

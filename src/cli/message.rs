@@ -1,13 +1,14 @@
 //! Messages on standard error: `error:` with its causes, then a `hint:` where there is a way out.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
 
 use super::signals;
+use crate::provision::About;
 
 /// Why a program ends without having done what it was asked for.
 pub struct Failure {
@@ -29,11 +30,20 @@ impl Failure {
     }
 
     /// The file that the failure is about, where the message does not name it.
-    pub fn about(self, file: Option<&PathBuf>) -> Self {
+    pub fn about(self, file: Option<&Path>) -> Self {
         Self {
-            file: file.cloned(),
+            file: file.map(Path::to_owned),
             ..self
         }
+    }
+
+    /// The same for a run from `source` to `output`.
+    pub fn about_one_of(self, about: About, source: &Path, output: &Path) -> Self {
+        self.about(match about {
+            About::Source => Some(source),
+            About::Output => Some(output),
+            About::Neither => None,
+        })
     }
 
     /// The failure of a guest, by its line in the file of guests.
@@ -80,9 +90,16 @@ pub fn say(text: &str) {
 }
 
 /// Writes warnings to standard error.
-pub fn warn(warnings: &[String]) {
+pub fn warn<W: Display>(warnings: &[W]) {
     for warning in warnings {
         say(&format!("warning: {warning}\n"));
+    }
+}
+
+/// Warns of what a run would be refused for. Where nothing is written there is nothing to refuse.
+pub fn warn_of_refusal<E: Display>(checked: Result<(), E>) {
+    if let Err(error) = checked {
+        warn(&[format!("{error}: a run is refused")]);
     }
 }
 

@@ -20,7 +20,7 @@ pub fn run(command: &args::Predict) -> Result<(), Failure> {
         let hint = error.hint();
         let about = error.is_about_boot_files();
         let place = command.image.as_ref().or(command.esp.as_ref());
-        Failure::new(error.into(), hint).about(place.filter(|_| about))
+        Failure::new(error.into(), hint).about(place.filter(|_| about).map(PathBuf::as_path))
     };
     let predicted = request.run().map_err(failure)?;
     let prediction = &predicted.prediction;

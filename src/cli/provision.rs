@@ -6,27 +6,22 @@ use std::time::Instant;
 use super::confinement::Confinement;
 use super::deploy_files::{Files, Named};
 use super::encrypt::now;
-use super::message::{Failure, answer, say, warn};
+use super::message::{Failure, answer, say, warn, warn_of_refusal};
 use super::progress::Progress;
 use super::report_file::ReportFile;
 use super::{
-    args, binding, deploy_files, deploy_report, provision_guests, provision_plan, signals,
+    args, binding, deploy_files, deploy_report, provision_guests, provision_plan, recovery_key,
+    signals,
 };
 use crate::provision::deploy::Error;
 use crate::provision::guests::{GuestImage, PlainImage, Written};
-use crate::provision::{About, StopFlag, SystemEntropy};
+use crate::provision::{StopFlag, SystemEntropy};
 
 /// Makes the images of one guest or of several, or shows what that would do. `verbose`: a run tells its whole plan.
 pub fn run(command: &args::Provision, verbose: bool) -> Result<(), Failure> {
-    let stop = || {
-        signals::install().map_err(|error| {
-            let error = anyhow::Error::new(error).context("cannot handle signals");
-            Failure::new(error, None)
-        })
-    };
     match (&command.output, &command.guests) {
-        (_, Some(guests)) => provision_guests::run(command, guests, verbose, &stop()?),
-        (Some(output), None) => run_one(command, output, verbose, &stop()?),
+        (_, Some(guests)) => provision_guests::run(command, guests, verbose, &signals::install()?),
+        (Some(output), None) => run_one(command, output, verbose, &signals::install()?),
         (None, None) => Ok(()), // the parser wants one of them
     }
 }
@@ -53,9 +48,7 @@ fn run_one(
         .map_err(failure)?;
     if conversion.dry_run {
         warn_of(&image);
-        if let Err(error) = image.check_room() {
-            warn(&[format!("{error}: a run is refused")]);
-        }
+        warn_of_refusal(image.check_room());
         return answer(&provision_plan::table(&image));
     }
     image.check_room().map_err(failure)?;
@@ -80,9 +73,7 @@ fn run_one(
         progress.say_times();
     }
     if let (true, Some(key)) = (command.binding.recovery.print, image.new_recovery_key()) {
-        let mut line = key.text();
-        line.push('\n');
-        answer(&line)?;
+        recovery_key::answer_digits(key.text())?;
     }
     let seconds = started.elapsed().as_secs_f64();
     let output = output.display();
@@ -121,13 +112,8 @@ fn warn_of(image: &GuestImage) {
 
 /// An error in the words of this command.
 pub fn failure(error: Error, source: &Path, output: &Path) -> Failure {
-    let file = match error.about() {
-        About::Source => Some(source.to_owned()),
-        About::Output => Some(output.to_owned()),
-        About::Neither => None,
-    };
-    let hint = error.hint_of_provision(source);
-    Failure::new(error.into(), hint).about(file.as_ref())
+    let (about, hint) = (error.about(), error.hint_of_provision(source));
+    Failure::new(error.into(), hint).about_one_of(about, source, output)
 }
 
 /// Leaves a run its files alone.

@@ -2,13 +2,19 @@
 
 use std::path::Path;
 
+use zeroize::Zeroizing;
+
 use super::message::{Failure, answer};
 use crate::provision::recovery_key;
 
 /// Prints the digits of the key in `file`.
 pub fn run(file: &Path) -> Result<(), Failure> {
     let key = recovery_key::read(file).map_err(|error| Failure::new(error.into(), None))?;
-    let mut line = key.text();
-    line.push('\n');
-    answer(&line)
+    answer_digits(key.text())
+}
+
+/// Writes the digits of a key to standard output, in a line.
+pub fn answer_digits(mut digits: Zeroizing<String>) -> Result<(), Failure> {
+    digits.push('\n');
+    answer(&digits)
 }

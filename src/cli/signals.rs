@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::{flag, low_level};
 
+use super::message::Failure;
 use crate::provision::StopFlag;
 
 /// The signal that came last; 0 for none.
@@ -17,7 +18,14 @@ static CAME: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
 ///
 /// The second signal of a kind ends the program at once, should unwinding take too long; an unnamed
 /// output vanishes all the same.
-pub fn install() -> io::Result<StopFlag> {
+pub fn install() -> Result<StopFlag, Failure> {
+    handlers().map_err(|error| {
+        let error = anyhow::Error::new(error).context("cannot handle signals");
+        Failure::new(error, None)
+    })
+}
+
+fn handlers() -> io::Result<StopFlag> {
     let stop = StopFlag::new();
     let came = CAME.get_or_init(Arc::default);
     for signal in [SIGINT, SIGTERM, SIGHUP] {
