@@ -44,7 +44,7 @@ pub fn run(command: &args::Deploy, verbose: bool) -> Result<(), Failure> {
     progress.clear();
     written?;
     if let (true, Some(key)) = (command.binding.recovery.print, ready.new_recovery_key()) {
-        recovery_key::answer_digits(key.text())?;
+        recovery_key::answer_digits(&key.text())?;
     }
     let what = match (plan.completes, &plan.again) {
         (true, _) => {

@@ -73,7 +73,7 @@ fn run_one(
         progress.say_times();
     }
     if let (true, Some(key)) = (command.binding.recovery.print, image.new_recovery_key()) {
-        recovery_key::answer_digits(key.text())?;
+        recovery_key::answer_digits(&key.text())?;
     }
     let seconds = started.elapsed().as_secs_f64();
     let output = output.display();
