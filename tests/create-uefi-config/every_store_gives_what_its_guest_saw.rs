@@ -247,8 +247,9 @@ fn a_qcow2_image_that_cannot_be_followed_is_refused_in_one_line() {
     }
     let create = ["create", "-q", "-f", "qcow2"];
     let secret = ["--object", "secret,id=key,data=test-only"];
-    let luks = "encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10";
-    qemu_img(&[&create[..], &secret, &["-o", luks, "store.qcow2", "1M"]].concat());
+    // Not the format "luks": its key derivation is timed first, which fails where a processor is shared.
+    let aes = "encrypt.format=aes,encrypt.key-secret=key";
+    qemu_img(&[&create[..], &secret, &["-o", aes, "store.qcow2", "1M"]].concat());
     assert_eq!(
         refused(),
         format!("the qcow2 image cannot be read: it has encryption, which is not read\n{hint}")
