@@ -2,15 +2,16 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+use super::account::Account;
 use super::machine::{Acceleration, Machine};
 use super::sign::Sign;
 use super::subject::{Subject, make_tpm};
 use super::watch::{Answer, Outcome, watch};
-use super::{growth, measured, stranger};
+use super::{growth, measured, sealed_again, stranger};
 use crate::disk::Disk;
 use crate::guest::{Kernel, Signer, secure_boot};
 use crate::process;
@@ -43,6 +44,8 @@ pub enum Change {
     NotDeployed,
     /// A disk that has room behind the image.
     LargerDisk,
+    /// The disk as a run left it, sealed again for another TPM.
+    SealedAgain,
     /// A plain root of somebody else's beside the container.
     StrangeRoot,
 }
@@ -56,6 +59,8 @@ pub enum Expected {
     RootByRecoveryKey,
     /// The strange root is reached, and gets the container's key or not, as the running guest would.
     StrangeRoot,
+    /// The root is reached, before with the one TPM and after with the other, and this is seen with the one after.
+    OtherTpm(Sign),
     /// The root is reached twice, and has grown.
     Growth,
     /// This is seen, and the root is not reached.
@@ -73,13 +78,14 @@ impl Case {
     /// Boots, and checks how it ends. The console goes to the file `log`.
     pub fn run(&self, subject: &Subject, acceleration: Acceleration, log: &Path) -> Result<()> {
         let start = Instant::now();
-        let told = if self.expected == Expected::Growth {
-            growth::run(subject, acceleration, log)
-        } else {
-            self.run_once(subject, acceleration, log)
+        let told = match self.expected {
+            Expected::Growth => growth::run(subject, acceleration, log),
+            Expected::OtherTpm(sign) => sealed_again::run(subject, &sign, acceleration, log),
+            _ => self.run_once(subject, acceleration, log),
         };
         // What the boot changed is of no use to the next one.
-        for folder in [subject.folder.join("changed"), subject.tpms.join("copy")] {
+        let tpms = ["copy", "other"].map(|name| subject.tpms.join(name));
+        for folder in [subject.folder.join("changed")].iter().chain(&tpms) {
             let _ = fs::remove_dir_all(folder);
         }
         let (told, seconds) = (told?, start.elapsed().as_secs_f64());
@@ -149,6 +155,18 @@ impl Case {
     }
 }
 
+/// Boots a guest that has to reach its root, and waits until it has switched itself off.
+pub fn boot_to_its_end(machine: &Machine, subject: &Subject, log: &Path) -> Result<Account> {
+    const SWITCH_OFF: Duration = Duration::from_secs(900);
+    let mut running = machine.start(&subject.folder.join("store.fd"))?;
+    let outcome = watch(&mut running, &subject.nonce, Answer::Wrong, log)?;
+    running.wait_for_end(SWITCH_OFF)?;
+    match outcome {
+        Outcome::Root(account) => Ok(account),
+        outcome => bail!("the root is not reached; {}", described(&outcome)),
+    }
+}
+
 /// What ended a boot, in words.
 pub fn described(outcome: &Outcome) -> String {
     match outcome {
@@ -183,7 +201,7 @@ impl Change {
         let store = changed.join("variables.fd");
         let guest = subject.guest;
         match self {
-            Self::Nothing | Self::LargerDisk => {}
+            Self::Nothing | Self::LargerDisk | Self::SealedAgain => {}
             Self::BootEntry(file) => {
                 secure_boot::write_store(&guest.signer(), Some(file), &store)?;
                 setting.variables = store;

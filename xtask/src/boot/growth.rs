@@ -3,22 +3,17 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use super::account::Account;
-use super::case::{copy, described};
+use super::case::{boot_to_its_end, copy};
 use super::machine::{Acceleration, Machine};
 use super::measured;
 use super::subject::Subject;
-use super::watch::{Answer, Outcome, watch};
 
 /// How much longer the guest's disk is than the image.
 const MORE_BYTES: u64 = 1 << 30;
-
-/// What a guest has time for to switch itself off.
-const SWITCH_OFF: Duration = Duration::from_secs(900);
 
 /// Boots twice. The consoles go to `log` and, with another ending, beside it.
 pub fn run(subject: &Subject, acceleration: Acceleration, log: &Path) -> Result<String> {
@@ -40,9 +35,9 @@ pub fn run(subject: &Subject, acceleration: Acceleration, log: &Path) -> Result<
         variables: &subject.variables,
         tpm: &tpm,
     };
-    let first = boot(&machine, subject, log).context("the first boot")?;
-    let second =
-        boot(&machine, subject, &log.with_extension("second")).context("the second boot")?;
+    let first = boot_to_its_end(&machine, subject, log).context("the first boot")?;
+    let second = boot_to_its_end(&machine, subject, &log.with_extension("second"))
+        .context("the second boot")?;
     let kernel = subject.recipe.kernels.first().copied();
     for (account, which) in [(&first, "first"), (&second, "second")] {
         account.check()?;
@@ -55,16 +50,6 @@ pub fn run(subject: &Subject, acceleration: Acceleration, log: &Path) -> Result<
         "root grown to {}, keyslot 10 and its key gone, opened again",
         second.fact("blocks")
     ))
-}
-
-fn boot(machine: &Machine, subject: &Subject, log: &Path) -> Result<Account> {
-    let mut running = machine.start(&subject.folder.join("store.fd"))?;
-    let outcome = watch(&mut running, &subject.nonce, Answer::Wrong, log)?;
-    running.wait_for_end(SWITCH_OFF)?;
-    match outcome {
-        Outcome::Root(account) => Ok(account),
-        outcome => bail!("the root is not reached; {}", described(&outcome)),
-    }
 }
 
 /// The filesystem is longer than the image was, and nothing is left of the key that grew it.

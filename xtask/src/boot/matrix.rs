@@ -128,6 +128,12 @@ pub const GROUPS: &[Group] = &[
             refuses("another TPM", Change::Tpm, NOT_THIS_TPM),
             refuses("not deployed", Change::NotDeployed, NO_SEALED_KEY),
             ANOTHER_COMMAND_LINE_AND_THE_RECOVERY_KEY,
+            Case {
+                name: "run once, and sealed again for another TPM",
+                change: Change::SealedAgain,
+                expected: Expected::OtherTpm(NOT_THIS_TPM),
+                is_short: false,
+            },
         ],
     },
     Group {

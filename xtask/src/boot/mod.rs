@@ -15,6 +15,7 @@ mod growth;
 mod machine;
 mod matrix;
 mod measured;
+mod sealed_again;
 mod sign;
 mod staging;
 mod stranger;

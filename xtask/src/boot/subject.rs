@@ -54,6 +54,8 @@ pub struct Subject<'g> {
     pub report: Report,
     /// The recovery key, as it is typed.
     pub recovery_key: String,
+    /// What `deploy` gets beside the guest's files.
+    deploy: &'static [&'static str],
     /// The state of its TPM, which is stopped.
     pub tpm: PathBuf,
     /// For more files of this subject.
@@ -102,6 +104,7 @@ impl<'g> Subject<'g> {
         clock.took("deployed");
         println!("  {}", clock.words.join(", "));
         Ok(Self {
+            deploy: group.deploy,
             guest,
             recipe,
             srk,
@@ -115,6 +118,15 @@ impl<'g> Subject<'g> {
             folder: folder.to_owned(),
             tpms: tpms.to_owned(),
         })
+    }
+
+    /// The command that binds an image of this guest to another TPM.
+    pub fn deploy(&self, srk_public: &Path) -> Result<Command> {
+        bind("deploy", self.deploy, srk_public, &self.variables)
+    }
+
+    pub fn recovery_key_file(&self) -> PathBuf {
+        self.folder.join(RECOVERY_KEY)
     }
 }
 
