@@ -1,9 +1,14 @@
 //! The disk in a file of any format: qcow2, VMDK, VHDX, dynamic VHD and the written ones; and the variable store that a
-//! qcow2 image may hold instead.
+//! qcow2 image may hold instead. Where it has a backing file, that is the image's own bytes.
 //!
 //! Option: bit 0 mends the checksums of a VHDX.
 
-use encrypt_cloud_image::image::{SourceFormat, open_disk};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use encrypt_cloud_image::image::{
+    BackingFile, Error, Qcow2Defect, SourceFormat, open_disk, open_disk_over,
+};
 use encrypt_cloud_image::storage::{Overlay, ReadAt};
 
 use super::sparse::{self, Input, Zeros};
@@ -19,7 +24,15 @@ pub fn run(input: &[u8]) -> bool {
             mend(&file, at << 10, length << 10);
         }
     }
-    let opened = match open_disk(file, None) {
+    let file: Arc<dyn ReadAt> = Arc::new(file);
+    let alone = open_disk(Arc::clone(&file), None);
+    let opened = match alone {
+        Err(Error::Qcow2 {
+            defect: Qcow2Defect::BackingFile { .. },
+        }) => open_disk_over(Arc::clone(&file), None, &[below(&file)]),
+        alone => alone,
+    };
+    let opened = match opened {
         Ok(opened) => opened,
         Err(error) => {
             told(&error);
@@ -35,6 +48,14 @@ pub fn run(input: &[u8]) -> bool {
         variable_store::exercise(&opened.disk);
     }
     true
+}
+
+fn below(file: &Arc<dyn ReadAt>) -> BackingFile {
+    BackingFile {
+        path: PathBuf::from("below"),
+        file: Arc::clone(file),
+        disk_end_bytes: None,
+    }
 }
 
 /// Every extent lies on the disk; its ends read, or say why not.

@@ -135,6 +135,8 @@ def open_disk(folder, table):
     path = folder / "overlay"
     run("qemu-img", "create", "-f", "qcow2", "-b", "qcow2", "-F", "qcow2", path, cwd=folder)
     save("open_disk", "qcow2-overlay", sparse(path.read_bytes(), 1))
+    run("qemu-img", "create", "-f", "qcow2", "-b", "raw", "-F", "raw", "-o", "cluster_size=4k", path, cwd=folder)
+    save("open_disk", "qcow2-over-raw", sparse(path.read_bytes(), 1))
     footer = bytearray((folder / "vmdk-stream").read_bytes())
     at_end = bytearray(footer[:512])
     footer[56:64] = b"\xff" * 8  # the directory is named by the footer, as VMware has it

@@ -11,6 +11,7 @@
 
 use std::fmt;
 
+use super::backing::{self, BackingFile};
 use super::dynamic_vhd::DynamicVhd;
 use super::other_format::{OtherFormat, bare_content, has};
 use super::vhd::{COOKIE, FOOTER_BYTES, Footer};
@@ -88,38 +89,56 @@ pub struct OpenDisk {
     pub format: SourceFormat,
     /// The disk's bytes.
     pub disk: Box<dyn ReadAt>,
+    /// The forms of the files below it, from the top down.
+    pub below: Vec<SourceFormat>,
     /// What a user should know.
     pub warnings: Vec<Warning>,
 }
 
 /// Opens the disk in a file; `disk_end_bytes` as for [`detect`].
 pub fn open_disk(file: impl ReadAt + 'static, disk_end_bytes: Option<u64>) -> Result<OpenDisk> {
-    let format = match detect(&file, disk_end_bytes) {
+    open_disk_over(file, disk_end_bytes, &[])
+}
+
+/// The same for a file that may hold the changes to another one, which is the first of `below`, and that to the next.
+pub fn open_disk_over(
+    file: impl ReadAt + 'static,
+    disk_end_bytes: Option<u64>,
+    below: &[BackingFile],
+) -> Result<OpenDisk> {
+    match detect(&file, disk_end_bytes) {
         Ok(detected) => {
-            return Ok(OpenDisk {
-                format: SourceFormat::Written(detected.format),
-                disk: Box::new(detected.disk(file)?),
-                warnings: detected.warnings,
-            });
+            backing::refuse(below)?;
+            detected.open(file)
         }
-        Err(Error::OtherFormat { format }) => format,
-        Err(error) => return Err(error),
-    };
+        Err(Error::OtherFormat { format }) => open_virtual(file, format, below),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens the disk in a file of a format that has a map of the disk.
+pub(super) fn open_virtual(
+    file: impl ReadAt + 'static,
+    format: OtherFormat,
+    below: &[BackingFile],
+) -> Result<OpenDisk> {
     let mut warnings = Vec::new();
     let (format, disk): (_, Box<dyn ReadAt>) = match format {
+        OtherFormat::Qcow2 => return qcow2::open(file, below),
         OtherFormat::DynamicVhd => {
             let disk = DynamicVhd::open(file)?;
             warnings = disk.warnings();
             (SourceFormat::DynamicVhd, Box::new(disk))
         }
-        OtherFormat::Qcow2 => (SourceFormat::Qcow2, qcow2::open(file, None)?),
         OtherFormat::Vmdk => (SourceFormat::Vmdk, vmdk::open(file)?),
         OtherFormat::Vhdx => (SourceFormat::Vhdx, vhdx::open(file)?),
         format => return Err(Error::OtherFormat { format }),
     };
+    backing::refuse(below)?;
     Ok(OpenDisk {
         format,
         disk,
+        below: Vec::new(),
         warnings,
     })
 }
@@ -139,6 +158,15 @@ impl Detected {
     /// The disk, as a window onto the file.
     pub fn disk<S: ReadAt>(&self, file: S) -> Result<Slice<S>> {
         Ok(Slice::new(file, 0, self.disk_bytes)?)
+    }
+
+    pub(super) fn open(self, file: impl ReadAt + 'static) -> Result<OpenDisk> {
+        Ok(OpenDisk {
+            format: SourceFormat::Written(self.format),
+            disk: Box::new(self.disk(file)?),
+            below: Vec::new(),
+            warnings: self.warnings,
+        })
     }
 }
 

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::backing::BackingFormat;
+use super::detect::SourceFormat;
 use super::dynamic_vhd::DynamicVhdDefect;
 use super::other_format::{OtherFormat, quoted};
 use super::packed::{PackedDefect, Packing};
@@ -58,6 +60,14 @@ pub enum Warning {
         disk_bytes: u64,
         /// Cylinders x heads x sectors x 512.
         geometry_bytes: u64,
+    },
+    /// A guest may have chosen what a raw file below an image looks like.
+    #[error(
+        "the image does not state the format of its backing file, which is read as {format} by what it holds"
+    )]
+    BackingFormatNotStated {
+        /// What it was taken for.
+        format: SourceFormat,
     },
 }
 
@@ -135,6 +145,26 @@ pub enum Error {
     Qcow2 {
         /// What is wrong.
         defect: Qcow2Defect,
+    },
+    /// What is wrong with a file below an image.
+    #[error("the backing file {}: {}", path.display(), whole(problem))]
+    BackingFile {
+        /// The file that the user named.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: Box<Error>,
+    },
+    /// The user named a file below an image that has none.
+    #[error("it has no backing file, but {} was named as one", named.display())]
+    NoBackingFile {
+        /// The file.
+        named: PathBuf,
+    },
+    /// The file below an image is not what the image states.
+    #[error("it is no {stated} image, though the image above it says so")]
+    NotAsStated {
+        /// The format.
+        stated: BackingFormat,
     },
     /// A VMDK that is damaged, or has something that is not read.
     #[error("the VMDK image cannot be read: {defect}")]
@@ -222,6 +252,21 @@ pub enum Error {
     },
 }
 
+/// An error with its causes, in one line.
+fn whole(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// The way out where a backing file is not named.
+const NAME_IT: &str = "name the file to read, the one in the image is not followed: --backing-file FILE, once for each file below, from the top down";
+
 impl Error {
     /// The command that is a way out, where there is one; `path` is the file that the error is about.
     pub fn hint(&self, path: &Path) -> Option<String> {
@@ -231,8 +276,16 @@ impl Error {
                 packing,
                 defect: PackedDefect::Holds(_) | PackedDefect::Memory | PackedDefect::Method(_),
             } => Some(OtherFormat::from(*packing).conversion(path)),
+            Self::BackingFile { path, problem } => problem.hint(path),
             Self::Qcow2 {
-                defect: Qcow2Defect::BackingFile { .. } | Qcow2Defect::Unsupported(_),
+                defect: Qcow2Defect::BackingFile { .. },
+            } => Some(NAME_IT.to_owned()),
+            Self::NoBackingFile { .. } => Some(
+                "--backing-file is given once for each file below an image, from the top down"
+                    .to_owned(),
+            ),
+            Self::Qcow2 {
+                defect: Qcow2Defect::Unsupported(_) | Qcow2Defect::BackingFormat { .. },
             } => Some(OtherFormat::Qcow2.conversion(path)),
             Self::Vmdk {
                 defect: VmdkDefect::Kind { .. } | VmdkDefect::Unsupported(_),

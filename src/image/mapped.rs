@@ -84,8 +84,8 @@ pub(super) struct Mapped<S, M> {
     map: M,
     below: Option<Box<dyn ReadAt>>,
     unpacked: Cache<Vec<u8>>,
-    /// The last answer of the file about its data, and for what: asking can cost the kernel a walk over the file.
-    extent: Mutex<Option<(u64, Range<u64>)>>,
+    file_data: Asked,
+    below_data: Asked,
 }
 
 impl<S: ReadAt, M: Map> Mapped<S, M> {
@@ -96,7 +96,8 @@ impl<S: ReadAt, M: Map> Mapped<S, M> {
             map,
             below,
             unpacked: Cache::new(KEPT_PIECES),
-            extent: Mutex::new(None),
+            file_data: Asked::default(),
+            below_data: Asked::default(),
         }
     }
 
@@ -169,8 +170,10 @@ impl<S: ReadAt, M: Map> Mapped<S, M> {
             Place::Hole => None,
             Place::Packed { .. } => Some(from..end),
             Place::Below => match &self.below {
-                Some(below) => below.next_data(from)?,
-                None => None,
+                Some(below) if from < below.len_bytes() => {
+                    self.below_data.next_data(below, from, below.len_bytes())?
+                }
+                _ => None,
             },
             Place::At(start) => self.file_data(start)?.map(|data| {
                 let on_disk = |at: u64| from.saturating_add(at.saturating_sub(start));
@@ -189,15 +192,7 @@ impl<S: ReadAt, M: Map> Mapped<S, M> {
         if from >= file_end {
             return Ok(Some(from..u64::MAX));
         }
-        let mut extent = self.extent.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((asked, data)) = &*extent
-            && (*asked..data.end).contains(&from)
-        {
-            return Ok(Some(data.start.max(from)..data.end));
-        }
-        let found = self.file.next_data(from)?;
-        *extent = Some((from, found.clone().unwrap_or(file_end..file_end)));
-        Ok(found)
+        self.file_data.next_data(&self.file, from, file_end)
     }
 }
 
@@ -240,6 +235,31 @@ impl<S: ReadAt, M: Map> ReadAt for Mapped<S, M> {
             }
         }
         Ok(joined)
+    }
+}
+
+/// The last answer of a storage about its data, and for what: asking can cost the kernel a walk over a file, or a map
+/// below a walk over its tables.
+#[derive(Default)]
+struct Asked(Mutex<Option<(u64, Range<u64>)>>);
+
+impl Asked {
+    /// The first data of `storage` at or behind `from`, which lies before its `end`; it may be empty at the end.
+    fn next_data(
+        &self,
+        storage: &dyn ReadAt,
+        from: u64,
+        end: u64,
+    ) -> storage::Result<Option<Range<u64>>> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((asked, data)) = &*last
+            && (*asked..data.end).contains(&from)
+        {
+            return Ok(Some(data.start.max(from)..data.end));
+        }
+        let found = storage.next_data(from)?;
+        *last = Some((from, found.clone().unwrap_or(end..end)));
+        Ok(found)
     }
 }
 

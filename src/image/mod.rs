@@ -2,7 +2,7 @@
 //!
 //! Two forms are read and written: *raw*, the disk's bytes and nothing else, and *fixed VHD*, the same with a
 //! footer of 512 bytes behind. Dynamic VHDs ([`DynamicVhd`]), qcow2 images, sparse VMDKs and VHDX files are read only,
-//! by [`open_disk`]; what is compressed or in a ZIP archive is unpacked first ([`unpack`]). Everything else is named
+//! by [`open_disk`], qcow2 images above the backing files that the user named ([`open_disk_over`]); what is compressed or in a ZIP archive is unpacked first ([`unpack`]). Everything else is named
 //! and refused, with the command that converts it ([`OtherFormat`]). [`open_qcow2`] opens a qcow2 image whatever it
 //! holds, a variable store for one. [`Source`] opens a regular file and locks it; [`detect`] tells the form. [`Output`] has
 //! no name until it is complete: it is published whole or not at all.
@@ -10,6 +10,7 @@
 //! Raw or VHD can hang on where the partition table says that the disk ends, so [`detect`] takes that as an
 //! argument and this room knows no partition table.
 
+mod backing;
 mod detect;
 mod dynamic_vhd;
 mod error;
@@ -24,7 +25,8 @@ mod vhd;
 mod vhdx;
 mod vmdk;
 
-pub use detect::{Detected, DiskFormat, OpenDisk, SourceFormat, detect, open_disk};
+pub use backing::{BackingFile, BackingFormat};
+pub use detect::{Detected, DiskFormat, OpenDisk, SourceFormat, detect, open_disk, open_disk_over};
 pub use dynamic_vhd::{DynamicVhd, DynamicVhdDefect};
 pub use error::{Error, FileKind, Warning};
 pub use other_format::{OtherFormat, quoted};

@@ -16,6 +16,8 @@
 //! | 100 | 4 | length of the header (version 3) |
 //! | 104 | 1 | compression: 0 deflate, 1 zstd (by feature bit 3) |
 //!
+//! Behind the header are extensions ([`backing`] reads one of them).
+//!
 //! An entry of the L1 table is the offset of an L2 table, an entry of that the offset of a cluster (with bit 0, zeros)
 //! or, with bit 62, offset and sectors of a compressed one. The L1 table is read at once and bounded; L2 tables are
 //! read when they are needed. Internal snapshots are not looked at. Refused: encryption, a data file, extended L2
@@ -31,10 +33,15 @@ use std::sync::Arc;
 use zerocopy::byteorder::big_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::backing::{self as below_it, BackingFile};
 use super::mapped::{Cache, Map, Mapped, Method, Place, Unit, damaged};
 use super::other_format::has;
-use super::{Error, Result};
+use super::{Error, OpenDisk, Result, SourceFormat};
 use crate::storage::{self, ReadAt, check_range};
+
+mod backing;
+
+use self::backing::Backing;
 
 const MAGIC: [u8; 4] = *b"QFI\xfb";
 
@@ -46,9 +53,6 @@ const MAX_L1_ENTRIES: u64 = 4 << 20;
 
 /// Bytes of L2 tables that are kept.
 const KEPT_TABLE_BYTES: usize = 16 << 20;
-
-/// Longest name of a backing file.
-const MAX_NAME_BYTES: u32 = 1023;
 
 /// Bits 9 to 55 of an L1 or L2 entry: an offset in the file.
 const OFFSET_MASK: u64 = 0x00ff_ffff_ffff_fe00;
@@ -117,6 +121,18 @@ pub enum Qcow2Defect {
         /// The name in the header, without control characters.
         name: String,
     },
+    /// The file below the image is of a format that is not read there.
+    #[error("its backing file is said to be of the format \"{format}\", which is not read")]
+    BackingFormat {
+        /// The name in the header, without control characters.
+        format: String,
+    },
+    /// An extension of the header is longer than the room for them.
+    #[error("an extension of its header at offset {offset_bytes} is longer than the header")]
+    Extension {
+        /// Where the extension begins.
+        offset_bytes: u64,
+    },
     /// Cluster size out of the format's bounds.
     #[error("it has 2^{0} bytes in a cluster; 2^9 to 2^21 are possible")]
     ClusterBits(u32),
@@ -163,25 +179,39 @@ impl From<Qcow2Defect> for Error {
 /// operating system, or [`storage::Error::BeyondEnd`], where the image is damaged.
 pub fn open_qcow2(file: impl ReadAt + 'static) -> Result<Option<Box<dyn ReadAt>>> {
     if has(&file, 0, &MAGIC)? {
-        open(file, None).map(Some)
+        Ok(Some(open(file, &[])?.disk))
     } else {
         Ok(None)
     }
 }
 
-/// Opens the disk in a qcow2 image. `below` is the disk in its backing file, which must be given where it has one.
-pub(super) fn open(
-    file: impl ReadAt + 'static,
-    below: Option<Box<dyn ReadAt>>,
-) -> Result<Box<dyn ReadAt>> {
+/// Opens the disk in a qcow2 image; the first of `below` is its backing file, which must be given where it has one.
+pub(super) fn open(file: impl ReadAt + 'static, below: &[BackingFile]) -> Result<OpenDisk> {
     let header = read_header(&file)?;
-    let below = match backing_file(&file, &header)? {
-        Some(name) if below.is_none() => return Err(Qcow2Defect::BackingFile { name }.into()),
-        Some(_) => below,
-        None => None,
+    let backing = match (Backing::read(&file, &header)?, below) {
+        (None, _) => {
+            below_it::refuse(below)?;
+            None
+        }
+        (Some(Backing { name, .. }), []) => return Err(Qcow2Defect::BackingFile { name }.into()),
+        (Some(backing), [first, rest @ ..]) => {
+            Some(below_it::open(first, backing.format()?, rest)?)
+        }
     };
     let map = Tables::read(&file, &header)?;
-    Ok(Box::new(Mapped::new(file, map, below)))
+    let (mut formats, mut warnings, mut disk) = (Vec::new(), Vec::new(), None);
+    if let Some(opened) = backing {
+        formats.push(opened.format);
+        formats.extend(opened.below);
+        warnings = opened.warnings;
+        disk = Some(opened.disk);
+    }
+    Ok(OpenDisk {
+        format: SourceFormat::Qcow2,
+        disk: Box::new(Mapped::new(file, map, disk)),
+        below: formats,
+        warnings,
+    })
 }
 
 /// The checked header; what version 2 does not have is 0.
@@ -224,23 +254,6 @@ fn read_header(file: &dyn ReadAt) -> Result<Header> {
         return Err(Qcow2Defect::ClusterBits(header.cluster_bits.get()).into());
     }
     Ok(header)
-}
-
-/// The name of the backing file, where there is one.
-fn backing_file(file: &dyn ReadAt, header: &Header) -> Result<Option<String>> {
-    let offset_bytes = header.backing_file_offset.get();
-    if offset_bytes == 0 {
-        return Ok(None);
-    }
-    let length = header.backing_file_bytes.get().min(MAX_NAME_BYTES);
-    let length = usize::try_from(length).unwrap_or(0);
-    if check_range(offset_bytes, length, file.len_bytes()).is_err() {
-        let what = "backing file's name";
-        return Err(Qcow2Defect::BeyondEnd { what, offset_bytes }.into());
-    }
-    let name = file.read_vec(offset_bytes, length)?;
-    let name = String::from_utf8_lossy(&name);
-    Ok(Some(name.escape_debug().to_string()))
 }
 
 /// The method of compressed clusters.

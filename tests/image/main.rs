@@ -6,6 +6,7 @@
 mod support;
 
 mod a_killed_process_leaves_what_is_documented;
+mod backing_files;
 mod dynamic_vhd;
 mod fixed_vhd;
 mod mapped_formats;

@@ -9,7 +9,7 @@ use encrypt_cloud_image::storage::{FileStorage, MemoryStorage, ReadAt};
 use crate::{MIB, message, support};
 
 /// A disk of so many bytes: text at some places, noise and zeros that were written, the rest a hole.
-fn disk(folder: &Path, disk_bytes: usize) -> PathBuf {
+pub fn disk(folder: &Path, disk_bytes: usize) -> PathBuf {
     let raw = folder.join("raw");
     let mut bytes = vec![0; disk_bytes];
     for at in [0, 2 * MIB - 4, 7 * MIB + 512, disk_bytes - 9] {
@@ -46,7 +46,7 @@ fn open(file: &Path) -> Result<OpenDisk, Error> {
 }
 
 /// The disk through its extents alone, and how many bytes they have.
-fn by_extents(disk: &dyn ReadAt) -> (Vec<u8>, usize) {
+pub fn by_extents(disk: &dyn ReadAt) -> (Vec<u8>, usize) {
     let mut bytes = vec![0; usize::try_from(disk.len_bytes()).unwrap()];
     let (mut from, mut data_bytes) = (0, 0);
     while let Some(data) = disk.next_data(from).unwrap() {
