@@ -57,6 +57,7 @@ fn confinement(command: &args::Encrypt) -> Confinement {
     let output = command.output.as_ref().unwrap_or(&command.source);
     let confinement = Confinement::new().reads(&command.source).writes(output);
     let read = command.conversion.guest.kernel_efi.iter();
+    let read = read.chain(&command.conversion.backing.backing_file);
     let confinement = read.fold(confinement, |all, path| all.reads(path));
     if matches!(command.conversion.layout.make_room, args::MakeRoom::Shrink) {
         confinement.runs_programs()

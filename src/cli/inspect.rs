@@ -22,6 +22,7 @@ pub fn run(command: &args::Inspect) -> Result<(), Failure> {
     };
     let job = Job {
         source: command.source.clone(),
+        backing_files: command.backing.backing_file.clone(),
         partitions: command.partitions.named(),
     };
     let image = job.run().map_err(failure)?;

@@ -2,6 +2,8 @@
 //!
 //! The document's form is docs/schemas/inspect-1.json; members are only ever added to it. Nothing in it is secret.
 
+use std::path::PathBuf;
+
 use serde_json::{Map, Value, json};
 
 use crate::provision::deploy::{SEALED_KEY, SRK_TEMPLATE};
@@ -9,8 +11,8 @@ use crate::provision::inspect::{
     Answer, Blame, ContainerFacts, CopyFacts, CopyState, Inspection, KeyObjectKind, KeyslotRole,
     Opener, Outcome, Question, RecoveryKind, State, TokenRole, Tpm2Facts, Way,
 };
-use crate::provision::partition_types;
 use crate::provision::predict::BootFiles;
+use crate::provision::{SourceFormat, partition_types};
 
 /// The document, with a line end behind it.
 pub fn json(image: &Inspection, told: Option<(&Question, &Answer)>) -> String {
@@ -27,6 +29,7 @@ pub fn json(image: &Inspection, told: Option<(&Question, &Answer)>) -> String {
             "path": image.source.display().to_string(),
             "format": image.format.to_string(),
             "size_bytes": image.file_bytes,
+            "backing_files": backing_files(image),
         },
         "state": state(image.state),
         "key_object": image.key_object().map(|kind| match kind {
@@ -58,6 +61,12 @@ fn state(state: State) -> &'static str {
         State::Deployed(_) => "deployed",
         State::Other => "other",
     }
+}
+
+fn backing_files(image: &Inspection) -> Vec<Value> {
+    let files = image.backing_files.iter();
+    let file = |(path, format): &(PathBuf, SourceFormat)| json!({"path": path.display().to_string(), "format": format.to_string()});
+    files.map(file).collect()
 }
 
 fn disk(image: &Inspection) -> Value {

@@ -36,11 +36,15 @@ fn line(name: impl Into<String>, what: impl Into<String>) -> Line {
 
 fn of_disk(image: &Inspection) -> Vec<Line> {
     let (format, bytes) = (image.format, size(image.file_bytes));
-    let mut lines = vec![
-        line(
-            "image",
-            format!("{}, {format}, {bytes}", image.source.display()),
-        ),
+    let mut lines = vec![line(
+        "image",
+        format!("{}, {format}, {bytes}", image.source.display()),
+    )];
+    let below = image.backing_files.iter();
+    lines.extend(
+        below.map(|(path, format)| line("backing file", format!("{}, {format}", path.display()))),
+    );
+    lines.extend([
         line("state", state(image)),
         line(
             "disk",
@@ -49,7 +53,7 @@ fn of_disk(image: &Inspection) -> Vec<Line> {
                 image.disk_guid, image.sectors, image.sector_bytes
             ),
         ),
-    ];
+    ]);
     for (partition, content) in &image.partitions {
         let name = format!("partition {}", partition.number);
         let what = format!("{}, with {content}", kind(partition, image.sector_bytes));

@@ -45,17 +45,19 @@ pub fn aligned(lines: &[Line]) -> String {
 
 /// What is known of the image before its keyslots.
 pub fn facts(plan: &Plan) -> Vec<Line> {
-    vec![
-        (
-            "source",
-            format!(
-                "{}, {}{}, {}",
-                plan.source.display(),
-                plan.source_format,
-                packed(plan),
-                size(plan.source_bytes)
-            ),
+    let mut lines = vec![(
+        "source",
+        format!(
+            "{}, {}{}, {}",
+            plan.source.display(),
+            plan.source_format,
+            packed(plan),
+            size(plan.source_bytes)
         ),
+    )];
+    let below = plan.backing_files.iter();
+    lines.extend(below.map(|(path, format)| ("lies on", format!("{}, {format}", path.display()))));
+    lines.extend([
         (
             "output",
             format!(
@@ -86,7 +88,8 @@ pub fn facts(plan: &Plan) -> Vec<Line> {
                 plan.layout.sector_size.bytes()
             ),
         ),
-    ]
+    ]);
+    lines
 }
 
 /// Where everything goes.

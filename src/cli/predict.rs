@@ -63,6 +63,7 @@ fn request(command: &args::Predict) -> Request {
     let boot_files = match (&command.image, &command.esp) {
         (Some(path), _) => BootFiles::Image {
             path: path.clone(),
+            backing_files: command.backing.backing_file.clone(),
             esp: command.efi_partition_uuid,
         },
         (None, Some(path)) => BootFiles::Directory(path.clone()),

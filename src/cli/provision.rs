@@ -39,9 +39,10 @@ fn run_one(
     let failure = |error| failure(error, &command.source, output);
     let started = Instant::now();
     let binding = binding::binding(&command.binding, "provision");
-    let source = PlainImage::open(&command.source).map_err(failure)?;
-    let batch = source.batch(1);
     let conversion = &command.conversion;
+    let source = PlainImage::open(&command.source, &conversion.backing.backing_file);
+    let source = source.map_err(failure)?;
+    let batch = source.batch(1);
     let job = conversion.job(&command.source, Some(output));
     let image = batch
         .prepare(job, &binding, &mut SystemEntropy::new(), now()?)
@@ -140,6 +141,8 @@ pub fn files_read(command: &args::Provision) -> impl Iterator<Item = Named<'_>> 
         ("SOURCE", Some(&command.source)),
         ("--kernel-efi", command.conversion.guest.kernel_efi.as_ref()),
     ];
+    let backing = command.conversion.backing.backing_file.iter();
     read.into_iter()
+        .chain(backing.map(|path| ("--backing-file", Some(path))))
         .chain(binding::files_read(&command.binding))
 }

@@ -38,7 +38,8 @@ pub fn run(
 ) -> Result<(), Failure> {
     let started = Instant::now();
     let guests = bound(command, path)?;
-    let source = PlainImage::open(&command.source)
+    let backing = &command.conversion.backing.backing_file;
+    let source = PlainImage::open(&command.source, backing)
         .map_err(|error| failure(error, &command.source, Path::new("")))?;
     let mut run = Run {
         command,

@@ -31,6 +31,12 @@ pub enum Error {
     /// The output could not be made or published.
     #[error(transparent)]
     OutputFile(image::Error),
+    /// The output is a file below the source.
+    #[error("the output is the backing file {} itself", path.display())]
+    OutputIsBackingFile {
+        /// The backing file.
+        path: PathBuf,
+    },
     /// A packed source, which its encrypted self cannot replace.
     #[error("the file is packed ({packing}): its encrypted self cannot replace it")]
     PackedInPlace {
@@ -230,7 +236,10 @@ impl Error {
             | Self::NoCloudInit
             | Self::Layout(_)
             | Self::CannotShrink { .. } => About::Source,
-            Self::Output(_) | Self::OutputFile(_) | Self::TooLong { .. } => About::Output,
+            Self::Output(_)
+            | Self::OutputFile(_)
+            | Self::OutputIsBackingFile { .. }
+            | Self::TooLong { .. } => About::Output,
             _ => About::Neither,
         }
     }

@@ -9,9 +9,10 @@
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use super::backing::BackingFiles;
 use super::deploy::{self, Binding, Error, NewImage, Recovery, RecoverySource};
 use super::encrypt::{self, CHUNK_BYTES, Opened, Part, Pass, Ready, Shrunk, UnlockKey};
 use super::{Error as CommonError, Job, Observer, Phase, StopFlag};
@@ -54,11 +55,12 @@ pub struct Written<'a> {
 }
 
 impl PlainImage {
-    /// Opens an image.
-    pub fn open(path: &Path) -> Result<Self, Error> {
+    /// Opens an image, and the files below it, from the top down.
+    pub fn open(path: &Path, backing_files: &[PathBuf]) -> Result<Self, Error> {
         let source = Source::open(path, Lock::Shared).map_err(CommonError::SourceFile)?;
+        let backing = BackingFiles::open(backing_files)?;
         Ok(Self {
-            opened: Opened::of(Arc::new(source))?,
+            opened: Opened::of(Arc::new(source), backing)?,
             digest: OnceLock::new(),
         })
     }
@@ -105,7 +107,7 @@ impl Batch<'_> {
         now: i64,
     ) -> Result<GuestImage, Error> {
         let opened = &self.image.opened;
-        job.check_output(&opened.source)?;
+        job.check_output(&opened.source, &opened.backing)?;
         let disk: Arc<dyn ReadAt> = match &self.shared {
             Some(shared) => Arc::<Shared>::clone(shared),
             None => Arc::clone(&opened.disk),

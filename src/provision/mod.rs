@@ -3,6 +3,7 @@
 //! This room carries what the others must agree on, decides where everything goes, and adds to their errors
 //! the way out. The command line sees this room alone, so it hands over what a caller needs of the others.
 
+mod backing;
 pub mod deploy;
 mod encrypt;
 mod error;

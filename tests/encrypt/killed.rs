@@ -288,6 +288,7 @@ mod at_a_step {
         let (source, output) = job.split_once('\n').unwrap();
         let job = Job {
             source: source.into(),
+            backing_files: Vec::new(),
             output: (!output.is_empty()).then(|| output.into()),
             overwrite: !output.is_empty(),
             output_format: None,

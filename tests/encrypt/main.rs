@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backing_files;
 mod bad_images;
 mod bad_partition_tables;
 mod bad_root_filesystems;

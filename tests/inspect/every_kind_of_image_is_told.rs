@@ -477,3 +477,34 @@ fn the_document_follows_its_schema() {
         );
     }
 }
+
+/// A deployed image whose changes lie in a file of their own is told like the whole one.
+#[test]
+fn an_image_above_another_one() {
+    if !ready() || !programs(&["qemu-img"]) {
+        return;
+    }
+    let image = Encrypted::new().deployed(&FLAGS);
+    let mut whole = told(&image, &[]);
+    let base = image.workshop.path("base");
+    std::fs::rename(&image.image, &base).unwrap();
+    let mut create = image.workshop.command("qemu-img");
+    create.args(["create", "-q", "-f", "qcow2", "-b", "base", "-F", "raw"]);
+    run(create.arg("disk.img"));
+    let above = ["--backing-file", "base"];
+    let mut split = told(&image, &above);
+    assert_eq!(
+        split["image"]["backing_files"],
+        json!([{"path": "base", "format": "raw"}])
+    );
+    assert_eq!(split["image"]["format"], "qcow2");
+    assert_eq!(whole["image"]["backing_files"], json!([]));
+    whole["image"].take();
+    split["image"].take();
+    assert_eq!(split, whole);
+
+    let judged = crate::judged(&image, &[&above[..], &FLAGS[2..4]].concat());
+    assert_eq!(judged["against"]["unlocks"], true);
+    let text = stdout(&exits(&mut inspect(&image, &above), 0));
+    assert!(text.contains("\nbacking file  base, raw\n"), "{text}");
+}

@@ -184,6 +184,47 @@ fn a_qcow2_can_be_the_source() {
     }
 }
 
+/// The changes lie in one file, the rest in another one that is named.
+#[test]
+fn an_image_above_another_one_can_be_the_source() {
+    if !ready() || !programs(&["qemu-img"]) {
+        return;
+    }
+    let plain = Plain::new();
+    let expected = encrypted(&plain, &["--grow-root"]);
+    std::fs::rename(plain.path("plain.img"), plain.path("base")).unwrap();
+    let mut create = plain.workshop().command("qemu-img");
+    create.args(["create", "-q", "-f", "qcow2", "-b", "base", "-F", "raw"]);
+    run(create.arg("top.qcow2"));
+    let guests = "{\"output\": \"one.img\", \"srk_pub\": \"srk.pub\"}\n\
+                  {\"output\": \"two.img\", \"srk_pub\": \"srk.pub\"}\n";
+    plain.workshop().write("guests.jsonl", guests.as_bytes());
+    let above = ["--grow-root", "--backing-file", "base", "top.qcow2"];
+    let many = ["--guests", "guests.jsonl"];
+    let guest = [&FLAGS[..], &["-o", "guest.img"], &above].concat();
+    exits(&mut plain.provision(&guest), 0);
+    let guests = [&FLAGS[2..], &many, &above].concat();
+    exits(&mut plain.provision(&guests), 0);
+    for name in ["guest.img", "one.img", "two.img"] {
+        let made = Made::of(plain.path(name));
+        let key = made.unsealed(&plain.composites(name, &FLAGS[2..]));
+        assert!(made.decrypted(&key) == expected, "{name}");
+    }
+    let above = [&FLAGS[2..], &["--backing-file", "base"]].concat();
+    assert_eq!(
+        plain.composites("top.qcow2", &above),
+        plain.composites("base", &FLAGS[2..])
+    );
+
+    let onto = ["--backing-file", "base", "-o", "base", "top.qcow2"];
+    let onto = [&FLAGS[..], &onto].concat();
+    let told = stderr(&exits(&mut plain.provision(&onto), 1));
+    assert_eq!(
+        told,
+        "error: --output and --backing-file name one file: base\n"
+    );
+}
+
 #[test]
 fn the_plan_is_shown_and_nothing_written() {
     if !ready() {

@@ -63,6 +63,7 @@ impl Observer for StopAt {
 fn stopped(plain: &Plain, after: usize) -> (Vec<String>, Result<(), String>) {
     let job = Job {
         source: plain.path("plain.img"),
+        backing_files: Vec::new(),
         output: Some(plain.path("guest.img")),
         overwrite: false,
         output_format: None,
@@ -93,7 +94,7 @@ fn stopped(plain: &Plain, after: usize) -> (Vec<String>, Result<(), String>) {
         steps: Mutex::default(),
         stop: stop.clone(),
     };
-    let source = PlainImage::open(&job.source).unwrap();
+    let source = PlainImage::open(&job.source, &[]).unwrap();
     let batch = source.batch(1);
     let entropy = &mut SystemEntropy::new();
     let image = batch.prepare(job, &binding, entropy, 1_700_000_000);

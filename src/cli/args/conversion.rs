@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::Partitions;
+use super::{BackingOption, Partitions};
 use crate::provision::{self, Datasources};
 
 /// What is made of a plain image, and how.
@@ -40,6 +40,9 @@ pub struct ConversionOptions {
     #[command(flatten)]
     pub partitions: Partitions,
 
+    #[command(flatten)]
+    pub backing: BackingOption,
+
     /// Threads that read, encrypt and write; default: one for each processor
     ///
     /// The output does not depend on their number, but for its random keys.
@@ -65,6 +68,7 @@ impl ConversionOptions {
     pub fn job(&self, source: &Path, output: Option<&Path>) -> provision::Job {
         provision::Job {
             source: source.to_owned(),
+            backing_files: self.backing.backing_file.clone(),
             output: output.map(Path::to_owned),
             overwrite: self.overwrite,
             output_format: self.output_format.map(Into::into),

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::key_object::OsSeparator;
 use super::predict::Chain;
-use super::{EXIT_STATUS, Firmware, Partitions, Rules};
+use super::{BackingOption, EXIT_STATUS, Firmware, Partitions, Rules};
 use crate::cli::parse;
 
 /// Tell what an image is, and whether a guest would open it
@@ -81,6 +81,9 @@ pub struct Inspect {
     /// Take PCR 12 as zero although files lie there that systemd-stub measures
     #[arg(long, requires = "against", help_heading = "Advanced")]
     pub allow_extra_measurements: bool,
+
+    #[command(flatten)]
+    pub backing: BackingOption,
 
     #[command(flatten)]
     pub firmware: Firmware,

@@ -3,6 +3,7 @@
 //! Long options are spelled as in the reference; ours follow the same grammar. An option given twice:
 //! the last one wins. An empty value (`--output=`) counts as not given.
 
+mod backing;
 mod binding;
 mod conversion;
 mod deploy;
@@ -19,6 +20,7 @@ mod uefi_config;
 use clap::builder::styling::Styles;
 use clap::{Arg, Parser};
 
+pub use backing::BackingOption;
 pub use binding::{BindingOptions, SrkMode};
 pub use conversion::{ConversionOptions, MakeRoom};
 pub use deploy::Deploy;

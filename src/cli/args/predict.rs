@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use uuid::Uuid;
 
-use super::{Firmware, KeyObjectOptions, Profiles, Rules};
+use super::{BackingOption, Firmware, KeyObjectOptions, Profiles, Rules, only};
 use crate::provision;
 
 /// Predict the PCR values of a guest before its first boot
@@ -16,6 +16,7 @@ use crate::provision;
 /// shim's own, option ROMs, and a command line from outside of the kernel image: --explain finds them in a guest's log.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("boot files").required(true).args(["image", "esp", "chain"]))]
+#[command(mut_args(only("backing_file", |option| option.requires("image"))))]
 pub struct Predict {
     /// Image whose EFI system partition has the boot files, plain or encrypted
     pub image: Option<PathBuf>,
@@ -82,6 +83,9 @@ pub struct Predict {
         help_heading = "Advanced"
     )]
     pub bank: Bank,
+
+    #[command(flatten)]
+    pub backing: BackingOption,
 
     #[command(flatten)]
     pub rules: Rules,

@@ -43,7 +43,7 @@ pub struct Provision {
     /// Write what was done as JSON, to - for standard output
     ///
     /// Its form is docs/schemas/deploy-report-1.json. No secret is in it. Source and output are read once more for
-    /// their digests.
+    /// their digests; files below SOURCE have none in it.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub report: Option<PathBuf>,
 

@@ -24,6 +24,7 @@ pub use data_pass::FreeSpace;
 pub use profile::{Chosen as ChosenProfile, LABEL, Profile, ProfileChoice};
 
 use self::boot_file::BootFile;
+use super::backing::BackingFiles;
 use super::error::Error;
 use super::layout::{Layout, MakeRoom, Room, SectorSizeChoice};
 use super::observer::{Observer, Phase, StopFlag};
@@ -46,6 +47,8 @@ pub(super) use shrink::Shrunk;
 pub struct Job {
     /// The image to encrypt.
     pub source: PathBuf,
+    /// The files below it, from the top down, where it holds the changes to another one.
+    pub backing_files: Vec<PathBuf>,
     /// Where the encrypted image goes; `None` replaces the source.
     pub output: Option<PathBuf>,
     /// An existing output is replaced.
@@ -83,6 +86,8 @@ pub struct Plan {
     pub source_format: SourceFormat,
     /// Length of its disk in bytes.
     pub source_bytes: u64,
+    /// The files below it, from the top down, each with its format.
+    pub backing_files: Vec<(PathBuf, SourceFormat)>,
     /// Where the encrypted image goes.
     pub output: PathBuf,
     /// Its format.
@@ -128,24 +133,34 @@ pub(super) struct Opened {
     pub format: SourceFormat,
     /// The disk in it.
     pub disk: Arc<dyn ReadAt>,
+    /// The files below it.
+    pub backing: BackingFiles,
+    below: Vec<SourceFormat>,
     packing: Option<Packing>,
     warnings: Vec<String>,
 }
 
 impl Opened {
     /// Looks what the file holds.
-    pub fn of(source: Arc<Source>) -> Result<Self, Error> {
+    pub fn of(source: Arc<Source>, backing: BackingFiles) -> Result<Self, Error> {
         let disk_end_bytes = gpt::disk_end_bytes(source.storage())?;
-        let opened = image::open_disk(Arc::clone(&source), disk_end_bytes);
+        let opened = image::open_disk_over(Arc::clone(&source), disk_end_bytes, backing.files());
         let opened = opened.map_err(Error::SourceFile)?;
-        Ok(Self::new(source, opened, None))
+        Ok(Self::new(source, backing, opened, None))
     }
 
-    fn new(source: Arc<Source>, opened: OpenDisk, packing: Option<Packing>) -> Self {
+    fn new(
+        source: Arc<Source>,
+        backing: BackingFiles,
+        opened: OpenDisk,
+        packing: Option<Packing>,
+    ) -> Self {
         Self {
             source,
             format: opened.format,
             disk: Arc::from(opened.disk),
+            backing,
+            below: opened.below,
             packing,
             warnings: opened.warnings.iter().map(ToString::to_string).collect(),
         }
@@ -170,9 +185,11 @@ impl Job {
             Lock::Exclusive
         };
         let source = Arc::new(Source::open(&self.source, lock).map_err(Error::SourceFile)?);
-        self.check_output(&source)?;
-        let (found, packing) = open::open(&source, self.output.as_deref(), observer, stop)?;
-        let opened = Opened::new(source, found, packing);
+        let backing = BackingFiles::open(&self.backing_files)?;
+        self.check_output(&source, &backing)?;
+        let output = self.output.as_deref();
+        let (found, packing) = open::open(&source, &backing, output, observer, stop)?;
+        let opened = Opened::new(source, backing, found, packing);
         let disk = Arc::clone(&opened.disk);
         self.prepare_on(&opened, disk, UnlockKey::InToken, entropy, now)
     }
@@ -227,6 +244,11 @@ impl Job {
             packing: opened.packing,
             source_format: opened.format,
             source_bytes: opened.disk.len_bytes(),
+            backing_files: self
+                .backing_files
+                .into_iter()
+                .zip(opened.below.iter().copied())
+                .collect(),
             output,
             output_format,
             sector_bytes: prepared.sector_bytes,
@@ -256,9 +278,14 @@ impl Job {
     }
 
     /// Checks the output's place.
-    pub(super) fn check_output(&self, source: &Source) -> Result<(), Error> {
+    pub(super) fn check_output(
+        &self,
+        source: &Source,
+        backing: &BackingFiles,
+    ) -> Result<(), Error> {
         if let Some(output) = &self.output {
             source.refuse_as_output(output).map_err(Error::OutputFile)?;
+            backing.refuse_as_output(output)?;
         }
         let output = self.output.as_ref().unwrap_or(&self.source);
         Output::check(output, self.replace()).map_err(Error::OutputFile)

@@ -7,20 +7,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::gpt;
 use crate::image::{self, OpenDisk, Output, Packing, Scratch, Source};
+use crate::provision::backing::BackingFiles;
 use crate::provision::error::Error;
 use crate::provision::observer::{Observer, Phase, StopFlag};
 use crate::storage::ReadAt;
 
-/// Opens the disk, and unpacks it first where it is packed. `output` is where the encrypted image goes, `None` where it
+/// Opens the disk, above its backing files, and unpacks it first where it is packed. `output` is where the encrypted image goes, `None` where it
 /// replaces the source, which not every format allows.
 pub fn open(
     source: &Arc<Source>,
+    backing: &BackingFiles,
     output: Option<&Path>,
     observer: &dyn Observer,
     stop: &StopFlag,
 ) -> Result<(OpenDisk, Option<Packing>), Error> {
     let disk_end_bytes = gpt::disk_end_bytes(source.storage())?;
-    let opened = match image::open_disk(Arc::clone(source), disk_end_bytes) {
+    let opened = match image::open_disk_over(Arc::clone(source), disk_end_bytes, backing.files()) {
         Ok(opened) => opened,
         Err(error) => {
             let packing = match &error {
@@ -29,7 +31,7 @@ pub fn open(
             };
             let packing = packing.ok_or(Error::SourceFile(error))?;
             let output = output.ok_or(Error::PackedInPlace { packing })?;
-            let opened = unpack(source, packing, output, observer, stop)?;
+            let opened = unpack(source, backing, packing, output, observer, stop)?;
             return Ok((opened, Some(packing)));
         }
     };
@@ -43,6 +45,7 @@ pub fn open(
 /// Writes the plain bytes beside the output, and opens the disk in them.
 fn unpack(
     source: &Source,
+    backing: &BackingFiles,
     packing: Packing,
     output: &Path,
     observer: &dyn Observer,
@@ -71,5 +74,5 @@ fn unpack(
         error => Error::SourceFile(error),
     })?;
     let disk_end_bytes = gpt::disk_end_bytes(&unpacked)?;
-    image::open_disk(unpacked, disk_end_bytes).map_err(Error::SourceFile)
+    image::open_disk_over(unpacked, disk_end_bytes, backing.files()).map_err(Error::SourceFile)
 }

@@ -113,6 +113,11 @@ impl Question {
         let guest = self.guest(key_object, &locks, bank);
         let own = BootFiles::Image {
             path: image.source.clone(),
+            backing_files: image
+                .backing_files
+                .iter()
+                .map(|(path, _)| path.clone())
+                .collect(),
             esp: image.esp.as_ref().map(|esp| esp.unique_guid),
         };
         let request = Request {

@@ -37,6 +37,7 @@ pub use crate::keyobject::systemd_tpm2::Tpm2Token;
 pub use crate::tpm::{KeyKind, SrkTemplate};
 
 use super::Error as CommonError;
+use super::backing::BackingFiles;
 use super::deploy::container::{Container, State as Deployment};
 use super::deploy::{self};
 use super::partitions::{self, Named, byte_range, window};
@@ -50,6 +51,8 @@ use crate::storage::ReadAt;
 pub struct Job {
     /// The image.
     pub source: PathBuf,
+    /// The files below it, from the top down, where it holds the changes to another one.
+    pub backing_files: Vec<PathBuf>,
     /// The partitions, where they are not found by what they hold.
     pub partitions: Option<Named>,
 }
@@ -74,6 +77,8 @@ pub enum State {
 pub struct Inspection {
     /// The image.
     pub source: PathBuf,
+    /// The files below it, from the top down, each with its format.
+    pub backing_files: Vec<(PathBuf, SourceFormat)>,
     /// Length of the file in bytes.
     pub file_bytes: u64,
     /// Its format.
@@ -112,9 +117,10 @@ impl Job {
     /// Reads the image. Nothing is written.
     pub fn run(&self) -> Result<Inspection, Error> {
         let source = Source::open(&self.source, Lock::Shared).map_err(CommonError::SourceFile)?;
+        let backing = BackingFiles::open(&self.backing_files)?;
         let disk_end_bytes = gpt::disk_end_bytes(source.storage()).map_err(CommonError::Gpt)?;
         let file_bytes = source.len_bytes();
-        let opened = image::open_disk(source, disk_end_bytes);
+        let opened = image::open_disk_over(source, disk_end_bytes, backing.files());
         let opened = opened.map_err(CommonError::SourceFile)?;
         let disk = opened.disk;
         let (table, found) = Table::read(&disk).map_err(CommonError::Gpt)?;
@@ -145,6 +151,12 @@ impl Job {
         warnings.extend(key_files.warnings(state));
         Ok(Inspection {
             source: self.source.clone(),
+            backing_files: self
+                .backing_files
+                .iter()
+                .cloned()
+                .zip(opened.below)
+                .collect(),
             file_bytes,
             format: opened.format,
             disk_guid: table.disk_guid(),

@@ -1,6 +1,6 @@
 //! The EFI system partition of an image, as a place of boot files.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
@@ -11,6 +11,7 @@ use crate::filesystem::fat::Fat;
 use crate::gpt::{self, Table};
 use crate::image::{self, Lock, Source};
 use crate::measure::Boot;
+use crate::provision::backing::BackingFiles;
 use crate::provision::{Error, partitions};
 use crate::storage::{MemoryStorage, ReadAt, Slice};
 
@@ -43,10 +44,11 @@ impl EspFiles for EspVolume<'_, '_> {
 /// The boot files of an image, and what is worth saying about them.
 pub fn of_image(
     path: &Path,
+    backing_files: &[PathBuf],
     esp: Option<Uuid>,
     guest: &Guest,
 ) -> Result<(Boot, Vec<String>), PredictError> {
-    let (window, found) = window(path, esp).map_err(Box::new)?;
+    let (window, found) = window(path, backing_files, esp).map_err(Box::new)?;
     let fat = Fat::open_read_only(&window)?;
     let volume = EspVolume(&fat);
     let (boot, said) = guest.boot_on(&volume)?;
@@ -59,10 +61,15 @@ pub fn of_image(
 type Window = Slice<Box<dyn ReadAt>>;
 
 /// The EFI system partition of an image, and what was found about the image's partition table.
-fn window(path: &Path, esp: Option<Uuid>) -> Result<(Window, Vec<gpt::Warning>), Error> {
+fn window(
+    path: &Path,
+    backing_files: &[PathBuf],
+    esp: Option<Uuid>,
+) -> Result<(Window, Vec<gpt::Warning>), Error> {
     let source = Source::open(path, Lock::Shared).map_err(Error::SourceFile)?;
+    let backing = BackingFiles::open(backing_files)?;
     let disk_end_bytes = gpt::disk_end_bytes(source.storage())?;
-    let disk = image::open_disk(source, disk_end_bytes)
+    let disk = image::open_disk_over(source, disk_end_bytes, backing.files())
         .map_err(Error::SourceFile)?
         .disk;
     let (table, found) = Table::read(&disk)?;

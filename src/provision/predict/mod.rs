@@ -42,6 +42,8 @@ pub enum BootFiles {
     Image {
         /// The image, plain or encrypted.
         path: PathBuf,
+        /// The files below it, from the top down, where it holds the changes to another one.
+        backing_files: Vec<PathBuf>,
         /// Unique GUID of the partition, where it cannot be told by its type.
         esp: Option<Uuid>,
     },
@@ -98,7 +100,11 @@ impl Request {
 
     fn boot(&self) -> Result<(Boot, Vec<String>), PredictError> {
         match &self.boot_files {
-            BootFiles::Image { path, esp } => esp::of_image(path, *esp, &self.guest),
+            BootFiles::Image {
+                path,
+                backing_files,
+                esp,
+            } => esp::of_image(path, backing_files, *esp, &self.guest),
             BootFiles::Directory(path) => self.guest.boot_on(&EspDirectory(path.clone())),
             BootFiles::Chains(chains) => Ok((of_chains(chains, self.guest.wanted())?, Vec::new())),
         }
