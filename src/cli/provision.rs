@@ -40,10 +40,18 @@ fn run_one(
     let started = Instant::now();
     let binding = binding::binding(&command.binding, "provision");
     let conversion = &command.conversion;
-    let source = PlainImage::open(&command.source, &conversion.backing.backing_file);
+    let job = conversion.job(&command.source, Some(output));
+    let progress = Progress::new();
+    let source = PlainImage::open(
+        &command.source,
+        &conversion.backing.backing_file,
+        [job.clone()],
+        &progress,
+        stop,
+    );
+    progress.clear();
     let source = source.map_err(failure)?;
     let batch = source.batch(1);
-    let job = conversion.job(&command.source, Some(output));
     let image = batch
         .prepare(job, &binding, &mut SystemEntropy::new(), now()?)
         .map_err(failure)?;
@@ -62,7 +70,6 @@ fn run_one(
     if let Some(report) = report {
         report.check()?;
     }
-    let progress = Progress::new();
     let written = batch.write(std::slice::from_ref(&image), &progress, stop);
     let published = written.into_iter().try_for_each(|written| {
         let written = written.map_err(failure)?;

@@ -39,8 +39,14 @@ pub fn run(
     let started = Instant::now();
     let guests = bound(command, path)?;
     let backing = &command.conversion.backing.backing_file;
-    let source = PlainImage::open(&command.source, backing)
-        .map_err(|error| failure(error, &command.source, Path::new("")))?;
+    let conversion = &command.conversion;
+    let outputs = guests.iter().map(|(guest, _)| guest.output.as_path());
+    let first = outputs.clone().next().unwrap_or(Path::new(""));
+    let jobs = outputs.map(|output| conversion.job(&command.source, Some(output)));
+    let progress = Progress::new();
+    let source = PlainImage::open(&command.source, backing, jobs, &progress, stop);
+    progress.clear();
+    let source = source.map_err(|error| failure(error, &command.source, first))?;
     let mut run = Run {
         command,
         verbose,

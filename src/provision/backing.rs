@@ -8,7 +8,7 @@ use crate::gpt;
 use crate::image::{self, BackingFile, Lock, Source};
 
 /// Files that are open, from the top down.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct BackingFiles {
     sources: Vec<Arc<Source>>,
     files: Vec<BackingFile>,

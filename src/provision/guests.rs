@@ -16,7 +16,7 @@ use super::backing::BackingFiles;
 use super::deploy::{self, Binding, Error, NewImage, Recovery, RecoverySource};
 use super::encrypt::{self, CHUNK_BYTES, Opened, Part, Pass, Ready, Shrunk, UnlockKey};
 use super::{Error as CommonError, Job, Observer, Phase, StopFlag};
-use crate::image::{Lock, Output, Source};
+use crate::image::{self, Lock, Output, Source};
 use crate::secret::Entropy;
 use crate::storage::{FileStorage, InStep, Kept, ReadAt, Slice};
 
@@ -55,12 +55,28 @@ pub struct Written<'a> {
 }
 
 impl PlainImage {
-    /// Opens an image, and the files below it, from the top down.
-    pub fn open(path: &Path, backing_files: &[PathBuf]) -> Result<Self, Error> {
+    /// Opens an image, and the files below it, from the top down. A packed one is unpacked once, beside the output of the
+    /// first of `jobs` whose place does.
+    pub fn open(
+        path: &Path,
+        backing_files: &[PathBuf],
+        jobs: impl IntoIterator<Item = Job>,
+        observer: &dyn Observer,
+        stop: &StopFlag,
+    ) -> Result<Self, Error> {
         let source = Source::open(path, Lock::Shared).map_err(CommonError::SourceFile)?;
+        let source = Arc::new(source);
         let backing = BackingFiles::open(backing_files)?;
+        let (file, below) = (Arc::clone(&source), backing.clone());
+        let beside = |_| {
+            let checked = |job: Job| {
+                job.check_output(&file, &below)?;
+                Ok(job.output.unwrap_or(job.source))
+            };
+            first_that_does(jobs.into_iter().map(checked))
+        };
         Ok(Self {
-            opened: Opened::of(Arc::new(source), backing)?,
+            opened: Opened::new(source, backing, beside, observer, stop)?,
             digest: OnceLock::new(),
         })
     }
@@ -93,6 +109,20 @@ impl PlainImage {
         let digest = deploy::digest(&self.opened.source, observer, stop)?;
         Ok(*self.digest.get_or_init(|| digest))
     }
+}
+
+/// The first of these that is no error, else the first error.
+fn first_that_does(
+    places: impl Iterator<Item = Result<PathBuf, CommonError>>,
+) -> Result<PathBuf, CommonError> {
+    let mut first_error = None;
+    for place in places {
+        match place {
+            Ok(place) => return Ok(place),
+            Err(error) => first_error = first_error.or(Some(error)),
+        }
+    }
+    Err(first_error.unwrap_or(CommonError::OutputFile(image::Error::NoName)))
 }
 
 impl Batch<'_> {

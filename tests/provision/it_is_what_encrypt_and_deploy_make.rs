@@ -6,7 +6,7 @@ use crate::data;
 use crate::encrypted::{ESP, Encrypted, FLAGS, ROOT, SEALED_KEY, ready};
 use crate::plain::{Made, Plain};
 use crate::support::container::Container;
-use crate::support::workshop::stderr;
+use crate::support::workshop::{stderr, stdout};
 use crate::support::{command, disk, exits, files, programs, run};
 
 /// The decrypted filesystem of what `encrypt` makes with these flags.
@@ -184,6 +184,98 @@ fn a_qcow2_can_be_the_source() {
     }
 }
 
+/// Makes `plain.img` a packed file.
+fn pack(plain: &Plain, program: &[&str], name: &str) {
+    let mut pack = plain.workshop().command(program[0]);
+    pack.args(&program[1..]).arg("plain.img");
+    let packed = exits(&mut pack, 0).stdout;
+    plain.workshop().write(name, &packed);
+    std::fs::remove_file(plain.path("plain.img")).unwrap();
+}
+
+const NOTICE: &str = "its plain bytes pass through a file without a name in ";
+
+#[test]
+fn a_packed_image_can_be_the_source() {
+    if !ready() || !programs(&["gzip"]) {
+        return;
+    }
+    let plain = Plain::new();
+    let expected = encrypted(&plain, &["--grow-root"]);
+    pack(&plain, &["gzip", "-1c"], "plain.gz");
+    let names = plain.workshop().names();
+    let arguments = ["--grow-root", "--report", "report.json", "-o", "guest.img"];
+    let arguments = [&FLAGS[..], &arguments, &["plain.gz"]].concat();
+    let mut look = plain.provision(&arguments);
+    let told = stdout(&exits(look.arg("--dry-run"), 0));
+    let source = "source      plain.gz, raw packed (gzip), 45.0 MiB\n";
+    assert!(told.starts_with(source), "{told}");
+    assert_eq!(plain.workshop().names(), names);
+
+    let told = stderr(&exits(&mut plain.provision(&arguments), 0));
+    let notice = format!("notice: the source is packed (gzip): {NOTICE}.\n");
+    assert!(told.starts_with(&notice), "{told}");
+    let made = Made::of(plain.path("guest.img"));
+    let key = made.unsealed(&plain.composites("guest.img", &FLAGS[2..]));
+    assert!(made.decrypted(&key) == expected);
+    let report: Value =
+        serde_json::from_slice(&std::fs::read(plain.path("report.json")).unwrap()).unwrap();
+    let digest = run(command("sha256sum").arg(plain.path("plain.gz")));
+    assert_eq!(report["input"]["sha256"], digest[..64]);
+
+    // What can be refused is, before anything is unpacked.
+    let told = stderr(&exits(&mut plain.provision(&arguments), 1));
+    assert!(!told.contains("notice: "), "{told}");
+    assert!(told.contains("error: guest.img: the output exists already\n"));
+}
+
+/// The plain bytes lie beside the first output whose place does, and are unpacked once.
+#[test]
+fn a_packed_image_can_be_the_source_of_many() {
+    if !ready() || !programs(&["xz"]) {
+        return;
+    }
+    let plain = Plain::new();
+    let expected = encrypted(&plain, &["--grow-root"]);
+    pack(&plain, &["xz", "-0c"], "plain.xz");
+    let folder = plain.workshop().write("made", b"");
+    std::fs::remove_file(&folder).unwrap();
+    std::fs::create_dir(&folder).unwrap();
+    crate::support::workshop::give_away(&folder);
+    let guest = |output: &str| format!("{{\"output\": \"{output}\", \"srk_pub\": \"srk.pub\"}}\n");
+    let bad = ["srk.pub/x.img", "none/y.img"];
+    let good: Vec<_> = (0..17).map(|number| format!("made/{number}.img")).collect();
+    let all = bad.into_iter().chain(good.iter().map(String::as_str));
+    let guests: String = all.map(guest).collect();
+    plain.workshop().write("guests.jsonl", guests.as_bytes());
+    let arguments = ["--grow-root", "--guests", "guests.jsonl", "plain.xz"];
+    let arguments = [&FLAGS[2..], &arguments].concat();
+    let told = stderr(&exits(&mut plain.provision(&arguments), 1));
+    assert_eq!(told.matches("notice: ").count(), 1, "{told}");
+    assert!(told.starts_with(&format!(
+        "notice: the source is packed (xz): {NOTICE}made\n"
+    )));
+    assert!(told.ends_with("error: guests.jsonl: 2 of 19 guests failed\n"));
+    let mut made = std::fs::read_dir(folder).unwrap().count();
+    assert_eq!(made, 17);
+    made -= 1;
+    for name in [&good[0], &good[made]] {
+        let made = Made::of(plain.path(name));
+        let key = made.unsealed(&plain.composites(name, &FLAGS[2..]));
+        assert!(made.decrypted(&key) == expected, "{name}");
+    }
+
+    // Where no place does, the first one is told.
+    plain
+        .workshop()
+        .write("guests.jsonl", guest(bad[1]).as_bytes());
+    let told = stderr(&exits(&mut plain.provision(&arguments), 1));
+    assert_eq!(
+        told,
+        "error: none/y.img: the output's directory none does not exist\n"
+    );
+}
+
 /// The changes lie in one file, the rest in another one that is named.
 #[test]
 fn an_image_above_another_one_can_be_the_source() {
@@ -234,7 +326,7 @@ fn the_plan_is_shown_and_nothing_written() {
     let names = plain.workshop().names();
     let arguments = [&FLAGS[..], &["--dry-run", "-o", "guest.img", "plain.img"]].concat();
     let output = exits(&mut plain.provision(&arguments), 0);
-    let text = crate::support::workshop::stdout(&output);
+    let text = stdout(&output);
     for line in [
         "source      plain.img, raw, 45.0 MiB",
         "sealed to   PCR 4, 7, 12, as they are after a boot of ",

@@ -94,7 +94,7 @@ fn stopped(plain: &Plain, after: usize) -> (Vec<String>, Result<(), String>) {
         steps: Mutex::default(),
         stop: stop.clone(),
     };
-    let source = PlainImage::open(&job.source, &[]).unwrap();
+    let source = PlainImage::open(&job.source, &[], [job.clone()], &observer, &stop).unwrap();
     let batch = source.batch(1);
     let entropy = &mut SystemEntropy::new();
     let image = batch.prepare(job, &binding, entropy, 1_700_000_000);

@@ -26,8 +26,8 @@ pub struct ConversionOptions {
 
     /// Show what would be done, and write nothing
     ///
-    /// The source is read and checked as in a real run; a packed one, which only `encrypt` takes, is unpacked into a file
-    /// that vanishes. Too little room for the output is a warning.
+    /// The source is read and checked as in a real run; a packed one is unpacked into a file that
+    /// vanishes. Too little room for the output is a warning.
     #[arg(long, help_heading = "Output")]
     pub dry_run: bool,
 

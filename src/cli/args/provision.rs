@@ -16,7 +16,10 @@ use crate::cli::parse;
 #[command(after_long_help = EXIT_STATUS)]
 #[command(mut_args(only("srk_pub", |option| option.required_unless_present("guests"))))]
 pub struct Provision {
-    /// Plain image
+    /// Plain image, in any form that `encrypt` takes
+    ///
+    /// A packed one is unpacked into an unnamed file beside the output first; beside that of the first guest, and once,
+    /// with --guests.
     #[arg(value_parser = parse::image_path())]
     pub source: PathBuf,
 

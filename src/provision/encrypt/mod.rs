@@ -29,10 +29,10 @@ use super::error::Error;
 use super::layout::{Layout, MakeRoom, Room, SectorSizeChoice};
 use super::observer::{Observer, Phase, StopFlag};
 use super::partitions::Named;
-use crate::gpt::{self, Partition};
+use crate::gpt::Partition;
 use crate::image::{
-    self, DiskFormat, Footer, Lock, OpenDisk, Output, Packing, PublishStep, Replace, Source,
-    SourceFormat, Temporary,
+    self, DiskFormat, Footer, Lock, Output, Packing, PublishStep, Replace, Source, SourceFormat,
+    Temporary,
 };
 use crate::secret::Entropy;
 use crate::storage::{FileStorage, ReadAt, Slice, WriteAt};
@@ -141,21 +141,16 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    /// Looks what the file holds.
-    pub fn of(source: Arc<Source>, backing: BackingFiles) -> Result<Self, Error> {
-        let disk_end_bytes = gpt::disk_end_bytes(source.storage())?;
-        let opened = image::open_disk_over(Arc::clone(&source), disk_end_bytes, backing.files());
-        let opened = opened.map_err(Error::SourceFile)?;
-        Ok(Self::new(source, backing, opened, None))
-    }
-
-    fn new(
+    /// Looks what the file holds. A packed one is unpacked beside the output that `beside` names.
+    pub fn new(
         source: Arc<Source>,
         backing: BackingFiles,
-        opened: OpenDisk,
-        packing: Option<Packing>,
-    ) -> Self {
-        Self {
+        beside: impl FnOnce(Packing) -> Result<PathBuf, Error>,
+        observer: &dyn Observer,
+        stop: &StopFlag,
+    ) -> Result<Self, Error> {
+        let (opened, packing) = open::open(&source, &backing, beside, observer, stop)?;
+        Ok(Self {
             source,
             format: opened.format,
             disk: Arc::from(opened.disk),
@@ -163,7 +158,7 @@ impl Opened {
             below: opened.below,
             packing,
             warnings: opened.warnings.iter().map(ToString::to_string).collect(),
-        }
+        })
     }
 }
 
@@ -187,9 +182,15 @@ impl Job {
         let source = Arc::new(Source::open(&self.source, lock).map_err(Error::SourceFile)?);
         let backing = BackingFiles::open(&self.backing_files)?;
         self.check_output(&source, &backing)?;
-        let output = self.output.as_deref();
-        let (found, packing) = open::open(&source, &backing, output, observer, stop)?;
-        let opened = Opened::new(source, backing, found, packing);
+        let beside = |packing| {
+            let output = self.output.clone();
+            output.ok_or(Error::PackedInPlace { packing })
+        };
+        let opened = Opened::new(source, backing, beside, observer, stop)?;
+        let format = opened.format;
+        if self.output.is_none() && !format.is_replaced_by_its_output() {
+            return Err(Error::NotInPlace { format });
+        }
         let disk = Arc::clone(&opened.disk);
         self.prepare_on(&opened, disk, UnlockKey::InToken, entropy, now)
     }

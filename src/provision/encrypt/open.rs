@@ -1,7 +1,7 @@
 //! The disk in the source, whatever it lies in.
 
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,12 +12,12 @@ use crate::provision::error::Error;
 use crate::provision::observer::{Observer, Phase, StopFlag};
 use crate::storage::ReadAt;
 
-/// Opens the disk, above its backing files, and unpacks it first where it is packed. `output` is where the encrypted image goes, `None` where it
-/// replaces the source, which not every format allows.
+/// Opens the disk, above its backing files, and unpacks it first where it is packed: beside the output that `beside`
+/// names.
 pub fn open(
     source: &Arc<Source>,
     backing: &BackingFiles,
-    output: Option<&Path>,
+    beside: impl FnOnce(Packing) -> Result<PathBuf, Error>,
     observer: &dyn Observer,
     stop: &StopFlag,
 ) -> Result<(OpenDisk, Option<Packing>), Error> {
@@ -30,15 +30,11 @@ pub fn open(
                 _ => None,
             };
             let packing = packing.ok_or(Error::SourceFile(error))?;
-            let output = output.ok_or(Error::PackedInPlace { packing })?;
-            let opened = unpack(source, backing, packing, output, observer, stop)?;
+            let output = beside(packing)?;
+            let opened = unpack(source, backing, packing, &output, observer, stop)?;
             return Ok((opened, Some(packing)));
         }
     };
-    if output.is_none() && !opened.format.is_replaced_by_its_output() {
-        let format = opened.format;
-        return Err(Error::NotInPlace { format });
-    }
     Ok((opened, None))
 }
 
