@@ -1,10 +1,12 @@
 //! The file of `provision --guests`: a guest a line, as JSON. Its form is docs/schemas/guests-1.json.
 
+use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::deploy_files::Files;
 use super::message::Failure;
@@ -24,8 +26,8 @@ pub struct Guest {
     pub srk_pub: PathBuf,
     /// Unique data of that.
     pub unique_data: Option<PathBuf>,
-    /// What describes its firmware, where it is said here.
-    pub firmware: Option<Source>,
+    /// What describes its firmware, each that it may have; empty where it is not said here.
+    pub firmware: Vec<Source>,
     /// Its recovery key.
     pub recovery: Option<RecoverySource>,
     /// Where its report goes.
@@ -39,12 +41,54 @@ struct Line {
     output: PathBuf,
     srk_pub: PathBuf,
     srk_template_unique_data: Option<PathBuf>,
-    uefi_config: Option<PathBuf>,
-    ovmf_vars: Option<PathBuf>,
-    az_disk_profile: Option<PathBuf>,
+    #[serde(default)]
+    uefi_config: Paths,
+    #[serde(default)]
+    ovmf_vars: Paths,
+    #[serde(default)]
+    az_disk_profile: Paths,
     recovery_key_file: Option<PathBuf>,
     recovery_key_out: Option<PathBuf>,
     report: Option<PathBuf>,
+}
+
+/// A path, or a list of them; none where it is not given.
+#[derive(Default)]
+struct Paths(Vec<PathBuf>);
+
+impl<'de> Deserialize<'de> for Paths {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OneOrSeveral)
+    }
+}
+
+struct OneOrSeveral;
+
+impl<'de> Visitor<'de> for OneOrSeveral {
+    type Value = Paths;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a path or a list of paths")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, path: &str) -> Result<Paths, E> {
+        Ok(Paths(vec![path.into()]))
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<Paths, E> {
+        Ok(Paths::default())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Paths, A::Error> {
+        let mut paths = Vec::new();
+        while let Some(path) = list.next_element()? {
+            paths.push(path);
+        }
+        if paths.is_empty() {
+            return Err(serde::de::Error::invalid_length(0, &self));
+        }
+        Ok(Paths(paths))
+    }
 }
 
 /// Reads the guests, and refuses a file in which two of them would write one file, or one what another reads. `files` are
@@ -92,12 +136,15 @@ fn told(error: &serde_json::Error) -> String {
 
 impl Line {
     fn guest(&self, line: usize) -> Result<Guest, String> {
+        let sources = |paths: &Paths, kind: fn(PathBuf) -> Source| -> Vec<Source> {
+            paths.0.iter().cloned().map(kind).collect()
+        };
         let firmware = [
-            self.uefi_config.clone().map(Source::Json),
-            self.ovmf_vars.clone().map(Source::OvmfVars),
-            self.az_disk_profile.clone().map(Source::AzDiskProfile),
+            sources(&self.uefi_config, Source::Json),
+            sources(&self.ovmf_vars, Source::OvmfVars),
+            sources(&self.az_disk_profile, Source::AzDiskProfile),
         ];
-        let mut firmware = firmware.into_iter().flatten();
+        let mut firmware = firmware.into_iter().filter(|kind| !kind.is_empty());
         let recovery = [
             self.recovery_key_file.clone().map(RecoverySource::File),
             self.recovery_key_out.clone().map(RecoverySource::New),
@@ -108,7 +155,7 @@ impl Line {
             output: self.output.clone(),
             srk_pub: self.srk_pub.clone(),
             unique_data: self.srk_template_unique_data.clone(),
-            firmware: firmware.next(),
+            firmware: firmware.next().unwrap_or_default(),
             recovery: recovery.next(),
             report: self.report.clone(),
         };
@@ -149,12 +196,18 @@ impl Line {
                 "srk_template_unique_data",
                 self.srk_template_unique_data.as_ref(),
             ),
-            ("uefi_config", self.uefi_config.as_ref()),
-            ("ovmf_vars", self.ovmf_vars.as_ref()),
-            ("az_disk_profile", self.az_disk_profile.as_ref()),
             ("recovery_key_file", self.recovery_key_file.as_ref()),
         ] {
             files.read(format!("{member} of line {line}").into(), path)?;
+        }
+        for (member, paths) in [
+            ("uefi_config", &self.uefi_config),
+            ("ovmf_vars", &self.ovmf_vars),
+            ("az_disk_profile", &self.az_disk_profile),
+        ] {
+            for path in &paths.0 {
+                files.read(format!("{member} of line {line}").into(), Some(path))?;
+            }
         }
         Ok(())
     }

@@ -96,12 +96,13 @@ fn bound(command: &args::Provision, path: &PathBuf) -> Result<Vec<(Guest, Bindin
             let what = anyhow::anyhow!("line {}: {what}", guest.line);
             Failure::new(what, None).about(Some(path))
         };
-        let firmware = match (command.binding.no_pcr_policy, &guest.firmware) {
+        let of_guest = (!guest.firmware.is_empty()).then(|| guest.firmware.clone());
+        let firmware = match (command.binding.no_pcr_policy, of_guest) {
             (true, Some(_)) => {
                 return Err(wrong("--no-pcr-policy seals to no PCR, so nothing asks what the guest's firmware holds"));
             }
             (true, None) => None,
-            (false, Some(firmware)) => Some(vec![firmware.clone()]),
+            (false, Some(firmware)) => Some(firmware),
             (false, None) if for_all.is_empty() => {
                 return Err(wrong("say what the guest's firmware holds: uefi_config, ovmf_vars or az_disk_profile, or --uefi-config FILE for every guest"));
             }

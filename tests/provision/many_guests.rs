@@ -123,6 +123,35 @@ fn none_opens_the_image_of_another() {
     assert_eq!(report["srk"]["kind"], "ECC");
 }
 
+/// A list of configurations is a set of branches for each, as several options are.
+#[test]
+fn a_guest_may_have_several_configurations() {
+    if !ready() {
+        return;
+    }
+    let plain = plain();
+    let more = crate::data::content("vectors/uefi/hash-and-cert.json");
+    plain.workshop().write("more.json", &more);
+    let mut guests = four();
+    guests.truncate(2);
+    guests[0]["uefi_config"] = json!(["uefi-config.json", "more.json"]);
+    guests[1]["uefi_config"] = json!(["uefi-config.json"]);
+    run(&plain, &guests, &FLAGS[4..], 0);
+    let one = plain.composites("b.img", &FLAGS[2..]);
+    let more = ["--uefi-config", "more.json"];
+    let both = plain.composites("a.img", &[&FLAGS[2..4], &more, &FLAGS[4..]].concat());
+    assert!(both.len() > one.len() && both.starts_with(&one));
+    for (index, composites) in [(0, &both), (1, &one)] {
+        let made = Made::of(plain.path(&output(index)));
+        let sealed = &made.esp.files()[SEALED_KEY];
+        let key = open_offline(sealed, PARENTS[index], composites);
+        assert_eq!(made.container.test_key(0, &key), 0);
+        let others = if index == 0 { &one } else { &both };
+        let opens = || open_offline(sealed, PARENTS[index], others);
+        assert!(std::panic::catch_unwind(opens).is_err());
+    }
+}
+
 #[test]
 fn one_that_fails_does_not_harm_the_others() {
     if !ready() {
@@ -333,6 +362,22 @@ fn a_file_of_guests_with_a_mistake_is_refused_before_anything_is_made() {
         (second("report", "a.img"), "output of line 1 and report of line 3 name one file: a.img".to_owned()),
         (second("output", "plain.img"), "SOURCE and output of line 3 name one file: plain.img".to_owned()),
         (second("recovery_key_file", "a.img"), "output of line 1 and recovery_key_file of line 3 name one file: a.img".to_owned()),
+        (
+            json!({"output": "b.img", "srk_pub": srk, "uefi_config": []}).to_string(),
+            "guests.jsonl: line 3: invalid length 0, expected a path or a list of paths (column ".to_owned(),
+        ),
+        (
+            json!({"output": "b.img", "srk_pub": srk, "ovmf_vars": [1]}).to_string(),
+            "guests.jsonl: line 3: invalid type: integer `1`, expected path string (column ".to_owned(),
+        ),
+        (
+            json!({"output": "b.img", "srk_pub": srk, "ovmf_vars": "x", "uefi_config": ["y"]}).to_string(),
+            "guests.jsonl: line 3: one of uefi_config, ovmf_vars and az_disk_profile describes a guest".to_owned(),
+        ),
+        (
+            json!({"output": "b.img", "srk_pub": srk, "uefi_config": ["y", "a.img"]}).to_string(),
+            "output of line 1 and uefi_config of line 3 name one file: a.img".to_owned(),
+        ),
         (second("output", "-"), "guests.jsonl: line 3: output is a file; ./- is one of that name".to_owned()),
         (
             second("uefi_config", "uefi-config.json"),
@@ -430,6 +475,11 @@ fn lines_follow_the_schema() {
         one["ovmf_vars"] = json!("y");
         one["recovery_key_out"] = json!("y");
         judge(&one, 1);
+    }
+    for (paths, code) in [(json!(["x", "y"]), 0), (json!([]), 1), (json!([1]), 1)] {
+        let mut several = guest.clone();
+        several["uefi_config"] = paths;
+        judge(&several, code);
     }
     judge(&json!({"output": "a.img"}), 1);
     judge(
