@@ -29,10 +29,11 @@ pub struct NewContainer {
     sector_size: SectorSize,
     keyslots: Vec<(u32, SecretBytes)>,
     tokens: Vec<String>,
+    requirements: Vec<String>,
 }
 
 impl NewContainer {
-    /// A container with that label (at most 47 bytes), UUID and sector size, without keyslots and tokens.
+    /// A container with that label (at most 47 bytes), UUID and sector size, without keyslots, tokens and requirements.
     pub fn new(label: &str, uuid: Uuid, sector_size: SectorSize) -> Self {
         Self {
             label: label.to_owned(),
@@ -40,6 +41,7 @@ impl NewContainer {
             sector_size,
             keyslots: Vec::new(),
             tokens: Vec::new(),
+            requirements: Vec::new(),
         }
     }
 
@@ -52,6 +54,12 @@ impl NewContainer {
     /// Adds a token with the lowest free number; see [`ClearKeyToken::to_json`](super::ClearKeyToken::to_json).
     pub fn add_token(&mut self, json: String) -> &mut Self {
         self.tokens.push(json);
+        self
+    }
+
+    /// Adds a requirement: programs that do not know it may look at the container, and neither open nor change it.
+    pub fn add_requirement(&mut self, name: &str) -> &mut Self {
+        self.requirements.push(name.to_owned());
         self
     }
 
@@ -99,6 +107,14 @@ impl NewContainer {
     }
 
     fn empty(&self, volume_key: &VolumeKey, entropy: &mut dyn Entropy) -> Result<Document, Error> {
+        let mut config = json!({
+            "json_size": JSON_AREA_BYTES.to_string(),
+            "keyslots_size": KEYSLOTS_BYTES.to_string(),
+        });
+        if let (false, Some(config)) = (self.requirements.is_empty(), config.as_object_mut()) {
+            let mandatory = json!({"mandatory": self.requirements});
+            config.insert("requirements".to_owned(), mandatory);
+        }
         let metadata = json!({
             "keyslots": {},
             "tokens": {},
@@ -113,10 +129,7 @@ impl NewContainer {
                 },
             },
             "digests": {"0": Digest::create(volume_key, entropy)?},
-            "config": {
-                "json_size": JSON_AREA_BYTES.to_string(),
-                "keyslots_size": KEYSLOTS_BYTES.to_string(),
-            },
+            "config": config,
         });
         Document::parse(metadata.to_string(), HEADER_BYTES)
     }

@@ -177,16 +177,51 @@ impl Document {
         Ok(number)
     }
 
+    /// Gives a token another text, which must be an object with `type` and `keyslots`.
+    pub(crate) fn set_token(&mut self, number: u32, json: &str) -> Result<(), Error> {
+        self.check_has_token(number)?;
+        json::check(json)?;
+        let value = Object::outermost(json)?.to_raw();
+        self.change(|document| {
+            document.edit(&["tokens"], |tokens| {
+                tokens.set(&number.to_string(), value);
+                Ok(())
+            })
+        })
+    }
+
+    /// Takes a requirement out, and with the last one the member that holds them.
+    pub(crate) fn remove_requirement(&mut self, name: &str) -> Result<(), Error> {
+        self.change(|document| {
+            document.edit(&["config"], |config| {
+                let Some(mut requirements) = config.optional_object("requirements")? else {
+                    return Ok(());
+                };
+                let mut names = requirements.strings("mandatory")?;
+                names.retain(|other| other != name);
+                if names.is_empty() {
+                    config.remove("requirements");
+                } else {
+                    requirements.set("mandatory", json::raw(&names.into()));
+                    config.set("requirements", requirements.to_raw());
+                }
+                Ok(())
+            })
+        })
+    }
+
+    fn check_has_token(&self, number: u32) -> Result<(), Error> {
+        let mut tokens = self.metadata.tokens.iter();
+        if tokens.any(|token| token.number == number) {
+            Ok(())
+        } else {
+            Err(Error::NoToken { token: number })
+        }
+    }
+
     /// Takes a token out.
     pub(crate) fn remove_token(&mut self, number: u32) -> Result<(), Error> {
-        if !self
-            .metadata
-            .tokens
-            .iter()
-            .any(|token| token.number == number)
-        {
-            return Err(Error::NoToken { token: number });
-        }
+        self.check_has_token(number)?;
         self.change(|document| {
             document.edit(&["tokens"], |tokens| {
                 tokens.remove(&number.to_string());

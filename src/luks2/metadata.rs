@@ -160,10 +160,16 @@ impl Metadata {
     /// ([`Error::UnfinishedReencryption`]), a requirement ([`Error::Requirement`]), another cipher
     /// ([`Error::CipherName`], [`Error::Integrity`]).
     pub fn check_writable(&self) -> Result<(), Error> {
+        self.check_writable_under(None)
+    }
+
+    /// The same for a program that knows one requirement.
+    pub(super) fn check_writable_under(&self, known: Option<&str>) -> Result<(), Error> {
         if self.is_in_reencryption() {
             return Err(Error::UnfinishedReencryption);
         }
-        if let Some(requirement) = self.requirements.first() {
+        let mut requirements = self.requirements.iter();
+        if let Some(requirement) = requirements.find(|name| Some(name.as_str()) != known) {
             let short = requirement.chars().take(40);
             return Err(Error::Requirement {
                 requirement: short.flat_map(char::escape_debug).collect(),

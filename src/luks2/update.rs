@@ -11,7 +11,7 @@
 //! Each copy is written whole, binary header and JSON area, so nothing of an older and longer text stays.
 
 use super::area::KeyslotMaterial;
-use super::binary_header::{BinaryHeader, SALT_BYTES};
+use super::binary_header::{BINARY_HEADER_BYTES, BinaryHeader, SALT_BYTES};
 use super::document::Document;
 use super::{Area, Error, Hash, Header, Metadata, Position, VolumeKey};
 use crate::secret::{Entropy, SecretBytes};
@@ -29,7 +29,16 @@ impl Header {
     ///
     /// Fails where this program may not change it ([`Metadata::check_writable`]).
     pub fn update(&self) -> Result<Update, Error> {
-        self.metadata().check_writable()?;
+        self.update_under(None)
+    }
+
+    /// Begins an update of a header with a requirement that the caller knows.
+    pub fn update_knowing(&self, requirement: &str) -> Result<Update, Error> {
+        self.update_under(Some(requirement))
+    }
+
+    fn update_under(&self, known: Option<&str>) -> Result<Update, Error> {
+        self.metadata().check_writable_under(known)?;
         let next = self.highest_sequence_id().checked_add(1);
         let mut binary = self.current().binary.clone();
         binary.set_sequence_id(next.ok_or(Error::SequenceId)?);
@@ -100,6 +109,32 @@ impl Update {
         self.document.remove_token(number)
     }
 
+    /// Gives a token that is there another text: an object with `type` and `keyslots`.
+    pub fn set_token(&mut self, number: u32, json: &str) -> Result<(), Error> {
+        self.document.set_token(number, json)
+    }
+
+    /// Takes a requirement out.
+    pub fn remove_requirement(&mut self, name: &str) -> Result<(), Error> {
+        self.document.remove_requirement(name)
+    }
+
+    /// Begins the next update on top of this one, of which the first copy in the [`order`](Update::order) is durable:
+    /// that copy is now the one that a reader takes.
+    pub fn advance(&mut self) -> Result<(), Error> {
+        let next = self.binary.sequence_id().checked_add(1);
+        self.binary.set_sequence_id(next.ok_or(Error::SequenceId)?);
+        self.order.reverse();
+        Ok(())
+    }
+
+    /// Length of the part of a copy that is not all zeros, in whole blocks of 4096 bytes.
+    pub fn used_bytes(&self) -> usize {
+        let text = self.document.text().len().saturating_add(1);
+        let used = BINARY_HEADER_BYTES.saturating_add(text);
+        used.checked_next_multiple_of(4096).unwrap_or(usize::MAX)
+    }
+
     /// Sets the label: at most 47 bytes, no NUL.
     pub fn set_label(&mut self, label: &str) -> Result<(), Error> {
         self.binary.set_label(label)
@@ -121,6 +156,14 @@ impl Update {
         self.binary.encode(position, &salt, self.document.text())
     }
 
+    /// Where a copy lies in the container.
+    pub fn offset_bytes(&self, position: Position) -> u64 {
+        match position {
+            Position::Primary => 0,
+            Position::Secondary => self.binary.size_bytes(),
+        }
+    }
+
     /// Writes one copy whole, with a fresh salt; the caller flushes.
     pub fn write_copy(
         &self,
@@ -129,10 +172,7 @@ impl Update {
         entropy: &mut dyn Entropy,
     ) -> Result<(), Error> {
         let bytes = self.copy_bytes(position, entropy)?;
-        let offset_bytes = match position {
-            Position::Primary => 0,
-            Position::Secondary => self.binary.size_bytes(),
-        };
+        let offset_bytes = self.offset_bytes(position);
         Ok(container.write_all_at(&bytes, offset_bytes)?)
     }
 }
