@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::{Error, Result, Table};
+use super::{CopyName, Error, Result, Table};
 use crate::storage::WriteAt;
 
 /// Bytes of the table, and where on the disk they go.
@@ -35,6 +35,35 @@ impl Table {
         for piece in self.pieces() {
             disk.write_all_at(&piece.bytes, piece.offset_bytes)?;
         }
+        self.clear_stale_sectors(disk)
+    }
+
+    /// Writes the same to a disk whose old table must survive a crash at any point: one copy, then the other, with a
+    /// flush after each.
+    ///
+    /// `first` is written first: the copy that no reader would take, the backup where both are good.
+    pub fn write_in_place(&self, disk: &dyn WriteAt, first: CopyName) -> Result<()> {
+        let [backup_entries, backup, primary_entries, primary, mbr] = self.pieces();
+        let (backup, primary) = ([backup_entries, backup], [primary_entries, primary]);
+        let order = match first {
+            CopyName::Backup => [backup, primary],
+            CopyName::Primary => [primary, backup],
+        };
+        // Until a copy follows, the table tells that LBA 0 has to be written again.
+        disk.write_all_at(&mbr.bytes, mbr.offset_bytes)?;
+        disk.flush()?;
+        for copy in order {
+            for piece in copy {
+                disk.write_all_at(&piece.bytes, piece.offset_bytes)?;
+            }
+            disk.flush()?;
+        }
+        self.clear_stale_sectors(disk)?;
+        Ok(disk.flush()?)
+    }
+
+    /// Clears the backup that was there, as far as it lies outside of every partition.
+    fn clear_stale_sectors(&self, disk: &dyn WriteAt) -> Result<()> {
         for (first_lba, last_lba) in self.stale_sectors() {
             // As long as an array of entries at most.
             let range = self.byte_range(first_lba, last_lba);
