@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::backing::BackingFormat;
 use super::detect::SourceFormat;
 use super::dynamic_vhd::DynamicVhdDefect;
-use super::other_format::{OtherFormat, quoted};
+use super::other_format::OtherFormat;
 use super::packed::{PackedDefect, Packing};
 use super::qcow2::Qcow2Defect;
 use super::vhdx::VhdxDefect;
@@ -80,8 +80,8 @@ pub enum Error {
     /// The file could not be opened.
     #[error("cannot open the file")]
     Open(#[source] io::Error),
-    /// The path names something else than a regular file.
-    #[error("it is {kind}; only image files are read so far")]
+    /// The path names neither a regular file nor a block device.
+    #[error("it is {kind}; only image files and block devices are read")]
     NotAFile {
         /// What it is.
         kind: FileKind,
@@ -89,6 +89,30 @@ pub enum Error {
     /// Somebody else works with the file.
     #[error("the file is locked: another program works with it")]
     Locked,
+    /// A block device that is mounted, mapped or otherwise claimed, or has a partition that is.
+    #[error("the device is in use: it, or a partition of it, is mounted or part of another volume")]
+    InUse,
+    /// The guest would not find the partition table.
+    #[error(
+        "the device has sectors of {device_bytes} bytes, and the partition table is one for sectors of {table_bytes}: nobody would find it there"
+    )]
+    DeviceSectors {
+        /// Sector size of the device.
+        device_bytes: u64,
+        /// Sector size of the disk that the table describes.
+        table_bytes: u64,
+    },
+    /// An output device is shorter than the disk.
+    #[error("the device has {device_bytes} bytes, and the disk takes {needed_bytes}")]
+    DeviceTooShort {
+        /// Length of the device.
+        device_bytes: u64,
+        /// What is needed.
+        needed_bytes: u64,
+    },
+    /// An output device that is not blank.
+    #[error("the device is not blank")]
+    DeviceNotBlank,
     /// There is not a single byte.
     #[error("the file is empty")]
     Empty,
@@ -293,12 +317,11 @@ impl Error {
             Self::Vhdx {
                 defect: VhdxDefect::Log | VhdxDefect::Parent,
             } => Some(OtherFormat::Vhdx.conversion(path)),
-            Self::NotAFile {
-                kind: FileKind::BlockDevice,
-            } => Some(format!(
-                "dd if={} of=disk.raw bs=4M conv=sparse",
-                quoted(path)
-            )),
+            Self::InUse => Some("unmount it first, and close what else uses it".to_owned()),
+            Self::DeviceNotBlank => Some(
+                "--overwrite writes over what stands there, which is lost with the first write"
+                    .to_owned(),
+            ),
             Self::NoName => Some("name the file itself: FOLDER/NAME".to_owned()),
             _ => None,
         }

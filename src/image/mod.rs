@@ -12,6 +12,7 @@
 
 mod backing;
 mod detect;
+mod device;
 mod dynamic_vhd;
 mod error;
 mod mapped;
@@ -27,6 +28,7 @@ mod vmdk;
 
 pub use backing::{BackingFile, BackingFormat};
 pub use detect::{Detected, DiskFormat, OpenDisk, SourceFormat, detect, open_disk, open_disk_over};
+pub use device::{Device, blank, is_device};
 pub use dynamic_vhd::{DynamicVhd, DynamicVhdDefect};
 pub use error::{Error, FileKind, Warning};
 pub use other_format::{OtherFormat, quoted};

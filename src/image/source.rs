@@ -1,16 +1,19 @@
-//! Opening an image file: a regular file, locked, known by its place on the file system.
+//! Opening an image: a regular file or a block device, locked, known by its place on the file system or by its number.
+//!
+//! A device is opened with `O_EXCL`, which the kernel refuses while it, or a partition of it, is mounted, mapped or
+//! otherwise claimed.
 
-use std::fs::{File, FileType, Metadata, OpenOptions};
+use std::fs::{File, FileType, Metadata, OpenOptions, Permissions};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use super::{Error, FileKind, Result};
-use crate::storage::{self, FileStorage, ReadAt};
+use crate::storage::{self, FileStorage, ReadAt, WriteAt};
 
 /// How a source is locked: with `flock`, which other programs may or may not heed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,16 +24,26 @@ pub enum Lock {
     Exclusive,
 }
 
-/// Which file it is, whatever its names: device and inode.
+/// Which file or device it is, whatever its names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FileIdentity {
-    device: u64,
-    inode: u64,
+pub enum FileIdentity {
+    /// A file, by the device that it lies on and its inode.
+    File {
+        /// The device.
+        device: u64,
+        /// The inode.
+        inode: u64,
+    },
+    /// A block device, by its number.
+    Device(u64),
 }
 
 impl FileIdentity {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        if metadata.file_type().is_block_device() {
+            return Self::Device(metadata.rdev());
+        }
+        Self::File {
             device: metadata.dev(),
             inode: metadata.ino(),
         }
@@ -46,7 +59,7 @@ impl FileIdentity {
     }
 }
 
-/// An image file, open for reading and locked as long as this lives.
+/// An image file or a block device, open and locked as long as this lives. It can be written where it was opened for that.
 #[derive(Debug)]
 pub struct Source {
     storage: FileStorage,
@@ -54,12 +67,13 @@ pub struct Source {
     mode: u32,
     owner: (u32, u32),
     links: u64,
+    device_sector_bytes: Option<u64>,
 }
 
 impl Source {
-    /// Opens a regular file, through symbolic links, and locks it without waiting.
+    /// Opens a regular file or a block device, through symbolic links, and locks it without waiting.
     ///
-    /// Where the file system has no such locks, the file is opened without one.
+    /// Where the file system has no such locks, a file is opened without one. A device that is in use is refused.
     pub fn open(path: &Path, lock: Lock) -> Result<Self> {
         Self::open_as(path, lock, false)
     }
@@ -70,27 +84,24 @@ impl Source {
     }
 
     fn open_as(path: &Path, lock: Lock, to_change: bool) -> Result<Self> {
-        // Looked at before it is opened, since opening a pipe waits and a socket fails; and afterwards,
-        // since it may have been exchanged.
-        refuse_other_kinds(path.metadata().map_err(Error::Open)?.file_type())?;
-        // Should it be a pipe by now, this keeps the opening from waiting for a writer.
-        let flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(to_change)
-            .custom_flags(flags.bits().cast_signed())
-            .open(path)
-            .map_err(Error::Open)?;
+        let file = open_image(path, to_change)?;
         let metadata = file.metadata().map_err(Error::Open)?;
-        refuse_other_kinds(metadata.file_type())?;
         take_lock(&file, lock)?;
         Ok(Self {
+            device_sector_bytes: sector_bytes(&file)?,
             storage: FileStorage::new(file)?,
             identity: FileIdentity::of(&metadata),
             mode: metadata.mode() & 0o7777,
             owner: (metadata.uid(), metadata.gid()),
             links: metadata.nlink(),
         })
+    }
+
+    /// Sets the permission bits, 0o7777 at most.
+    pub fn set_mode(&self, mode: u32) -> Result<()> {
+        let permissions = Permissions::from_mode(mode);
+        let set = self.storage.file().set_permissions(permissions);
+        set.map_err(Error::Attributes)
     }
 
     /// The file's bytes.
@@ -101,6 +112,11 @@ impl Source {
     /// Which file it is.
     pub fn identity(&self) -> FileIdentity {
         self.identity
+    }
+
+    /// Logical sector size of a block device in bytes; `None` for a file.
+    pub fn device_sector_bytes(&self) -> Option<u64> {
+        self.device_sector_bytes
     }
 
     /// Permission bits, 0o7777 at most.
@@ -150,6 +166,16 @@ impl ReadAt for Source {
     }
 }
 
+impl WriteAt for Source {
+    fn write_all_at(&self, bytes: &[u8], offset_bytes: u64) -> storage::Result<()> {
+        self.storage.write_all_at(bytes, offset_bytes)
+    }
+
+    fn flush(&self) -> storage::Result<()> {
+        self.storage.flush()
+    }
+}
+
 /// What a file is, if it is no regular one.
 pub(super) fn other_kind(kind: FileType) -> Option<FileKind> {
     Some(if kind.is_dir() {
@@ -168,7 +194,49 @@ pub(super) fn other_kind(kind: FileType) -> Option<FileKind> {
 }
 
 fn refuse_other_kinds(kind: FileType) -> Result<()> {
-    other_kind(kind).map_or(Ok(()), |kind| Err(Error::NotAFile { kind }))
+    match other_kind(kind) {
+        None | Some(FileKind::BlockDevice) => Ok(()),
+        Some(kind) => Err(Error::NotAFile { kind }),
+    }
+}
+
+/// Opens a regular file, or a block device that nobody else uses.
+pub(super) fn open_image(path: &Path, to_change: bool) -> Result<File> {
+    // Looked at before it is opened, since opening a pipe waits and a socket fails; and afterwards,
+    // since it may have been exchanged.
+    let found = path.metadata().map_err(Error::Open)?.file_type();
+    refuse_other_kinds(found)?;
+    // Should it be a pipe by now, this keeps the opening from waiting for a writer.
+    let mut flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    if found.is_block_device() {
+        flags |= OFlags::EXCL;
+    }
+    let opened = OpenOptions::new()
+        .read(true)
+        .write(to_change)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path);
+    let file = opened.map_err(|error| match error.raw_os_error() {
+        Some(number) if number == Errno::BUSY.raw_os_error() => Error::InUse,
+        _ => Error::Open(error),
+    })?;
+    let kind = file.metadata().map_err(Error::Open)?.file_type();
+    refuse_other_kinds(kind)?;
+    if kind.is_block_device() && !found.is_block_device() {
+        return Err(Error::Open(io::Error::from(Errno::STALE))); // exchanged: nobody has asked whether it is in use
+    }
+    Ok(file)
+}
+
+/// Logical sector size of a block device; `None` for a file.
+pub(super) fn sector_bytes(file: &File) -> Result<Option<u64>> {
+    let kind = file.metadata().map_err(Error::Open)?.file_type();
+    if !kind.is_block_device() {
+        return Ok(None);
+    }
+    let sector_bytes = rustix::fs::ioctl_blksszget(file);
+    let sector_bytes = sector_bytes.map_err(|error| Error::Open(error.into()))?;
+    Ok(Some(sector_bytes.into()))
 }
 
 fn take_lock(file: &File, lock: Lock) -> Result<()> {

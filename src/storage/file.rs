@@ -3,31 +3,49 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, FileTypeExt};
 
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
 use super::{Error, ReadAt, Result, WriteAt, check_range};
 
-/// A regular file: read and written at offsets, its holes told by `SEEK_DATA` and `SEEK_HOLE`.
+/// A regular file or a block device: read and written at offsets, a file's holes told by `SEEK_DATA` and `SEEK_HOLE`.
 #[derive(Debug)]
 pub struct FileStorage {
     file: File,
     len_bytes: u64,
+    /// A device has no holes, and its kernel no answer where they are.
+    is_device: bool,
 }
 
 impl FileStorage {
     /// Takes over an open file, with the length that it has now.
     pub fn new(file: File) -> Result<Self> {
-        let len_bytes = file.metadata().map_err(Error::Extent)?.len();
-        Ok(Self { file, len_bytes })
+        let metadata = file.metadata().map_err(Error::Extent)?;
+        let is_device = metadata.file_type().is_block_device();
+        let len_bytes = if is_device {
+            // What it has as a file says nothing about the device.
+            rustix::fs::seek(&file, SeekFrom::End(0))
+                .map_err(|error| Error::Extent(error.into()))?
+        } else {
+            metadata.len()
+        };
+        Ok(Self {
+            file,
+            len_bytes,
+            is_device,
+        })
     }
 
     /// Takes over an open file and gives it a length; bytes that this adds are a hole.
     pub fn with_len(file: File, len_bytes: u64) -> Result<Self> {
         file.set_len(len_bytes).map_err(Error::Extent)?;
-        Ok(Self { file, len_bytes })
+        Ok(Self {
+            file,
+            len_bytes,
+            is_device: false,
+        })
     }
 
     /// The file itself.
@@ -72,6 +90,9 @@ impl ReadAt for FileStorage {
     fn next_data(&self, from_bytes: u64) -> Result<Option<Range<u64>>> {
         if from_bytes >= self.len_bytes {
             return Ok(None);
+        }
+        if self.is_device {
+            return Ok(Some(from_bytes..self.len_bytes));
         }
         let Some(start) = self.seek(SeekFrom::Data(from_bytes))? else {
             return Ok(None);

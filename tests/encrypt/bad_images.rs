@@ -36,11 +36,11 @@ fn a_file_that_is_no_image() {
     );
     assert_eq!(
         encrypt("."),
-        "error: .: it is a directory; only image files are read so far\n"
+        "error: .: it is a directory; only image files and block devices are read\n"
     );
     assert_eq!(
         encrypt("/dev/null"),
-        "error: /dev/null: it is a character device; only image files are read so far\n"
+        "error: /dev/null: it is a character device; only image files and block devices are read\n"
     );
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use encrypt_cloud_image::image::{Error, FileIdentity, FileKind, Lock, Source};
+use encrypt_cloud_image::image::{Error, FileIdentity, Lock, Source};
 use encrypt_cloud_image::storage::ReadAt;
 
 use crate::{message, support};
@@ -52,32 +52,46 @@ fn other_kinds_of_files_are_named() {
     ] {
         assert_eq!(
             message(&Source::open(path, Lock::Shared).unwrap_err()),
-            format!("it is {kind}; only image files are read so far")
+            format!("it is {kind}; only image files and block devices are read")
         );
     }
 }
 
 #[test]
-fn a_block_device_comes_with_the_command_that_copies_it() {
-    let error = Error::NotAFile {
-        kind: FileKind::BlockDevice,
-    };
-    assert_eq!(
-        error.to_string(),
-        "it is a block device; only image files are read so far"
-    );
-    assert_eq!(
-        error.hint(Path::new("/dev/sdx")).unwrap(),
-        "dd if=/dev/sdx of=disk.raw bs=4M conv=sparse"
-    );
-    let devices = ["/dev/loop0", "/dev/vda", "/dev/sda", "/dev/nvme0n1"];
-    if let Some(device) = devices.iter().map(Path::new).find(|device| device.exists()) {
-        assert!(matches!(
-            Source::open(device, Lock::Shared),
-            Err(Error::NotAFile {
-                kind: FileKind::BlockDevice
-            })
-        ));
+fn what_is_wrong_with_a_device_is_told_with_the_way_out() {
+    let path = Path::new("/dev/sdx");
+    let errors = [
+        (
+            Error::InUse,
+            "the device is in use: it, or a partition of it, is mounted or part of another volume",
+            Some("unmount it first, and close what else uses it"),
+        ),
+        (
+            Error::DeviceNotBlank,
+            "the device is not blank",
+            Some("--overwrite writes over what stands there, which is lost with the first write"),
+        ),
+        (
+            Error::DeviceTooShort {
+                device_bytes: 512,
+                needed_bytes: 1024,
+            },
+            "the device has 512 bytes, and the disk takes 1024",
+            None,
+        ),
+        (
+            Error::DeviceSectors {
+                device_bytes: 4096,
+                table_bytes: 512,
+            },
+            "the device has sectors of 4096 bytes, and the partition table is one for sectors of 512: nobody would \
+             find it there",
+            None,
+        ),
+    ];
+    for (error, text, hint) in errors {
+        assert_eq!(error.to_string(), text);
+        assert_eq!(error.hint(path).as_deref(), hint);
     }
 }
 
