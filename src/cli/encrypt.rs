@@ -6,20 +6,25 @@ use super::args;
 use super::confinement::Confinement;
 use super::message::{Failure, answer, say, warn, warn_of_refusal};
 use super::progress::Progress;
-use super::{plan, signals};
-use crate::provision::{Error, SystemEntropy};
+use super::{in_place, plan, signals};
+use crate::provision::{Error, SystemEntropy, is_device};
 
 /// Encrypts an image, or shows what that would do. `verbose`: a run tells its whole plan.
 pub fn run(command: &args::Encrypt, verbose: bool) -> Result<(), Failure> {
     confinement(command).enter()?;
     let stop = signals::install()?;
+    if command.place.resume {
+        return in_place::resume(command, verbose, &stop);
+    }
+    if is_in_place(command) {
+        return in_place::run(command, verbose, &stop);
+    }
+    if command.output.as_deref().is_some_and(is_device) {
+        return in_place::onto_device(command, verbose, &stop);
+    }
     let conversion = &command.conversion;
     let job = conversion.job(&command.source, command.output.as_deref());
-    let output = command.output.as_ref().unwrap_or(&command.source);
-    let failure = |error: Error| {
-        let (about, hint) = (error.about(), error.hint(&command.source));
-        Failure::new(error.into(), hint).about_one_of(about, &command.source, output)
-    };
+    let failure = |error| failure(command, error);
     let started = Instant::now();
     let progress = Progress::new();
     let prepared = job.prepare(&mut SystemEntropy::new(), now()?, &progress, &stop);
@@ -52,10 +57,23 @@ pub fn run(command: &args::Encrypt, verbose: bool) -> Result<(), Failure> {
     Ok(())
 }
 
+/// True where the source itself is changed: a device without an output always is.
+fn is_in_place(command: &args::Encrypt) -> bool {
+    command.place.in_place
+        || command.place.resume
+        || command.output.is_none() && is_device(&command.source)
+}
+
 /// What the run still gets at.
 fn confinement(command: &args::Encrypt) -> Confinement {
-    let output = command.output.as_ref().unwrap_or(&command.source);
-    let confinement = Confinement::new().reads(&command.source).writes(output);
+    let source = &command.source;
+    let confinement = match &command.output {
+        _ if is_in_place(command) => Confinement::new().changes(source),
+        Some(output) if is_device(output) => Confinement::new().reads(source).changes(output),
+        output => Confinement::new()
+            .reads(source)
+            .writes(output.as_ref().unwrap_or(source)),
+    };
     let read = command.conversion.guest.kernel_efi.iter();
     let read = read.chain(&command.conversion.backing.backing_file);
     let confinement = read.fold(confinement, |all, path| all.reads(path));
@@ -64,6 +82,14 @@ fn confinement(command: &args::Encrypt) -> Confinement {
     } else {
         confinement
     }
+}
+
+/// A failure that names the file that it is about.
+pub fn failure(command: &args::Encrypt, error: Error) -> Failure {
+    let source = &command.source;
+    let output = command.output.as_ref().unwrap_or(source);
+    let (about, hint) = (error.about(), error.hint(source));
+    Failure::new(error.into(), hint).about_one_of(about, source, output)
 }
 
 /// The time of all changes, in seconds since 1970: `SOURCE_DATE_EPOCH` where it is set, else now.

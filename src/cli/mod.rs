@@ -16,6 +16,7 @@ mod deploy_report;
 mod encrypt;
 mod explanation;
 mod guests_file;
+mod in_place;
 mod inspect;
 mod inspect_report;
 mod inspect_table;

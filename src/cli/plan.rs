@@ -11,7 +11,16 @@ pub fn choices(plan: &Plan) -> String {
     if plan.profile.because.is_some() {
         let _ = writeln!(text, "profile: {}", profile(plan));
     }
-    let _ = writeln!(text, "room for the LUKS2 header: {}", room(plan));
+    if plan.in_place {
+        let _ = writeln!(
+            text,
+            "room for the LUKS2 header and for what a crash must not lose (24.0 MiB): {}",
+            room(plan)
+        );
+        let _ = writeln!(text, "in place: {}", plan.source.display());
+    } else {
+        let _ = writeln!(text, "room for the LUKS2 header: {}", room(plan));
+    }
     text
 }
 
@@ -61,7 +70,8 @@ pub fn facts(plan: &Plan) -> Vec<Line> {
         (
             "output",
             format!(
-                "{}, {}, {}",
+                "{}{}, {}, {}",
+                if plan.in_place { "in place, " } else { "" },
                 plan.output.display(),
                 format_name(plan.output_format),
                 size(plan.layout.disk_bytes)
@@ -122,8 +132,13 @@ fn places(plan: &Plan) -> Vec<(&'static str, u64, u64)> {
     let layout = &plan.layout;
     let segment = layout.segment_start_bytes();
     let root_end = segment + layout.segment_bytes;
+    let (before, behind) = if plan.in_place {
+        ("stays", "stays, backup GPT")
+    } else {
+        ("copied", "copied, backup GPT")
+    };
     let mut places = vec![
-        ("copied", 0, layout.root_bytes),
+        (before, 0, layout.root_bytes),
         (
             "LUKS2 header",
             layout.root_bytes,
@@ -135,7 +150,7 @@ fn places(plan: &Plan) -> Vec<(&'static str, u64, u64)> {
     if slack > 0 {
         places.push(("encrypted zeros", segment + layout.filesystem_bytes, slack));
     }
-    places.push(("copied, backup GPT", root_end, layout.disk_bytes - root_end));
+    places.push((behind, root_end, layout.disk_bytes - root_end));
     places
 }
 

@@ -7,6 +7,7 @@ use std::process::ExitStatus;
 
 use uuid::Uuid;
 
+use super::encrypt::in_place;
 use super::layout;
 use crate::filesystem::{self, Content};
 use crate::image::{Packing, SourceFormat};
@@ -40,6 +41,14 @@ pub enum Error {
     /// A packed source, which its encrypted self cannot replace.
     #[error("the file is packed ({packing}): its encrypted self cannot replace it")]
     PackedInPlace {
+        /// How it is packed.
+        packing: Packing,
+    },
+    /// A packed source, and no directory for its plain bytes.
+    #[error(
+        "the file is packed ({packing}): its plain bytes pass through a file beside the output, and a device has none"
+    )]
+    PackedOntoDevice {
         /// How it is packed.
         packing: Packing,
     },
@@ -127,6 +136,34 @@ pub enum Error {
         /// How long it may be.
         max_bytes: u64,
     },
+    /// The root partition is neither plain nor encrypted.
+    #[error("partition {partition} is half converted: encrypt --in-place did not come to its end")]
+    HalfConverted {
+        /// Its number.
+        partition: u32,
+    },
+    /// A device, or a conversion in place, and another format.
+    #[error(
+        "a device, and a file that is converted in place, keep their format: leave --output-format out"
+    )]
+    KeepsFormat,
+    /// `--free-space skip` where old bytes would stand in place of holes.
+    #[error(
+        "--free-space skip leaves holes, and a device, or a file that is converted in place, would keep old bytes there"
+    )]
+    HasNoHoles,
+    /// A device was not written to its end.
+    #[error(transparent)]
+    PartOnDevice(Box<Error>),
+    /// The stop flag was raised while a device was written.
+    #[error("interrupted; the device has no partition table, and a part of the image")]
+    InterruptedOnDevice,
+    /// A conversion in place cannot begin or go on.
+    #[error(transparent)]
+    InPlace(#[from] in_place::Error),
+    /// A conversion in place ended early.
+    #[error(transparent)]
+    Unfinished(Box<Error>),
     /// The container could not be built.
     #[error(transparent)]
     Luks2(#[from] luks2::Error),
@@ -222,10 +259,14 @@ impl Error {
     /// Which file the error is about.
     pub fn about(&self) -> About {
         match self {
+            Self::Unfinished(problem) | Self::PartOnDevice(problem) => problem.about(),
             Self::Source(_)
+            | Self::HalfConverted { .. }
+            | Self::InPlace(_)
             | Self::SourceFile(_)
             | Self::NotInPlace { .. }
             | Self::PackedInPlace { .. }
+            | Self::PackedOntoDevice { .. }
             | Self::Gpt(_)
             | Self::NoPartition { .. }
             | Self::SeveralPartitions { .. }
@@ -239,6 +280,7 @@ impl Error {
             Self::Output(_)
             | Self::OutputFile(_)
             | Self::OutputIsBackingFile { .. }
+            | Self::InterruptedOnDevice
             | Self::TooLong { .. } => About::Output,
             _ => About::Neither,
         }
@@ -281,6 +323,9 @@ impl Error {
                     .to_owned(),
             ),
             Self::Layout(layout::Error::NoRoom { obstacle, .. }) => Some(match obstacle {
+                layout::Obstacle::DeviceTooShort { .. } => {
+                    "a longer device has room for it".to_owned()
+                }
                 layout::Obstacle::NothingLeft => "make the partition larger first".to_owned(),
                 _ => "--make-room shrink makes the filesystem smaller, with resize2fs".to_owned(),
             }),
@@ -293,6 +338,21 @@ impl Error {
             Self::NotInPlace { .. } | Self::PackedInPlace { .. } => {
                 Some("name the output: --output FILE".to_owned())
             }
+            Self::PackedOntoDevice { .. } => Some("unpack it into a file first".to_owned()),
+            Self::HalfConverted { .. } => Some(format!(
+                "encrypt-cloud-image encrypt --in-place --resume {image}"
+            )),
+            Self::InPlace(problem) => Some(problem.hint().to_owned()),
+            Self::PartOnDevice(_) | Self::InterruptedOnDevice => Some(
+                "nobody takes what is on the device for a disk; run again with --overwrite"
+                    .to_owned(),
+            ),
+            Self::Unfinished(_) => Some(in_place::RESUME.to_owned()),
+            Self::Layout(layout::Error::NoRoomInPlace {
+                fitting_bytes,
+                missing_bytes,
+                ..
+            }) => room_in_place(*fitting_bytes, *missing_bytes, source, &image),
             Self::NoResize2fs => Some("install the package e2fsprogs".to_owned()),
             Self::OutputFile(image::Error::Exists) => Some("--overwrite replaces it".to_owned()),
             Self::OutputFile(image::Error::OutputIsSource) => {
@@ -302,6 +362,30 @@ impl Error {
             _ => None,
         }
     }
+}
+
+/// How room is made for a conversion in place: only who runs it can.
+fn room_in_place(
+    fitting_bytes: Option<u64>,
+    missing_bytes: Option<u64>,
+    source: &Path,
+    image: &str,
+) -> Option<String> {
+    use std::os::unix::fs::FileTypeExt;
+    let is_device = source
+        .metadata()
+        .is_ok_and(|metadata| metadata.file_type().is_block_device());
+    if is_device {
+        let kib = fitting_bytes? / 1024;
+        return Some(format!(
+            "make the filesystem smaller, on its unmounted partition:\n\
+             e2fsck -f PARTITION && resize2fs PARTITION {kib}K"
+        ));
+    }
+    let mib = missing_bytes?.div_ceil(1 << 20);
+    Some(format!(
+        "make the disk longer first: truncate -s +{mib}M {image}"
+    ))
 }
 
 /// The commands that take a partition out of an image, mend it and put it back. `e2fsck` cannot replay a

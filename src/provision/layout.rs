@@ -12,6 +12,9 @@ use crate::luks2::{HEAD_BYTES as HEADER_BYTES, SectorSize};
 
 const MIB: u64 = 1 << 20;
 
+/// What a conversion in place keeps at the end of the partition until it is complete, in bytes.
+pub const TAIL_BYTES: u64 = 8 << 20;
+
 /// Which way `encrypt` may take to the room that the LUKS2 header needs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum MakeRoom {
@@ -58,6 +61,10 @@ pub struct Source {
 }
 
 /// What is asked for.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each stands for itself, as on the command line"
+)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Request {
     /// `--make-room`.
@@ -70,6 +77,17 @@ pub struct Request {
     pub guest_regrows: bool,
     /// The output is a VHD, whose size is a multiple of 1 MiB.
     pub whole_mebibytes: bool,
+    /// The disk is converted in place: it keeps its length, and needs [`TAIL_BYTES`] behind the filesystem.
+    pub in_place: bool,
+    /// The disk is as long as the device that it is written to.
+    pub on_device: bool,
+}
+
+impl Request {
+    /// What must be left of the segment behind the filesystem.
+    fn tail_bytes(self) -> u64 {
+        if self.in_place { TAIL_BYTES } else { 0 }
+    }
 }
 
 /// How the room for the header was found.
@@ -139,6 +157,30 @@ pub enum Error {
         /// What stands in the way.
         obstacle: Obstacle,
     },
+    /// In place there is less room than a conversion needs.
+    #[error(
+        "in place, the LUKS2 header and what a crash must not lose take 24 MiB behind the filesystem: with it {needed_bytes} bytes, the root partition has {partition_bytes}, and {gap_sectors} sectors behind it are free"
+    )]
+    NoRoomInPlace {
+        /// H + F + T.
+        needed_bytes: u64,
+        /// P.
+        partition_bytes: u64,
+        /// Sectors between the root and what follows.
+        gap_sectors: u64,
+        /// How long the filesystem may be, in bytes; `None` where no filesystem fits.
+        fitting_bytes: Option<u64>,
+        /// By how many bytes the disk would have to be longer, where the root is its last partition.
+        missing_bytes: Option<u64>,
+    },
+    /// A way to more room that changes the disk's length or the filesystem.
+    #[error(
+        "in place, the disk keeps its length and the filesystem its size: --make-room takes auto or grow"
+    )]
+    NotInPlace,
+    /// A way to more room that changes the length of a device, or would need a file beside it.
+    #[error("a device keeps its length: --make-room takes auto or grow")]
+    OnDevice,
     /// 4096-byte sectors on a filesystem whose blocks are smaller.
     #[error(
         "--sector-size 4096 needs filesystem blocks of at least 4096 bytes, this filesystem's have {block_bytes}"
@@ -182,6 +224,11 @@ pub enum Obstacle {
         /// Where the next partition begins.
         next_first_lba: u64,
     },
+    /// The device ends too early, or another partition follows on it.
+    DeviceTooShort {
+        /// Sectors between the root and what follows.
+        gap_sectors: u64,
+    },
     /// `shrink` was asked for, and the partition is shorter than the header.
     NothingLeft,
 }
@@ -204,6 +251,12 @@ impl fmt::Display for Obstacle {
                     "the disk cannot be extended: a partition at LBA {next_first_lba} follows"
                 )
             }
+            Self::DeviceTooShort { gap_sectors } => {
+                write!(
+                    f,
+                    "only {gap_sectors} sectors behind it are free on the device"
+                )
+            }
             Self::NothingLeft => write!(f, "it is too short to shrink the filesystem into"),
         }
     }
@@ -214,6 +267,10 @@ pub fn layout(source: &Source, request: Request) -> Result<Layout, Error> {
     let sector_size = sector_size(source, request)?;
     let start = Candidate::start(source, request);
     let ways: &[Way] = match request.make_room {
+        MakeRoom::Auto | MakeRoom::Grow if request.in_place => &[Candidate::grow],
+        MakeRoom::Extend | MakeRoom::Shrink if request.in_place => return Err(Error::NotInPlace),
+        MakeRoom::Auto | MakeRoom::Grow if request.on_device => &[Candidate::grow],
+        MakeRoom::Extend | MakeRoom::Shrink if request.on_device => return Err(Error::OnDevice),
         MakeRoom::Auto => &[Candidate::grow, Candidate::extend],
         MakeRoom::Grow => &[Candidate::grow],
         MakeRoom::Extend => &[Candidate::extend],
@@ -233,8 +290,14 @@ pub fn layout(source: &Source, request: Request) -> Result<Layout, Error> {
             Err(obstacle) => failure = Some(obstacle),
         }
     }
+    if request.in_place {
+        return Err(start.no_room_in_place(source));
+    }
     // `auto` fails at its last way, but the operator wants to know of both.
     let obstacle = match (request.make_room, failure) {
+        _ if request.on_device => Obstacle::DeviceTooShort {
+            gap_sectors: start.gap_sectors(source),
+        },
         (MakeRoom::Auto, _) => Obstacle::PartitionBehind {
             gap_sectors: start.gap_sectors(source),
         },
@@ -280,6 +343,8 @@ struct Candidate {
     disk_sectors: u64,
     root_last_lba: u64,
     room: Room,
+    /// What must be left of the segment behind the filesystem.
+    tail_bytes: u64,
 }
 
 impl Candidate {
@@ -289,6 +354,7 @@ impl Candidate {
             disk_sectors: source.disk_bytes / source.sector_bytes,
             root_last_lba: source.root_last_lba,
             room: Room::Fits,
+            tail_bytes: request.tail_bytes(),
         };
         if request.whole_mebibytes {
             start.disk_sectors = whole_mebibytes(start.disk_sectors, source.sector_bytes);
@@ -318,13 +384,15 @@ impl Candidate {
 
     fn grow(self, source: &Source) -> Result<Self, Obstacle> {
         let gap_sectors = self.gap_sectors(source);
-        let sectors = gap_sectors.min(HEADER_BYTES / source.sector_bytes);
+        let wanted_bytes = HEADER_BYTES + self.tail_bytes;
+        let sectors = gap_sectors.min(wanted_bytes / source.sector_bytes);
         let grown = Self {
             root_last_lba: self.root_last_lba + sectors,
             room: Room::Grown { sectors },
             ..self
         };
-        if gap_sectors > 0 && grown.segment_bytes(source) >= Some(source.filesystem_bytes) {
+        let needed_bytes = source.filesystem_bytes + self.tail_bytes;
+        if gap_sectors > 0 && grown.segment_bytes(source) >= Some(needed_bytes) {
             Ok(grown)
         } else {
             Err(Obstacle::GapTooSmall { gap_sectors })
@@ -340,6 +408,7 @@ impl Candidate {
             disk_sectors: self.disk_sectors + sectors,
             root_last_lba: self.root_last_lba + sectors,
             room: Room::Extended { sectors },
+            ..self
         })
     }
 
@@ -352,6 +421,25 @@ impl Candidate {
             room: Room::Shrunk { blocks },
             ..self
         })
+    }
+
+    fn no_room_in_place(&self, source: &Source) -> Error {
+        let around_bytes = HEADER_BYTES + self.tail_bytes;
+        let needed_bytes = around_bytes + source.filesystem_bytes;
+        let sector_bytes = source.sector_bytes;
+        let partition_bytes = (self.root_last_lba + 1 - source.root_first_lba) * sector_bytes;
+        let gap_sectors = self.gap_sectors(source);
+        let possible_bytes = partition_bytes + gap_sectors * sector_bytes;
+        let is_last = source.next_first_lba.is_none();
+        Error::NoRoomInPlace {
+            needed_bytes,
+            partition_bytes,
+            gap_sectors,
+            fitting_bytes: possible_bytes
+                .checked_sub(around_bytes)
+                .filter(|bytes| *bytes > 0),
+            missing_bytes: is_last.then(|| needed_bytes.saturating_sub(possible_bytes)),
+        }
     }
 
     /// D, where the partition is at least as long as the header.
@@ -371,10 +459,14 @@ impl Candidate {
             Room::Shrunk { blocks } => blocks * source.block_bytes,
             _ => source.filesystem_bytes,
         };
+        let needed_bytes = filesystem_bytes + self.tail_bytes;
         let Some(exact) = self
             .segment_bytes(source)
-            .filter(|bytes| *bytes >= filesystem_bytes)
+            .filter(|bytes| *bytes >= needed_bytes)
         else {
+            if request.in_place {
+                return Err(self.no_room_in_place(source));
+            }
             return Err(Error::NoRoom {
                 needed_bytes: HEADER_BYTES + source.filesystem_bytes,
                 partition_bytes: (source.root_last_lba + 1 - source.root_first_lba)
@@ -388,6 +480,9 @@ impl Candidate {
             SectorSize::S512 => exact,
             SectorSize::S4096 => exact / 4096 * 4096,
         };
+        if segment_bytes < needed_bytes && request.in_place {
+            return Err(self.no_room_in_place(source));
+        }
         if segment_bytes < filesystem_bytes {
             return Err(Error::UnalignedSegment {
                 segment_bytes: exact,

@@ -17,9 +17,10 @@ pub mod recovery_key;
 mod staged;
 pub mod uefi_config;
 
+pub use encrypt::in_place;
 pub use encrypt::{
     ChosenProfile, DatasourceNameError, Datasources, Edit, FreeSpace, Job, Plan, Profile,
-    ProfileChoice, Ready,
+    ProfileChoice, Ready, ReadyOnDevice,
 };
 pub use error::{About, Error, RootContent};
 pub use layout::{Error as LayoutError, Layout, MakeRoom, Obstacle, Room, SectorSizeChoice};
@@ -28,6 +29,6 @@ pub use partitions::Named;
 pub use staged::Staged;
 
 pub use crate::gpt::{Partition, types as partition_types};
-pub use crate::image::{DiskFormat, Packing, PublishStep, SourceFormat};
+pub use crate::image::{DiskFormat, Packing, PublishStep, SourceFormat, is_device};
 pub use crate::luks2::SectorSize;
 pub use crate::secret::{Entropy, SystemEntropy};

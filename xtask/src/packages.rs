@@ -73,6 +73,7 @@ pub const TEST: &[Package] = &[
     package("gdisk", &["sgdisk"]),
     package("gzip", &["gzip"]),
     package("libssl-dev", &["/usr/include/openssl/evp.h"]),
+    package("mount", &["losetup", "mount", "umount"]),
     package(
         "mtools",
         &[

@@ -13,7 +13,7 @@ pub struct ConversionOptions {
     /// Replace the output file if there is one
     ///
     /// The old file stays as it is until the new one is complete. A symbolic link stays, and the file that
-    /// it leads to is replaced.
+    /// it leads to is replaced. What stands on a block device is lost with the first write.
     #[arg(long, help_heading = "Output")]
     pub overwrite: bool,
 

@@ -9,6 +9,7 @@ use crate::keyobject::reseal_token;
 use crate::keyobject::systemd_tpm2::TOKEN_TYPE;
 use crate::luks2::{self, ClearKeyToken, Header};
 use crate::provision::partitions::{self, Named, byte_range, window};
+use crate::provision::{self, in_place};
 use crate::storage::{Overlay, ReadAt, WriteAt};
 
 /// Label of the containers that `encrypt` makes.
@@ -78,10 +79,16 @@ impl Container {
     ) -> Result<Option<Self>, Error> {
         let range = byte_range(&partition, table.sector_bytes());
         let storage = window(disk, &range)?;
+        let number = partition.number;
+        let half_converted = || provision::Error::HalfConverted { partition: number };
         let header = match Header::read(&storage) {
+            Ok(header) if in_place::is_half_converted(header.metadata()) => {
+                return Err(half_converted().into());
+            }
             Ok(header) => header,
+            Err(_) if in_place::is_unfinished(&storage)? => return Err(half_converted().into()),
             Err(luks2::Error::NotLuks2 | luks2::Error::Luks1) => return Ok(None),
-            Err(error) => return Err(Error::container(partition.number, error)),
+            Err(error) => return Err(Error::container(number, error)),
         };
         let state =
             State::of(&header).map_err(|error| Error::container(partition.number, error))?;

@@ -58,12 +58,27 @@ impl BootFile {
 
 /// Replaces the boot file, or makes it with its folders.
 pub fn replace(esp: &Fat<'_>, bytes: &[u8]) -> filesystem::Result<Edit> {
+    let edit = edit(esp, bytes)?;
+    esp.create_dir_all(FOLDER)?;
+    esp.replace_file(PATH, bytes)?;
+    Ok(edit)
+}
+
+/// The same in clusters that are free now, so that it can be written in the [phases](filesystem::fat::phases()) that
+/// survive a crash: the old file and the new one need room beside each other.
+pub fn switch(esp: &Fat<'_>, bytes: &[u8]) -> filesystem::Result<Edit> {
+    let edit = edit(esp, bytes)?;
+    esp.create_dir_all(FOLDER)?;
+    esp.switch_file(PATH, bytes)?;
+    esp.finish()?;
+    Ok(edit)
+}
+
+fn edit(esp: &Fat<'_>, bytes: &[u8]) -> filesystem::Result<Edit> {
     let was = match esp.find(PATH)? {
         Some(_) => "replaced",
         None => "new",
     };
-    esp.create_dir_all(FOLDER)?;
-    esp.replace_file(PATH, bytes)?;
     Ok(Edit {
         path: format!("ESP:{PATH}"),
         what: format!("{was}, {} bytes", bytes.len()),

@@ -34,7 +34,7 @@ pub struct Part<'a> {
     pub range: Range<u64>,
     /// Where the first byte of the range lies in the output.
     pub output_bytes: u64,
-    /// Encrypts the part, in sectors that count from its first byte; `None` copies it. What is not
+    /// Encrypts the part; `None` copies it. What is not
     /// copied because it is a hole or not in use stays a hole; encrypted, it is written as zeros.
     pub encryption: Option<Encryption<'a>>,
     /// What becomes of an encrypted part's bytes that are not in use.
@@ -58,6 +58,8 @@ pub struct Encryption<'a> {
     pub volume_key: &'a VolumeKey,
     /// Sector size of the segment.
     pub sector_size: SectorSize,
+    /// Number of the part's first 512-byte unit within the segment, a multiple of the sector size.
+    pub first_unit: u64,
 }
 
 impl Part<'_> {
@@ -337,8 +339,8 @@ impl<'a> Worker<'a> {
             at = live.end;
         }
         bytes[small(at - start)..].fill(0);
-        if let Some(cipher) = self.cipher.as_mut() {
-            cipher.encrypt(offset / 512, bytes)?;
+        if let (Some(cipher), Some(encryption)) = (self.cipher.as_mut(), part.encryption) {
+            cipher.encrypt(encryption.first_unit + offset / 512, bytes)?;
         }
         for range in written {
             let bytes = &bytes[small(range.start - start)..small(range.end - start)];

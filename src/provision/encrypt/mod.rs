@@ -6,6 +6,8 @@
 mod boot_file;
 mod customise;
 mod data_pass;
+pub mod in_place;
+mod onto_device;
 mod open;
 mod prepared;
 mod profile;
@@ -21,6 +23,7 @@ use uuid::Builder;
 
 pub use customise::{DatasourceNameError, Datasources, Edit, GROWPART_KEYSLOT};
 pub use data_pass::FreeSpace;
+pub use onto_device::ReadyOnDevice;
 pub use profile::{Chosen as ChosenProfile, LABEL, Profile, ProfileChoice};
 
 use self::boot_file::BootFile;
@@ -92,6 +95,8 @@ pub struct Plan {
     pub output: PathBuf,
     /// Its format.
     pub output_format: DiskFormat,
+    /// The source is changed itself.
+    pub in_place: bool,
     /// Sector size of the disk in bytes.
     pub sector_bytes: u64,
     /// The root partition, as it is in the source.
@@ -160,6 +165,11 @@ impl Opened {
             warnings: opened.warnings.iter().map(ToString::to_string).collect(),
         })
     }
+
+    /// The files below it, as they were named, with the formats that they have.
+    fn named_below(&self, paths: Vec<PathBuf>) -> Vec<(PathBuf, SourceFormat)> {
+        paths.into_iter().zip(self.below.iter().copied()).collect()
+    }
 }
 
 impl Job {
@@ -219,6 +229,8 @@ impl Job {
             free_space: self.free_space,
             whole_mebibytes: output_format == DiskFormat::FixedVhd,
             unlock_key,
+            in_place: None,
+            device_bytes: None,
         };
         let prepared = Prepared::new(disk, &options, now, entropy)?;
         let mut warnings = opened.warnings.clone();
@@ -245,13 +257,10 @@ impl Job {
             packing: opened.packing,
             source_format: opened.format,
             source_bytes: opened.disk.len_bytes(),
-            backing_files: self
-                .backing_files
-                .into_iter()
-                .zip(opened.below.iter().copied())
-                .collect(),
+            backing_files: opened.named_below(self.backing_files),
             output,
             output_format,
+            in_place: false,
             sector_bytes: prepared.sector_bytes,
             root: prepared.chosen.root.clone(),
             esp: prepared.chosen.esp.clone(),

@@ -12,19 +12,22 @@ use uuid::Builder;
 
 use super::boot_file::{self, BootFile};
 use super::customise::{self, Customisation, Customised, Datasources, Edit, GROWPART_KEYSLOT};
-use super::data_pass::{Encryption, FreeSpace, Part};
+use super::data_pass::{self, Encryption, FreeSpace, Part, Pass};
+use super::in_place::{self, NewTable, Start};
 use super::profile::{self, ProfileChoice};
 use super::shrink::Shrunk;
 use crate::filesystem::ext4::{BlockBitmap, Filesystem, Superblock};
 use crate::filesystem::fat::Fat;
 use crate::filesystem::{self, Content};
-use crate::gpt::{self, Partition, Table};
+use crate::gpt::{self, CopyName, Partition, Table};
+use crate::image;
 use crate::luks2::{self, ClearKeyToken, NewContainer, VolumeKey};
 use crate::provision::error::{Error, RootContent};
 use crate::provision::layout::{self, Layout, MakeRoom, SectorSizeChoice};
+use crate::provision::observer::{Observer, Phase, StopFlag};
 use crate::provision::partitions::{self, Chosen, Named, byte_range, window};
 use crate::secret::{Entropy, SecretBytes};
-use crate::storage::{MemoryStorage, Overlay, ReadAt, Slice, WriteAt};
+use crate::storage::{self, MemoryStorage, Overlay, ReadAt, Slice, WriteAt};
 
 /// Length of the unlock key: what a vTPM can be asked to import, together with the policy key.
 const UNLOCK_KEY_BYTES: usize = 16;
@@ -55,6 +58,10 @@ pub struct Options {
     pub free_space: FreeSpace,
     /// The output's size is a multiple of 1 MiB, as a VHD's must be.
     pub whole_mebibytes: bool,
+    /// The disk is converted in place, in chunks of so many bytes.
+    pub in_place: Option<u64>,
+    /// The disk is written to a device of so many bytes.
+    pub device_bytes: Option<u64>,
     /// What becomes of the unlock key.
     pub unlock_key: UnlockKey,
 }
@@ -82,6 +89,9 @@ pub struct Prepared<S> {
     /// What opens keyslot 0.
     pub clear_key: ClearKeyToken,
     free_space: FreeSpace,
+    in_place: Option<(Start, NewTable)>,
+    /// Where the source's partitions may lie, in bytes: behind it there is nothing but a partition table.
+    usable_bytes: Range<u64>,
     /// The root and the EFI system partition, as they are in the source.
     pub chosen: Chosen,
     /// Sector size of the disk in bytes.
@@ -111,23 +121,31 @@ impl<S: ReadAt> Prepared<S> {
         entropy: &mut dyn Entropy,
     ) -> Result<Self, Error> {
         let (mut table, found) = Table::read(&disk)?;
+        let found_table = table.clone();
         let mut warnings: Vec<_> = found.iter().map(ToString::to_string).collect();
         let chosen = partitions::choose(&table, options.partitions)?;
         let sector_bytes = table.sector_bytes();
         let root = byte_range(&chosen.root, sector_bytes);
-        let filesystem = check_root(&window(&disk, &root)?, &root)?;
+        let filesystem = check_root(&window(&disk, &root)?, &root, chosen.root.number)?;
 
         let growpart_key = SecretBytes::random(entropy, GROWPART_KEY_BYTES)?;
         let edited = Overlay::new(disk);
         let (profile, customised, used) = customise(&edited, &root, options, &growpart_key, now)?;
         let layout = layout::layout(
-            &geometry(&table, &chosen.root, &filesystem, edited.len_bytes())?,
+            &geometry(
+                &table,
+                &chosen.root,
+                &filesystem,
+                options.device_bytes.unwrap_or(edited.len_bytes()),
+            )?,
             layout::Request {
                 make_room: options.make_room,
                 sector_size: options.sector_size,
                 grow_root: options.grow_root,
                 guest_regrows: customised.guest_regrows,
                 whole_mebibytes: options.whole_mebibytes,
+                in_place: options.in_place.is_some(),
+                on_device: options.device_bytes.is_some(),
             },
         )?;
         let mut edits = customised.edits;
@@ -137,7 +155,7 @@ impl<S: ReadAt> Prepared<S> {
                 &edited,
                 &chosen.esp,
                 sector_bytes,
-                &file.bytes,
+                (&file.bytes, options.in_place.is_some()),
                 now,
             )?);
             if !file.is_signed {
@@ -165,8 +183,22 @@ impl<S: ReadAt> Prepared<S> {
         if options.unlock_key == UnlockKey::InToken {
             container.add_token(clear_key.to_json());
         }
+        let start = options.in_place.map(|chunk_bytes| {
+            let esp = byte_range(&chosen.esp, sector_bytes);
+            let esp = options.boot_file.as_ref().map(|_| &esp);
+            Start::new(&edited, (&chosen.root, esp), &layout, chunk_bytes)
+        });
+        let start = start.transpose()?;
+        if let Some(start) = &start {
+            start.mark(&mut container);
+        }
         let head = MemoryStorage::new(container.head(&volume_key, entropy)?);
+        let usable_bytes = found_table.first_usable_lba() * sector_bytes
+            ..(found_table.last_usable_lba() + 1) * sector_bytes;
+        let new_table = || NewTable::new(&found_table, &found, table.clone(), root.end);
         Ok(Self {
+            in_place: start.map(|start| (start, new_table())),
+            usable_bytes,
             edited,
             sector_bytes,
             table,
@@ -203,8 +235,8 @@ impl<S: ReadAt> Prepared<S> {
         &self.used
     }
 
-    /// Writes what comes last: the container's head and the partition table.
-    pub fn write_tables(&self, output: &dyn WriteAt) -> Result<(), Error> {
+    /// Writes the container's head.
+    fn write_head(&self, output: &dyn WriteAt) -> Result<(), Error> {
         let mut piece = vec![0; HEAD_PIECE_BYTES];
         let mut at = 0;
         while at < self.head.len_bytes() {
@@ -215,6 +247,12 @@ impl<S: ReadAt> Prepared<S> {
             written.map_err(Error::Output)?;
             at += piece.len() as u64;
         }
+        Ok(())
+    }
+
+    /// Writes what comes last: the container's head and the partition table.
+    pub fn write_tables(&self, output: &dyn WriteAt) -> Result<(), Error> {
+        self.write_head(output)?;
         self.table.write(output).map_err(|error| match error {
             gpt::Error::Storage(error) => Error::Output(error),
             error => Error::Gpt(error),
@@ -232,6 +270,7 @@ impl<S: ReadAt> Prepared<S> {
         let encryption = Encryption {
             volume_key: &self.volume_key,
             sector_size: layout.sector_size,
+            first_unit: 0,
         };
         // Where the partition became shorter, what it held behind the filesystem is not copied: it would
         // be the one plain piece of the old root.
@@ -258,6 +297,70 @@ impl<S: ReadAt> Prepared<S> {
             },
             copied(behind.min(end)..end),
         ])
+    }
+}
+
+impl<S: ReadAt> Prepared<S> {
+    /// Writes the whole disk to a device, which is as long as the layout says and holds whatever it holds.
+    ///
+    /// Both its ends are overwritten first and the partition table comes last: until then the device has none.
+    pub fn write_to_device(
+        &self,
+        device: &dyn WriteAt,
+        threads: usize,
+        observer: &dyn Observer,
+        stop: &StopFlag,
+    ) -> Result<(), Error> {
+        image::blank(device).map_err(Error::OutputFile)?;
+        let mut parts = self.parts(None)?;
+        for part in parts.iter_mut().filter(|part| part.encryption.is_none()) {
+            part.source = Box::new(WithoutHoles(&self.edited));
+            // The source's table, in both copies, is left out.
+            let usable = &self.usable_bytes;
+            let start = part.range.start.max(usable.start.min(part.range.end));
+            part.output_bytes += start - part.range.start;
+            part.range = start..part.range.end.min(usable.end).max(start);
+        }
+        let pass = Pass::new(&parts, device);
+        observer.begin(Phase::Encrypt, pass.total_bytes());
+        data_pass::run_one(pass, threads, observer, stop)?;
+        self.write_head(device)?;
+        observer.begin(Phase::Flush, 0);
+        device.flush().map_err(Error::Output)?;
+        let written = self.table.write_in_place(device, CopyName::Backup);
+        written.map_err(|error| match error {
+            gpt::Error::Storage(error) => Error::Output(error),
+            error => Error::Gpt(error),
+        })
+    }
+}
+
+/// A storage whose holes are read like data: on a device, zeros have to be written.
+struct WithoutHoles<'a, S>(&'a S);
+
+impl<S: ReadAt> ReadAt for WithoutHoles<'_, S> {
+    fn len_bytes(&self) -> u64 {
+        self.0.len_bytes()
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset_bytes: u64) -> storage::Result<()> {
+        self.0.read_exact_at(buffer, offset_bytes)
+    }
+}
+
+impl<S: WriteAt> Prepared<S> {
+    /// Converts the disk itself. Fails before anything is written where that was not [asked for](Options::in_place).
+    pub fn convert(
+        &self,
+        threads: usize,
+        (observer, stop): (&dyn Observer, &StopFlag),
+        entropy: &mut dyn Entropy,
+    ) -> Result<(), Error> {
+        let (start, table) = self.in_place.as_ref().ok_or(layout::Error::NotInPlace)?;
+        let disk = self.edited.base();
+        start
+            .write(disk, table, &self.head)?
+            .run(disk, threads, (observer, stop), entropy)
     }
 }
 
@@ -303,19 +406,27 @@ fn put_boot_file<S: ReadAt>(
     edited: &Overlay<S>,
     esp: &Partition,
     sector_bytes: u64,
-    file: &[u8],
+    (file, in_place): (&[u8], bool),
     now: i64,
 ) -> Result<Edit, Error> {
     let window = window(edited, &byte_range(esp, sector_bytes))?;
-    let replaced = Fat::open(&window, now).and_then(|esp| boot_file::replace(&esp, file));
+    let put = if in_place {
+        boot_file::switch
+    } else {
+        boot_file::replace
+    };
+    let replaced = Fat::open(&window, now).and_then(|esp| put(&esp, file));
     replaced.map_err(Error::in_esp)
 }
 
 /// Checks that the root partition holds a filesystem that may be edited.
-fn check_root(root: &dyn ReadAt, partition: &Range<u64>) -> Result<Superblock, Error> {
+fn check_root(root: &dyn ReadAt, partition: &Range<u64>, number: u32) -> Result<Superblock, Error> {
     let problem = |problem| Error::in_root_filesystem(problem, partition);
     match filesystem::probe(root).map_err(problem)? {
         Content::Ext => {}
+        _ if in_place::is_unfinished(root)? => {
+            return Err(Error::HalfConverted { partition: number });
+        }
         Content::Luks2 if has_clear_key(root) => {
             return Err(Error::NotPlainExt4(RootContent::NotDeployed));
         }
@@ -335,6 +446,22 @@ fn has_clear_key(root: &dyn ReadAt) -> bool {
     header.is_ok_and(|header| matches!(header.metadata().clear_key(), Ok(Some(_))))
 }
 
+/// Checks that all partitions fit into a disk of another length than the table's.
+fn check_fits(table: &Table, sectors: u64, disk_bytes: u64) -> Result<(), Error> {
+    let end_lba = table.partitions().map(|partition| partition.last_lba).max();
+    let end_lba = end_lba.unwrap_or_default();
+    let backup_sectors =
+        table.disk_sectors() - 1 - table.last_usable_lba_for(table.disk_sectors())?;
+    let needed_sectors = end_lba + 1 + backup_sectors;
+    if sectors < needed_sectors {
+        return Err(Error::OutputFile(image::Error::DeviceTooShort {
+            device_bytes: disk_bytes,
+            needed_bytes: needed_sectors * table.sector_bytes(),
+        }));
+    }
+    Ok(())
+}
+
 /// What the layout is decided by.
 fn geometry(
     table: &Table,
@@ -342,7 +469,8 @@ fn geometry(
     filesystem: &Superblock,
     disk_bytes: u64,
 ) -> Result<layout::Source, Error> {
-    let sectors = table.disk_sectors();
+    let sectors = disk_bytes / table.sector_bytes();
+    check_fits(table, sectors, disk_bytes)?;
     let next = table
         .partitions()
         .map(|other| other.first_lba)

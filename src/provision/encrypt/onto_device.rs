@@ -1,0 +1,124 @@
+//! `encrypt` onto a block device: everything is decided first, then the device is overwritten, its partition table last.
+
+use std::sync::Arc;
+
+use super::boot_file::BootFile;
+use super::data_pass::FreeSpace;
+use super::in_place::threads;
+use super::prepared::{Options, Prepared, UnlockKey};
+use super::{Job, Opened, Plan};
+use crate::image::{self, Device, DiskFormat, Lock, Source};
+use crate::provision::backing::BackingFiles;
+use crate::provision::error::Error;
+use crate::provision::observer::{Observer, StopFlag};
+use crate::secret::Entropy;
+use crate::storage::ReadAt;
+
+/// A job with a device as its output that was found feasible; nothing is written yet.
+pub struct ReadyOnDevice {
+    plan: Plan,
+    prepared: Prepared<Arc<dyn ReadAt>>,
+    device: Device,
+    threads: usize,
+}
+
+impl Job {
+    /// Opens source and device, and decides everything. `now` is the time of all changes, in seconds since 1970.
+    ///
+    /// Nothing is written. The device is refused where it is in use or too short, has sectors of another size than the
+    /// source's partition table, or is not blank and not to be overwritten.
+    pub fn prepare_onto_device(
+        self,
+        entropy: &mut dyn Entropy,
+        now: i64,
+        observer: &dyn Observer,
+        stop: &StopFlag,
+    ) -> Result<ReadyOnDevice, Error> {
+        let output = self.output.as_ref().unwrap_or(&self.source).clone();
+        if self.free_space == FreeSpace::Skip {
+            return Err(Error::HasNoHoles);
+        }
+        if matches!(self.output_format, Some(DiskFormat::FixedVhd)) {
+            return Err(Error::KeepsFormat);
+        }
+        let source = Arc::new(Source::open(&self.source, Lock::Shared).map_err(Error::SourceFile)?);
+        let backing = BackingFiles::open(&self.backing_files)?;
+        source
+            .refuse_as_output(&output)
+            .map_err(Error::OutputFile)?;
+        backing.refuse_as_output(&output)?;
+        let beside = |packing| Err(Error::PackedOntoDevice { packing });
+        let opened = Opened::new(source, backing, beside, observer, stop)?;
+        let device = Device::open(&output, self.overwrite).map_err(Error::OutputFile)?;
+        let options = Options {
+            profile: self.profile,
+            boot_file: self.kernel_efi.as_deref().map(BootFile::read).transpose()?,
+            datasources: self.datasources,
+            grow_root: self.grow_root,
+            make_room: self.make_room,
+            sector_size: self.sector_size,
+            partitions: self.partitions,
+            whole_mebibytes: false,
+            free_space: FreeSpace::Encrypt,
+            unlock_key: UnlockKey::InToken,
+            in_place: None,
+            device_bytes: Some(device.storage().len_bytes()),
+        };
+        let prepared = Prepared::new(Arc::clone(&opened.disk), &options, now, entropy)?;
+        if device.sector_bytes() != prepared.sector_bytes {
+            return Err(Error::OutputFile(image::Error::DeviceSectors {
+                device_bytes: device.sector_bytes(),
+                table_bytes: prepared.sector_bytes,
+            }));
+        }
+        let mut warnings = opened.warnings.clone();
+        warnings.extend_from_slice(&prepared.warnings);
+        let plan = Plan {
+            source: self.source,
+            source_format: opened.format,
+            packing: None,
+            source_bytes: opened.disk.len_bytes(),
+            backing_files: opened.named_below(self.backing_files),
+            output,
+            output_format: DiskFormat::Raw,
+            in_place: false,
+            sector_bytes: prepared.sector_bytes,
+            root: prepared.chosen.root.clone(),
+            esp: prepared.chosen.esp.clone(),
+            label: prepared.profile.profile.label(),
+            profile: prepared.profile.clone(),
+            layout: prepared.layout,
+            edits: prepared.edits.clone(),
+            has_growpart_key: prepared.has_growpart_key,
+            warnings,
+        };
+        Ok(ReadyOnDevice {
+            plan,
+            prepared,
+            device,
+            threads: threads(self.threads),
+        })
+    }
+}
+
+impl ReadyOnDevice {
+    /// What will be done.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Does it. What ends it early leaves a device without a partition table, and a part of the image on it.
+    pub fn run(&self, observer: &dyn Observer, stop: &StopFlag) -> Result<(), Error> {
+        if stop.is_raised() {
+            return Err(Error::Interrupted);
+        }
+        let device = self.device.storage();
+        let written = self
+            .prepared
+            .write_to_device(device, self.threads, observer, stop);
+        written.map_err(|error| match error {
+            Error::Interrupted => Error::InterruptedOnDevice,
+            error => Error::PartOnDevice(Box::new(error)),
+        })
+    }
+}

@@ -1,0 +1,26 @@
+//! Block devices as source, as output and in place; one file a promise.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
+mod a_device_is_a_source;
+mod a_device_is_an_output;
+mod a_device_is_converted_where_it_lies;
+mod a_part_is_never_taken_for_the_whole;
+mod loops;
+
+#[path = "../support/mod.rs"]
+mod support;
+
+/// True where the programs are there that build images and judge them.
+fn ready() -> bool {
+    support::programs(&[
+        "mke2fs", "debugfs", "dumpe2fs", "e2fsck", "fdisk", "sfdisk", "sgdisk",
+    ]) && support::programs(&[
+        "mkfs.vfat",
+        "fsck.vfat",
+        "mcopy",
+        "mmd",
+        "cryptsetup",
+        "setpriv",
+    ])
+}

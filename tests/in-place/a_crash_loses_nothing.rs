@@ -1,0 +1,238 @@
+//! Whatever a crash leaves of a conversion's writes, beginning again or resuming gives what an undisturbed run gives.
+//!
+//! The writes of a run are recorded, and the states that a crash can leave of them are enumerated (`support::crash` says
+//! how, and what it takes a disk to be). A state is resumed, or, where nothing has begun, converted from its beginning;
+//! what comes out has the same ciphertext as the undisturbed run with the same keys, which the programs judge. They
+//! judge some of the others, too.
+
+use encrypt_cloud_image::luks2::{HEAD_BYTES, Header};
+use encrypt_cloud_image::provision::{self, in_place};
+use encrypt_cloud_image::storage::{
+    FileStorage, MemoryStorage, Overlay, ReadAt, Recorded, Recorder, Slice, WriteAt,
+};
+
+use crate::all;
+use crate::disks::{CHUNK_BYTES, Roomy, convert, ready, resume};
+use crate::flaky::{Coins, Flaky};
+use crate::support::crash::{self, Place};
+use crate::support::files;
+use crate::support::image::ROOT;
+use crate::support::workshop::Workshop;
+
+/// An undisturbed conversion.
+struct Reference {
+    roomy: Roomy,
+    workshop: Workshop,
+    /// The disk before it.
+    before: Vec<u8>,
+    /// The disk after it.
+    after: Vec<u8>,
+    /// Every write.
+    log: Vec<Recorded>,
+    /// Where the LUKS2 header lies, which has random bytes of its own in every run.
+    header: std::ops::Range<usize>,
+}
+
+impl Reference {
+    fn new() -> Self {
+        let roomy = Roomy::tiny();
+        let workshop = Workshop::new();
+        let disk = roomy.put(&workshop);
+        let before = std::fs::read(&disk).unwrap();
+        let recorder = Recorder::new(MemoryStorage::new(before.clone()));
+        convert(&recorder, CHUNK_BYTES).unwrap();
+        let log = recorder.log();
+        let after = recorder.into_inner().into_bytes();
+        std::fs::write(&disk, &after).unwrap();
+        roomy.judge(&disk);
+        let start = usize::try_from(roomy.source.table.byte_range(ROOT).start).unwrap();
+        Self {
+            roomy,
+            workshop,
+            before,
+            after,
+            log,
+            header: start..start + usize::try_from(HEAD_BYTES).unwrap(),
+        }
+    }
+
+    /// Checks that a disk is what the undisturbed run made of it, but for what is random in the header.
+    #[track_caller]
+    fn assert_same(&self, disk: &[u8], what: &dyn std::fmt::Debug) {
+        for range in [0..self.header.start, self.header.end..disk.len()] {
+            let sectors = range.clone().step_by(512);
+            let differs = || {
+                sectors
+                    .clone()
+                    .find(|at| disk[*at..at + 512] != self.after[*at..at + 512])
+            };
+            let same = disk[range.clone()] == self.after[range];
+            assert!(same, "{what:?}: the sector at {:?}", differs());
+        }
+        let container = MemoryStorage::new(disk[self.header.start..].to_vec());
+        let header = Header::read(&container).unwrap();
+        assert_eq!(header.warnings(), [], "{what:?}");
+        assert!(header.metadata().requirements.is_empty(), "{what:?}");
+        assert_eq!(header.metadata().tokens.len(), 1, "{what:?}");
+        let (_, clear_key) = header.metadata().clear_key().unwrap().unwrap();
+        let (keyslot, _) = header.unlock(None, &clear_key.key, &container).unwrap();
+        assert_eq!(keyslot, 0, "{what:?}");
+        // Nothing of the filesystem is left in front of the segment.
+        let plain = &self.before[self.header.start + (2 << 20)..self.header.end];
+        let found = &disk[self.header.start + (2 << 20)..self.header.end];
+        let same = plain.chunks(512).zip(found.chunks(512));
+        let left = same.filter(|(plain, found)| plain == found && !files::is_zero(plain));
+        assert_eq!(left.count(), 0, "{what:?}");
+    }
+
+    fn judge_by_programs(&self, disk: &[u8]) {
+        let file = self.workshop.path("judged.img");
+        std::fs::write(&file, disk).unwrap();
+        self.roomy.judge(&file);
+    }
+}
+
+/// Goes on with what a crash has left: resumes, or begins again where nothing had begun.
+fn go_on<S: WriteAt>(disk: &S) -> Result<bool, provision::Error> {
+    match resume(disk) {
+        Err(provision::Error::InPlace(in_place::Error::NothingToResume)) => {
+            convert(disk, CHUNK_BYTES).map(|()| false)
+        }
+        resumed => resumed.map(|()| true),
+    }
+}
+
+#[test]
+fn at_any_point_of_its_writes() {
+    if !ready() {
+        return;
+    }
+    let reference = Reference::new();
+    let file = reference.workshop.write("before.img", &reference.before);
+    let disk = Overlay::new(FileStorage::new(files::open(&file).0).unwrap());
+    let per_stretch = if all() { 60 } else { 2 };
+    let (mut states, mut gone_on, mut judged) = (0, 0, 0);
+    let mut of_stretch = (usize::MAX, 0_usize);
+    crash::each_state(&disk, &reference.log, |state, place: Place| {
+        states += 1;
+        of_stretch = match of_stretch {
+            (flushes, count) if flushes == place.flushes => (flushes, count + 1),
+            _ => (place.flushes, 0),
+        };
+        // Long stretches are data, where one cut is like its neighbour; a header is looked at in every state.
+        let step = if place.sectors <= 6 {
+            1
+        } else {
+            470 / per_stretch
+        };
+        if !of_stretch.1.is_multiple_of(step) && !place.is_whole() {
+            return;
+        }
+        gone_on += 1;
+        let resumed = Overlay::new(state);
+        if is_complete(state, &reference) {
+            return; // the last state
+        }
+        let was_resumed = go_on(&resumed).unwrap_or_else(|error| panic!("{place:?}: {error}"));
+        let len = usize::try_from(resumed.len_bytes()).unwrap();
+        let bytes = resumed.read_vec(0, len).unwrap();
+        reference.assert_same(&bytes, &(place, was_resumed));
+        if place.is_whole() && (all() || place.flushes.is_multiple_of(10)) {
+            judged += 1;
+            reference.judge_by_programs(&bytes);
+        }
+    });
+    println!("{states} states, {gone_on} gone on with, {judged} judged by programs");
+    assert!(states > 3000 && gone_on > 100, "{states} {gone_on}");
+}
+
+/// A power that fails again and again, while it is resumed, too.
+fn fails_at_random(reference: &Reference, points: u64, by_programs: bool) {
+    let mut coins = Coins(4711);
+    let undisturbed = Flaky::new(reference.before.clone(), None);
+    convert(&undisturbed, CHUNK_BYTES).unwrap();
+    let calls = undisturbed.calls();
+    let mut resumed = 0;
+    for point in 0..points {
+        // Every part of a run, and then up to three more failures.
+        let first = point * calls / points + coins.below(calls.div_ceil(points));
+        let disk = Flaky::new(reference.before.clone(), Some(first.min(calls - 1)));
+        let error = convert(&disk, CHUNK_BYTES).unwrap_err();
+        assert!(error.to_string().starts_with("cannot "), "{error}");
+        let mut bytes = disk.after_the_failure(&mut coins);
+        for _ in 0..coins.below(4) {
+            let disk = Flaky::new(bytes, Some(coins.below(calls)));
+            resumed += u64::from(matches!(go_on(&disk), Ok(true)));
+            bytes = disk.after_the_failure(&mut coins);
+            if is_complete(&MemoryStorage::new(bytes.clone()), reference) {
+                break;
+            }
+        }
+        if !is_complete(&MemoryStorage::new(bytes.clone()), reference) {
+            let disk = Flaky::new(bytes, None);
+            resumed += u64::from(go_on(&disk).unwrap_or_else(|error| panic!("{point}: {error}")));
+            bytes = disk.after_the_failure(&mut coins);
+        }
+        reference.assert_same(&bytes, &point);
+        if by_programs {
+            reference.judge_by_programs(&bytes);
+        }
+    }
+    println!("{points} points of {calls}, {resumed} resumed to the end");
+}
+
+fn is_complete(disk: &dyn ReadAt, reference: &Reference) -> bool {
+    let start = reference.header.start as u64;
+    let container = Slice::new(disk, start, disk.len_bytes() - start).unwrap();
+    let header = Header::read(&container);
+    header.is_ok_and(|header| {
+        header.metadata().requirements.is_empty() && header.warnings().is_empty()
+    })
+}
+
+#[test]
+fn at_random_points_again_and_again() {
+    if !ready() {
+        return;
+    }
+    let reference = Reference::new();
+    if all() {
+        fails_at_random(&reference, 200, true);
+    } else {
+        fails_at_random(&reference, 12, false);
+    }
+}
+
+/// The model finds an order that is wrong: a mark that is durable before its chunk.
+#[test]
+fn a_mark_before_its_chunk_would_lose_it() {
+    if !ready() {
+        return;
+    }
+    let reference = Reference::new();
+    let mut stretches: Vec<Vec<Recorded>> = reference
+        .log
+        .split(|call| *call == Recorded::Flush)
+        .map(<[Recorded]>::to_vec)
+        .collect();
+    let is_chunk = |stretch: &Vec<Recorded>| match &stretch[..] {
+        [
+            Recorded::Write {
+                offset_bytes,
+                bytes,
+            },
+        ] => bytes.len() as u64 == CHUNK_BYTES && *offset_bytes >= reference.header.end as u64,
+        _ => false,
+    };
+    let chunk = stretches.iter().position(is_chunk).unwrap();
+    stretches.swap(chunk, chunk + 1);
+    let log: Vec<_> = stretches[..=chunk + 1].join(&Recorded::Flush);
+    let disk = Overlay::new(MemoryStorage::new(reference.before.clone()));
+    let mut lost = 0;
+    crash::each_state(&disk, &log, |state, place| {
+        if place.flushes == chunk && place.is_whole() {
+            lost += usize::from(go_on(&Overlay::new(state)).is_err());
+        }
+    });
+    assert!(lost > 0);
+}
