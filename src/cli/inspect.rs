@@ -1,5 +1,7 @@
 //! `encrypt-cloud-image inspect`.
 
+use std::collections::HashSet;
+
 use clap::error::ErrorKind;
 
 use super::message::{Failure, answer, warn};
@@ -86,12 +88,10 @@ fn question(command: &args::Inspect) -> Option<Question> {
         )),
     };
     let mut sources = predict::firmware(firmware, "inspect");
-    if sources.len() > 1 {
-        let message = "inspect --against holds the image against one configuration; --earlier-uefi-config names those that were before";
-        predict::usage_error(ErrorKind::TooManyValues, message, "inspect");
-    }
+    let mut known = HashSet::new();
+    sources.retain(|source| known.insert(source.path().to_owned()));
     Some(Question {
-        firmware: sources.pop()?,
+        firmware: sources,
         options: predict::options(firmware, &command.rules),
         rules: command.rules.rules(),
         separator: command.os_separator.into(),

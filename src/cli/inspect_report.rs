@@ -222,8 +222,13 @@ fn recovery_keys(container: Option<&ContainerFacts>) -> Vec<Value> {
 }
 
 fn against(question: &Question, answer: &Answer) -> Value {
+    let configurations = question.firmware.iter();
+    let configurations: Vec<_> = configurations
+        .map(|source| source.path().display().to_string())
+        .collect();
     json!({
-        "firmware": question.firmware.path().display().to_string(),
+        "firmware": configurations.join(", "),
+        "configurations": configurations,
         "boot_files": match &question.boot_files {
             Some(BootFiles::Directory(path)) => path.display().to_string(),
             Some(BootFiles::Chains(_)) => "chain".to_owned(),
@@ -242,6 +247,7 @@ fn way(way: &Way) -> Value {
         .map(|(pcr, value)| (pcr.to_string(), hex::encode(value).into()))
         .collect();
     let mut document = json!({
+        "configuration": way.configuration,
         "kernels": way.kernels,
         "os_separator": way.has_separator,
         "pcrs": pcrs,

@@ -262,10 +262,6 @@ fn verdict(question: &Question, answer: &Answer) -> String {
         Some(BootFiles::Directory(path)) => format!("the boot files of {}", path.display()),
         Some(BootFiles::Chains(_)) => "the boot files that were named".to_owned(),
     };
-    let mut text = format!(
-        "\nagainst {} and {files}\n",
-        question.firmware.path().display()
-    );
     let name = |way: &Way| {
         let mut name = way.kernels.join(", ");
         if way.has_separator {
@@ -273,8 +269,14 @@ fn verdict(question: &Question, answer: &Answer) -> String {
         }
         name
     };
-    for way in &answer.ways {
-        let _ = writeln!(text, "  {}: {}", name(way), outcome(way));
+    let mut text = String::new();
+    for configuration in &question.firmware {
+        let configuration = configuration.path().display().to_string();
+        let _ = writeln!(text, "\nagainst {configuration} and {files}");
+        let ways = answer.ways.iter();
+        for way in ways.filter(|way| way.configuration == configuration) {
+            let _ = writeln!(text, "  {}: {}", name(way), outcome(way));
+        }
     }
     text
 }

@@ -5,6 +5,7 @@ mod a_key_in_the_losing_header_copy_is_seen;
 mod a_tpm_agrees_with_the_verdict;
 mod every_kind_of_image_is_told;
 mod hostile_images_get_one_line;
+mod several_configurations_are_each_told;
 mod the_pcr_to_blame_is_named;
 mod what_cannot_be_told_is_said;
 

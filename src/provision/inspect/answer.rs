@@ -8,15 +8,15 @@ use super::report::Report;
 use super::{Error, Inspection, KeyObjectKind, State};
 use crate::measure::Source;
 use crate::provision::predict::{
-    Bank, BootFiles, Branch, Guest, Profile, Reader, Request, Rules, Separator, Ways,
+    Bank, BootFiles, Branch, Guest, PredictError, Profile, Reader, Request, Rules, Separator, Ways,
 };
 use crate::provision::uefi_config;
 
 /// What is asked about an image.
 #[derive(Debug, Clone)]
 pub struct Question {
-    /// What describes the guest's firmware.
-    pub firmware: uefi_config::Source,
+    /// What describes the guest's firmware: each of these that it may have.
+    pub firmware: Vec<uefi_config::Source>,
     /// How that is read.
     pub options: uefi_config::Options,
     /// Whose rules count.
@@ -40,7 +40,7 @@ pub struct Answer {
     pub pcrs: Vec<u8>,
     /// Their bank.
     pub bank: Bank,
-    /// The ways to boot, those of equal values once.
+    /// The ways to boot under each configuration in their order, those of equal values under one of them once.
     pub ways: Vec<Way>,
     /// What the operator should know.
     pub warnings: Vec<String>,
@@ -49,6 +49,8 @@ pub struct Answer {
 /// One way to boot, or several that lead to the same values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Way {
+    /// The configuration of the firmware, by its path.
+    pub configuration: String,
     /// The boot files that it ends in.
     pub kernels: Vec<String>,
     /// True where systemd-pcrosseparator runs on it.
@@ -110,7 +112,6 @@ impl Question {
         let bank = banks.map(|lock| lock.selection.bank).next();
         let bank = bank.unwrap_or(Bank::Sha256);
         locks.keep(bank, predictable);
-        let guest = self.guest(key_object, &locks, bank);
         let own = BootFiles::Image {
             path: image.source.clone(),
             backing_files: image
@@ -120,58 +121,54 @@ impl Question {
                 .collect(),
             esp: image.esp.as_ref().map(|esp| esp.unique_guid),
         };
-        let request = Request {
-            boot_files: self.boot_files.clone().unwrap_or_else(|| own.clone()),
-            guest,
-        };
-        let Ways {
-            branches,
-            refused,
-            mut warnings,
-        } = request.ways()?;
-        let known = self.known(image, &locks, &request, &own, &mut warnings)?;
-        let mut ways: Vec<Way> = Vec::new();
-        for branch in branches {
-            add_way(&mut ways, &branch, |values| outcome(&locks, values, &known));
-        }
-        ways.extend(refused.into_iter().map(|(kernel, why)| Way {
-            kernels: vec![kernel],
-            has_separator: false,
-            values: Values::new(),
-            outcome: Outcome::DoesNotStart { why },
-        }));
-        Ok(Answer {
-            pcrs: request.guest.profile.pcrs().into_iter().collect(),
+        let mut answer = Answer {
+            pcrs: profile(&locks).pcrs().into_iter().collect(),
             bank,
-            ways,
-            warnings,
-        })
+            ways: Vec::new(),
+            warnings: Vec::new(),
+        };
+        let mut predicted = Vec::new();
+        for source in &self.firmware {
+            let request = Request {
+                boot_files: self.boot_files.clone().unwrap_or_else(|| own.clone()),
+                guest: self.guest(key_object, &locks, bank, source),
+            };
+            let name = source.path().display().to_string();
+            let ways = request.ways().map_err(|error| self.told_of(&name, error))?;
+            predicted.push((name, request, ways));
+        }
+        for (name, request, ways) in &predicted {
+            let mut warnings = ways.warnings.clone();
+            let mut known = self.known(image, &locks, request, &own, &mut warnings)?;
+            let others = predicted.iter().filter(|(other, ..)| other != name);
+            known.extend(others.flat_map(|(name, _, ways)| states(&ways.branches, name)));
+            let of_this = ways_under(name, ways, |values| outcome(&locks, values, &known));
+            answer.ways.extend(of_this);
+            warnings.retain(|warning| !answer.warnings.contains(warning));
+            answer.warnings.extend(warnings);
+        }
+        Ok(answer)
     }
 
-    fn guest(&self, key_object: KeyObjectKind, locks: &Locks<'_>, bank: Bank) -> Guest {
-        let asks = |pcr: u8| {
-            let mut locks = locks.locks.iter();
-            locks.any(|lock| lock.selection.pcrs.contains(&pcr))
-        };
-        let profile = Profile {
-            boot_manager: asks(4),
-            secure_boot: asks(7),
-            sections: asks(11),
-            kernel: asks(12),
-            volume_key: asks(15),
-        };
+    /// Names the configuration in an error, where there are several.
+    fn told_of(&self, name: &str, error: PredictError) -> PredictError {
+        match self.firmware.as_slice() {
+            [_] => error,
+            _ => error.under(name),
+        }
+    }
+
+    fn guest(
+        &self,
+        key_object: KeyObjectKind,
+        locks: &Locks<'_>,
+        bank: Bank,
+        source: &uefi_config::Source,
+    ) -> Guest {
         Guest {
-            firmware: vec![self.firmware.clone()],
+            firmware: vec![source.clone()],
             options: self.options.clone(),
-            profile: if profile == Profile::default() {
-                // Any state will do; the ways to boot are listed all the same.
-                Profile {
-                    boot_manager: true,
-                    ..profile
-                }
-            } else {
-                profile
-            },
+            profile: profile(locks),
             reader: match key_object {
                 KeyObjectKind::Secboot => Reader::SnapBootstrap,
                 KeyObjectKind::SystemdTpm2 => Reader::Systemd {
@@ -249,6 +246,29 @@ impl Question {
     }
 }
 
+/// The PCRs that are asked for.
+fn profile(locks: &Locks<'_>) -> Profile {
+    let asks = |pcr: u8| {
+        let mut locks = locks.locks.iter();
+        locks.any(|lock| lock.selection.pcrs.contains(&pcr))
+    };
+    let profile = Profile {
+        boot_manager: asks(4),
+        secure_boot: asks(7),
+        sections: asks(11),
+        kernel: asks(12),
+        volume_key: asks(15),
+    };
+    if profile == Profile::default() {
+        // Any state will do; the ways to boot are listed all the same.
+        return Profile {
+            boot_manager: true,
+            ..profile
+        };
+    }
+    profile
+}
+
 fn nothing_sealed(state: State) -> Error {
     let (what, can_be_deployed) = match state {
         State::Plain => ("it is not encrypted", false),
@@ -277,18 +297,35 @@ fn has_separator(branch: &Branch) -> bool {
     events.any(|event| event.source == Source::OsSeparator)
 }
 
-/// Adds a branch to the way that has its values, or as a new one.
-fn add_way(ways: &mut Vec<Way>, branch: &Branch, outcome: impl FnOnce(&Values) -> Outcome) {
-    match ways.iter_mut().find(|way| way.values == branch.pcrs) {
-        Some(way) if way.kernels.contains(&branch.kernel) => {}
-        Some(way) => way.kernels.push(branch.kernel.clone()),
-        None => ways.push(Way {
-            kernels: vec![branch.kernel.clone()],
-            has_separator: has_separator(branch),
-            outcome: outcome(&branch.pcrs),
-            values: branch.pcrs.clone(),
-        }),
+/// The ways to boot under a configuration, each with what becomes of the key.
+fn ways_under(
+    configuration: &str,
+    predicted: &Ways,
+    outcome: impl Fn(&Values) -> Outcome,
+) -> Vec<Way> {
+    let mut ways: Vec<Way> = Vec::new();
+    for branch in &predicted.branches {
+        match ways.iter_mut().find(|way| way.values == branch.pcrs) {
+            Some(way) if way.kernels.contains(&branch.kernel) => {}
+            Some(way) => way.kernels.push(branch.kernel.clone()),
+            None => ways.push(Way {
+                configuration: configuration.to_owned(),
+                kernels: vec![branch.kernel.clone()],
+                has_separator: has_separator(branch),
+                outcome: outcome(&branch.pcrs),
+                values: branch.pcrs.clone(),
+            }),
+        }
     }
+    let refused = predicted.refused.iter().map(|(kernel, why)| Way {
+        configuration: configuration.to_owned(),
+        kernels: vec![kernel.clone()],
+        has_separator: false,
+        values: Values::new(),
+        outcome: Outcome::DoesNotStart { why: why.clone() },
+    });
+    ways.extend(refused);
+    ways
 }
 
 fn outcome(locks: &Locks<'_>, values: &Values, known: &[Known]) -> Outcome {

@@ -124,7 +124,7 @@ pub enum PredictError {
 
 impl PredictError {
     /// The same for one of several configurations. Errors that name the configuration's file stay as they are.
-    pub(super) fn under(self, name: &str) -> Self {
+    pub(in crate::provision) fn under(self, name: &str) -> Self {
         match self {
             Self::Measure(_) => Self::Under {
                 name: name.to_owned(),
