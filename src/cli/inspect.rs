@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use clap::error::ErrorKind;
 
+use super::confinement::Confinement;
 use super::message::{Failure, answer, warn};
 use super::{args, inspect_report, inspect_table, predict};
 use crate::provision::About;
@@ -13,6 +14,7 @@ use crate::provision::predict::BootFiles;
 /// Looks at an image, and tells.
 pub fn run(command: &args::Inspect) -> Result<(), Failure> {
     let question = question(command);
+    confinement(command).enter()?;
     let failure = |error: Error| {
         let file = match error {
             Error::Predict(_) => command.esp.as_ref().unwrap_or(&command.source),
@@ -49,6 +51,20 @@ pub fn run(command: &args::Inspect) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// What the run still gets at: nothing is written.
+fn confinement(command: &args::Inspect) -> Confinement {
+    let firmware = &command.firmware;
+    let chains = command.chain.iter().flat_map(|chain| &chain.0);
+    let read = [&command.source].into_iter();
+    let read = read.chain(&command.backing.backing_file);
+    let read = read.chain(&firmware.uefi_config).chain(&firmware.ovmf_vars);
+    let read = read.chain(&firmware.az_disk_profile);
+    let read = read.chain(&firmware.efivars).chain(&command.esp);
+    let read = read.chain(chains).chain(&command.report);
+    let read = read.chain(&command.earlier_uefi_config);
+    read.fold(Confinement::new(), |all, path| all.reads(path))
 }
 
 fn stays_locked(answer: &Answer) -> String {

@@ -40,6 +40,7 @@ fn foreign_code_in_the_process_gets_at_nothing_else() {
             got,
             [
                 ("start".to_owned(), Got::Everything),
+                ("read".to_owned(), Got::Nothing),
                 ("libext2fs".to_owned(), Got::Nothing),
                 ("write".to_owned(), Got::Nothing),
             ]
@@ -62,6 +63,7 @@ fn where_resize2fs_runs_it_still_writes_nowhere_else() {
         got,
         [
             ("start".to_owned(), Got::Everything),
+            ("read".to_owned(), some()),
             ("libext2fs".to_owned(), some()),
             ("write".to_owned(), some()),
         ]

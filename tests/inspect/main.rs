@@ -3,6 +3,7 @@
 
 mod a_key_in_the_losing_header_copy_is_seen;
 mod a_tpm_agrees_with_the_verdict;
+mod confined;
 mod every_kind_of_image_is_told;
 mod hostile_images_get_one_line;
 mod several_configurations_are_each_told;

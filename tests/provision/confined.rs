@@ -35,6 +35,7 @@ fn foreign_code_in_the_process_gets_at_nothing_else() {
             got(&talk),
             [
                 ("start".to_owned(), Got::Everything),
+                ("read".to_owned(), Got::Nothing),
                 ("libext2fs".to_owned(), Got::Nothing),
                 ("write".to_owned(), Got::Nothing),
             ]

@@ -1,8 +1,8 @@
 /*
  * What libext2fs could do, were it taken over by a hostile image: loaded before it (LD_PRELOAD), this tries to read a
  * file, to make one, to start a program and to make a connection, and writes on standard error what came of each (0, or
- * the error's number): at the start of the process, in the library's function that opens a filesystem, and in the first
- * write, which is a worker thread's.
+ * the error's number): at the start of the process, in the first read at an offset, which is of an image, in the
+ * library's function that opens a filesystem, and in the first write, which is a worker thread's.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -77,6 +77,15 @@ long ext2fs_open2(const char *name, const char *options, int flags, int superblo
 	if (!atomic_flag_test_and_set(&done))
 		try_all("libext2fs");
 	return real(name, options, flags, superblock, block_size, manager, filesystem);
+}
+
+ssize_t pread64(int file, void *bytes, size_t length, off64_t offset)
+{
+	ssize_t (*real)(int, void *, size_t, off64_t) = dlsym(RTLD_NEXT, "pread64");
+	static atomic_flag done = ATOMIC_FLAG_INIT;
+	if (!atomic_flag_test_and_set(&done))
+		try_all("read");
+	return real(file, bytes, length, offset);
 }
 
 ssize_t pwrite64(int file, const void *bytes, size_t length, off64_t offset)

@@ -34,7 +34,8 @@ pub struct Inspect {
 
     /// Directory with the files of an EFI system partition to come
     ///
-    /// In place of the boot files in the image: after an update of the kernel, for instance.
+    /// In place of the boot files in the image: after an update of the kernel, for instance. Links that lead out of DIR
+    /// cannot be followed where the kernel knows Landlock.
     #[arg(
         long,
         value_name = "DIR",
