@@ -8,6 +8,7 @@ use crate::efi::variable_store::SecureBoot;
 use crate::efi::{
     authenticated_variable, authority, azure, config, efivarfs, signature_list, variable_store,
 };
+use crate::image::{OtherFormat, Qcow2Defect};
 use crate::{image, storage};
 
 /// Why a UEFI configuration cannot be read or written.
@@ -247,6 +248,14 @@ impl Error {
                 "firmware writes the store at its first start; enroll keys, or take the store with keys \
                  that your distribution ships (OVMF_VARS_4M.ms.fd)"
             }
+            // The option that names backing files is for the disks of images.
+            Self::Qcow2 {
+                path,
+                problem:
+                    image::Error::Qcow2 {
+                        defect: Qcow2Defect::BackingFile { .. },
+                    },
+            } => return Some(OtherFormat::Qcow2.conversion(path)),
             Self::Qcow2 { path, problem } => return problem.hint(path),
             Self::SecureBootOff { .. } => {
                 "PCR 7 of such a guest protects little; --secure-boot off describes it all the same"
