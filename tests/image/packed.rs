@@ -138,6 +138,40 @@ fn the_first_member_that_is_an_image_comes_out_of_an_archive() {
     }
 }
 
+/// As Windows compresses members of more than 2 GiB; `tests/data/packed` tells who has made this one.
+#[test]
+fn a_member_compressed_by_deflate64_comes_out() {
+    let archive = fs::read(support::data("packed/deflate64.zip")).unwrap();
+    let noise: Vec<u8> = (0..1500)
+        .scan(1_u32, |state, _| {
+            *state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            Some((*state >> 24).to_le_bytes()[0])
+        })
+        .collect();
+    let mut plain = noise.clone();
+    let mut lines = (0..).map(|number| format!("line {number}\n"));
+    while plain.len() < 45_000 {
+        plain.extend(lines.next().unwrap().into_bytes());
+    }
+    plain.extend(&noise);
+    plain[510..512].copy_from_slice(&[0x55, 0xaa]);
+    plain.resize(plain.len() + 200_000, 0);
+    plain.extend(b"some text");
+    comes_out(Packing::Zip, &archive, &plain);
+    for at in [600, archive.len() / 2] {
+        let mut flipped = archive.clone();
+        flipped[at] ^= 0x10;
+        let told = refused(Packing::Zip, &flipped);
+        let damaged = ["it is damaged", "it is damaged: a checksum does not match"];
+        assert!(
+            damaged
+                .map(|what| cannot(Packing::Zip, what))
+                .contains(&told),
+            "{told}"
+        );
+    }
+}
+
 /// What is said of it.
 fn refused(packing: Packing, packed: &[u8]) -> String {
     let folder = scratch_with_unnamed_files();
