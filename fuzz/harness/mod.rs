@@ -12,6 +12,7 @@ pub mod gpt;
 pub mod luks2_header;
 pub mod luks2_metadata;
 pub mod open_disk;
+pub mod packed;
 pub mod pe;
 pub mod pkcs7;
 pub mod prediction;
@@ -35,7 +36,7 @@ use encrypt_cloud_image::secret::{Entropy, EntropyError};
 pub type Target = fn(&[u8]) -> bool;
 
 /// All targets by name: that of their file, their seeds and what they found.
-pub const TARGETS: [(&str, Target); 21] = [
+pub const TARGETS: [(&str, Target); 22] = [
     ("authenticated_variable", authenticated_variable::run),
     ("azure", azure::run),
     ("event_log", event_log::run),
@@ -45,6 +46,7 @@ pub const TARGETS: [(&str, Target); 21] = [
     ("luks2_header", luks2_header::run),
     ("luks2_metadata", luks2_metadata::run),
     ("open_disk", open_disk::run),
+    ("packed", packed::run),
     ("pe", pe::run),
     ("pkcs7", pkcs7::run),
     ("prediction", prediction::run),

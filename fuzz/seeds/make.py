@@ -3,7 +3,7 @@
 which holds what other programs, firmware and guests have made.
 
 Arguments choose groups: disks, efi, programs, tpm; all if there is none. Needs cryptsetup, sgdisk, sfdisk, mke2fs, debugfs,
-mkfs.vfat, mtools, qemu-img, sbsiglist and sbvarsign (sbsigntool), openssl and the package ovmf. What is here was
+mkfs.vfat, mtools, qemu-img, gzip, xz, zstd, sbsiglist and sbvarsign (sbsigntool), openssl and the package ovmf. What is here was
 made on Debian 12; another version makes other bytes, which serve as well.
 """
 
@@ -16,6 +16,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -141,6 +142,41 @@ def open_disk(folder, table):
     at_end = bytearray(footer[:512])
     footer[56:64] = b"\xff" * 8  # the directory is named by the footer, as VMware has it
     save("open_disk", "vmdk-footer", sparse(bytes(footer + bytes(512) + at_end + bytes(512)), 1))
+
+
+def packed(folder):
+    """Streams and archives, each behind the byte that says which it is."""
+    plain = bytearray(b"some text, and more of it; " * 40 + bytes(9000))
+    plain[510:512] = b"\x55\xaa"
+    path = folder / "disk.img"
+    path.write_bytes(plain)
+
+    def stream(*command):
+        return subprocess.run([*command, path], check=True, capture_output=True).stdout
+
+    def archive(name, method, data=plain):
+        file = folder / "zip"
+        with zipfile.ZipFile(file, "w") as z:
+            z.writestr(zipfile.ZipInfo("about.txt"), "no image")
+            member = zipfile.ZipInfo(name)
+            member.compress_type = method
+            with z.open(member, "w", force_zip64=True) as m:
+                m.write(data)
+        return file.read_bytes()
+
+    gzip_, xz, zstd, zip_ = (bytes([kind]) for kind in range(4))
+    mended = b"\x05"
+    once = stream("gzip", "-nc")
+    save("packed", "gzip", gzip_ + once)
+    save("packed", "gzip-twice", gzip_ + once + once)
+    save("packed", "xz", xz + stream("xz", "-c"))
+    save("packed", "xz-filters", mended + stream("xz", "-c", "--x86", "--delta", "--lzma2=dict=64KiB"))
+    save("packed", "xz-crc32", mended + stream("xz", "-c", "--check=crc32"))
+    save("packed", "zstd", zstd + stream("zstd", "-qc"))
+    save("packed", "zstd-checksum", zstd + stream("zstd", "-qc", "--check", "-19"))
+    save("packed", "zip-stored", zip_ + archive("disk.img", zipfile.ZIP_STORED, plain[:2048]))
+    save("packed", "zip-deflate", zip_ + archive("disk.img", zipfile.ZIP_DEFLATED))
+    save("packed", "zip-deflate64", zip_ + (DATA / "packed/deflate64.zip").read_bytes())
 
 
 def probe():
@@ -497,6 +533,7 @@ def disks(folder):
     table = gpt(folder)
     vhd(folder, table)
     open_disk(folder, table)
+    packed(folder)
     probe()
     luks2(folder)
     luks2_metadata()
