@@ -1,35 +1,15 @@
 //! The unlock key, and the volume key, are in no file at any time: every buffer of every write is looked at.
 
-use std::fmt::Write as _;
-
 use crate::encrypted::{FLAGS, ROOT, disguises, find_key, ready};
 use crate::plain::{Made, Plain};
 use crate::support::container::Container;
-use crate::support::trace::Trace;
+use crate::support::trace::{Trace, WHOLE_BUFFERS};
 use crate::support::workshop::stderr;
 use crate::support::{disk, find_program, programs};
 
-/// Whole buffers, each byte in hexadecimal, of all calls that write, and all calls that could write without one.
-const WHOLE_BUFFERS: [&str; 5] = [
-    "-xx",
-    "-s",
-    "2000000",
-    "-e",
-    "trace=write,pwrite64,writev,pwritev,pwritev2,copy_file_range,sendfile,splice,vmsplice,tee,\
-     io_uring_setup,process_vm_writev,io_submit,ioctl,mmap",
-];
-
 /// True where a key was written in one of its disguises.
 fn wrote(trace: &Trace, key: &[u8]) -> bool {
-    disguises(key).iter().any(|text| wrote_bytes(trace, text))
-}
-
-fn wrote_bytes(trace: &Trace, bytes: &[u8]) -> bool {
-    let mut shown = String::new();
-    for byte in bytes {
-        let _ = write!(shown, "\\x{byte:02x}");
-    }
-    trace.wrote(&shown)
+    disguises(key).iter().any(|text| trace.wrote_bytes(text))
 }
 
 #[test]
@@ -51,14 +31,14 @@ fn no_buffer_that_is_written_holds_it() {
         assert!(!wrote(&trace, secret));
         assert_eq!(find_key(&made.path, secret), None);
     }
-    assert!(!wrote_bytes(&trace, b"ubuntu_fde_cloudimg_key"));
-    assert!(wrote_bytes(&trace, b"cloudimg-rootfs-enc"), "the header");
+    assert!(!trace.wrote_bytes(b"ubuntu_fde_cloudimg_key"));
+    assert!(trace.wrote_bytes(b"cloudimg-rootfs-enc"), "the header");
     assert_eq!(trace.kernel_copies(), [""; 0]);
     // The recovery key goes to its file alone, raw; to nothing else that is text.
     let recovery = std::fs::read(plain.path("new.key")).unwrap();
-    assert!(wrote_bytes(&trace, &recovery));
+    assert!(trace.wrote_bytes(&recovery));
     for text in &disguises(&recovery)[1..] {
-        assert!(!wrote_bytes(&trace, text));
+        assert!(!trace.wrote_bytes(text));
     }
     assert!(!stderr(&output).contains(&hex::encode(&key)));
 }
@@ -77,7 +57,7 @@ fn what_is_written_is_found() {
     let pool = plain.path("pool.img");
     let key = Container::open(&pool, &disk::read(&pool), ROOT).unlock_key();
     assert!(wrote(&trace, &key));
-    assert!(wrote_bytes(&trace, b"ubuntu_fde_cloudimg_key"));
+    assert!(trace.wrote_bytes(b"ubuntu_fde_cloudimg_key"));
 
     let dd = find_program("dd").unwrap();
     for text in disguises(&key) {

@@ -1,6 +1,7 @@
 //! System calls of a run, as `strace` saw them.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -46,6 +47,16 @@ const NAME_CHANGES: [&str; 25] = [
     "lsetxattr",
     "mount",
     "umount2",
+];
+
+/// Options for whole buffers, each byte in hexadecimal, of all calls that write, and all calls that could write without one.
+pub const WHOLE_BUFFERS: [&str; 5] = [
+    "-xx",
+    "-s",
+    "2000000",
+    "-e",
+    "trace=write,pwrite64,writev,pwritev,pwritev2,copy_file_range,sendfile,splice,vmsplice,tee,\
+     io_uring_setup,process_vm_writev,io_submit,ioctl,mmap",
 ];
 
 /// A trace.
@@ -202,6 +213,15 @@ impl Trace {
         let writes = ["write", "pwrite64", "writev", "pwritev", "pwritev2"];
         self.calls()
             .any(|call| writes.contains(&call.name) && call.arguments.contains(text))
+    }
+
+    /// The same for bytes, in a trace of [`WHOLE_BUFFERS`].
+    pub fn wrote_bytes(&self, bytes: &[u8]) -> bool {
+        let mut shown = String::new();
+        for byte in bytes {
+            let _ = write!(shown, "\\x{byte:02x}");
+        }
+        self.wrote(&shown)
     }
 
     /// What was read of a file, in order; a call that has no offset is an error.
