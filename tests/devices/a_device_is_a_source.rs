@@ -2,7 +2,10 @@
 
 use std::os::unix::fs::OpenOptionsExt as _;
 
+use crate::data;
+use crate::encrypted::{self, Encrypted, FLAGS};
 use crate::loops::{Loop, can_loop};
+use crate::plain::Plain;
 use crate::ready;
 use crate::support::image::{Shape, image};
 use crate::support::judge::{Expected, judge};
@@ -52,7 +55,60 @@ fn for_encrypt_into_a_file() {
 }
 
 #[test]
-fn for_deploy_and_predict() {
+fn for_predict_and_inspect() {
+    if !encrypted::ready() || !can_loop() {
+        return;
+    }
+    let image = Encrypted::new().deployed(&FLAGS);
+    let before = state(&image.image);
+    let Some(disk) = Loop::of(&image.image, 512) else {
+        return;
+    };
+    let answer = |arguments: &[&str], name: &str| {
+        let mut command = image.workshop.command(image.workshop.program());
+        stdout(&exits(command.args(arguments).arg(name), 0))
+    };
+    let of_both = |arguments: &[&str]| {
+        let of_file = answer(arguments, "disk.img");
+        let of_device = answer(arguments, disk.name());
+        // No more than the name tells them apart.
+        assert_eq!(of_device.replace(disk.name(), "disk.img"), of_file);
+        of_device
+    };
+    let predicted = of_both(&[&["predict", "--json"], &FLAGS[2..]].concat());
+    assert!(predicted.contains("\"composite\""), "{predicted}");
+    of_both(&["inspect"]);
+    let against = ["inspect", "--json", "--against", FLAGS[2], FLAGS[3]];
+    let told = of_both(&against);
+    assert!(told.contains("\"unlocks\": true"), "{told}");
+    assert_eq!(state(&image.image), before);
+}
+
+#[test]
+fn for_provision() {
+    if !encrypted::ready() || !can_loop() {
+        return;
+    }
+    let plain = Plain::new();
+    let source = plain.path("plain.img");
+    let before = state(&source);
+    let Some(disk) = Loop::of(&source, 512) else {
+        return;
+    };
+    let report = ["--report", "report.json", "-o", "guest.img", disk.name()];
+    exits(&mut plain.provision(&[&FLAGS[..], &report].concat()), 0);
+    assert_eq!(state(&source), before);
+    let made = crate::plain::Made::of(plain.path("guest.img"));
+    let key = made.unsealed(&plain.composites("guest.img", &FLAGS[2..]));
+    assert_eq!(made.container.test_key(0, &key), 0);
+    made.esp.assert_clean();
+    let report = std::fs::read_to_string(plain.path("report.json")).unwrap();
+    let digest = crate::support::run(command("sha256sum").arg(&source));
+    assert!(report.contains(&digest[..64]), "{report}");
+}
+
+#[test]
+fn for_deploy() {
     if !ready() || !can_loop() || !programs(&["mcopy"]) {
         return;
     }
@@ -131,6 +187,29 @@ fn that_is_in_use_is_refused() {
         let mut encrypt = workshop.encrypt();
         assert_eq!(refused(encrypt.args(arguments).arg(disk.name())), message);
     }
+    let srk = crate::support::data("sealed/soft-rsa.pub");
+    workshop.put(&srk, "srk.pub");
+    let configuration = encrypted::case().uefi_config.unwrap();
+    let configuration = data::content(&format!("vectors/{configuration}"));
+    workshop.write("uefi-config.json", &configuration);
+    let bound = ["--no-pcr-policy", "--srk-pub", "srk.pub"];
+    for arguments in [
+        &["inspect"][..],
+        &[&["deploy"], &bound[..]].concat(),
+        &[&["provision", "-o", "output.img"], &bound[..]].concat(),
+    ] {
+        let mut program = workshop.command(workshop.program());
+        assert_eq!(refused(program.args(arguments).arg(disk.name())), message);
+    }
+    let mut predict = workshop.command(workshop.program());
+    predict.args(["predict", "--uefi-config", "uefi-config.json", disk.name()]);
+    let (error, _) = message.split_once('\n').unwrap();
+    assert_eq!(
+        refused(&mut predict),
+        format!(
+            "{error}\nhint: name the directory where its EFI system partition is mounted: --esp DIR\n"
+        )
+    );
     drop(claimed);
     exits(
         workshop.encrypt().args(["-o", "output.img", disk.name()]),

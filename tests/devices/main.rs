@@ -8,6 +8,15 @@ mod a_device_is_converted_where_it_lies;
 mod a_part_is_never_taken_for_the_whole;
 mod loops;
 
+#[path = "../predict/data.rs"]
+#[allow(dead_code, reason = "parts of it")]
+mod data;
+#[path = "../deploy/encrypted.rs"]
+#[allow(dead_code, reason = "parts of it")]
+mod encrypted;
+#[path = "../provision/plain.rs"]
+#[allow(dead_code, reason = "parts of it")]
+mod plain;
 #[path = "../support/mod.rs"]
 mod support;
 

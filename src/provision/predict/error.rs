@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::measure::Problem;
 use crate::provision::{Error, uefi_config};
 use crate::tpm::event_log;
-use crate::{efi, filesystem, measure, storage};
+use crate::{efi, filesystem, image, measure, storage};
 
 /// Why a prediction fails.
 #[derive(Debug, thiserror::Error)]
@@ -171,6 +171,9 @@ impl PredictError {
             Self::Image(error) => match error.as_ref() {
                 Error::SeveralPartitions { .. } | Error::NoPartition { .. } => {
                     Some("name the partition: --efi-partition-uuid GUID".to_owned())
+                }
+                Error::SourceFile(image::Error::InUse) => {
+                    Some("name the directory where its EFI system partition is mounted: --esp DIR".to_owned())
                 }
                 _ => None,
             },
