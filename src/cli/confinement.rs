@@ -12,6 +12,7 @@ use landlock::{
 };
 
 use super::message::Failure;
+use crate::provision::is_device;
 
 /// Everything that this version of Landlock can forbid is forbidden; a kernel that knows less forbids less.
 const KNOWN: ABI = ABI::V6;
@@ -56,8 +57,11 @@ impl Confinement {
     }
 
     /// Lets it write a file of this name: make, fill, rename and remove files in its directory, and in that of the file
-    /// to which a link of this name leads.
+    /// to which a link of this name leads. A block device is changed as it is, and no other beside it.
     pub fn writes(self, path: &Path) -> Self {
+        if is_device(path) {
+            return self.changes(path);
+        }
         let target = path.canonicalize().ok();
         let is_special = target
             .as_ref()

@@ -6,12 +6,11 @@ use serde::Serialize;
 
 use super::plan::format_name;
 use super::prediction::{JsonBranch, json_branches};
-use crate::provision::Room;
 use crate::provision::deploy::{
     Digests, KeyObjectKind, Parent, Plan, Purpose, RecoveryForm, SrkFacts,
 };
-use crate::provision::guests::GuestImage;
 use crate::provision::predict::{self, Distinct};
+use crate::provision::{self, Room};
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -161,8 +160,11 @@ pub fn json(plan: &Plan, digests: &Digests) -> String {
 }
 
 /// What a `provision` did; the source has so many bytes.
-pub fn of_provision(image: &GuestImage, source_bytes: u64, digests: &Digests) -> String {
-    let (encrypted, bound) = (image.plan(), image.binding());
+pub fn of_provision(
+    (encrypted, bound): (&provision::Plan, &Plan),
+    source_bytes: u64,
+    digests: &Digests,
+) -> String {
     let input = Image {
         path: encrypted.source.display().to_string(),
         format: encrypted.source_format.to_string(),

@@ -67,12 +67,11 @@ fn is_in_place(command: &args::Encrypt) -> bool {
 /// What the run still gets at.
 fn confinement(command: &args::Encrypt) -> Confinement {
     let source = &command.source;
-    let confinement = match &command.output {
-        _ if is_in_place(command) => Confinement::new().changes(source),
-        Some(output) if is_device(output) => Confinement::new().reads(source).changes(output),
-        output => Confinement::new()
-            .reads(source)
-            .writes(output.as_ref().unwrap_or(source)),
+    let confinement = if is_in_place(command) {
+        Confinement::new().changes(source)
+    } else {
+        let output = command.output.as_ref().unwrap_or(source);
+        Confinement::new().reads(source).writes(output)
     };
     let read = command.conversion.guest.kernel_efi.iter();
     let read = read.chain(&command.conversion.backing.backing_file);

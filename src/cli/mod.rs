@@ -27,6 +27,7 @@ mod predict;
 mod prediction;
 mod progress;
 mod provision;
+mod provision_device;
 mod provision_guests;
 mod provision_plan;
 mod recovery_key;

@@ -10,12 +10,12 @@ use super::message::{Failure, answer, say, warn, warn_of_refusal};
 use super::progress::Progress;
 use super::report_file::ReportFile;
 use super::{
-    args, binding, deploy_files, deploy_report, provision_guests, provision_plan, recovery_key,
-    signals,
+    args, binding, deploy_files, deploy_report, provision_device, provision_guests, provision_plan,
+    recovery_key, signals,
 };
 use crate::provision::deploy::Error;
 use crate::provision::guests::{GuestImage, PlainImage, Written};
-use crate::provision::{StopFlag, SystemEntropy};
+use crate::provision::{StopFlag, SystemEntropy, is_device};
 
 /// Makes the images of one guest or of several, or shows what that would do. `verbose`: a run tells its whole plan.
 pub fn run(command: &args::Provision, verbose: bool) -> Result<(), Failure> {
@@ -36,6 +36,9 @@ fn run_one(
     let report = ReportFile::new(command.report.as_deref(), &command.binding.recovery);
     let files = deploy_files::files(files_written(command), files_read(command))?;
     confine(command, &files)?;
+    if is_device(output) {
+        return provision_device::run(command, (output, report), verbose, stop);
+    }
     let failure = |error| failure(error, &command.source, output);
     let started = Instant::now();
     let binding = binding::binding(&command.binding, "provision");
@@ -58,13 +61,13 @@ fn run_one(
     if conversion.dry_run {
         warn_of(&image);
         warn_of_refusal(image.check_room());
-        return answer(&provision_plan::table(&image));
+        return answer(&provision_plan::table(image.plan(), image.binding()));
     }
     image.check_room().map_err(failure)?;
     say(&if verbose {
-        provision_plan::table(&image)
+        provision_plan::table(image.plan(), image.binding())
     } else {
-        provision_plan::choices(&image)
+        provision_plan::choices(image.plan(), image.binding())
     });
     warn_of(&image);
     if let Some(report) = report {
@@ -107,7 +110,11 @@ pub fn publish(
         Ok(crate::provision::deploy::Digests { input, output })
     });
     let digests = digests.map_err(&failure)?;
-    let text = deploy_report::of_provision(image, source.file_bytes(), &digests);
+    let text = deploy_report::of_provision(
+        (image.plan(), image.binding()),
+        source.file_bytes(),
+        &digests,
+    );
     let staged = report.stage(text)?;
     written.publish(progress, stop).map_err(&failure)?;
     staged.publish()

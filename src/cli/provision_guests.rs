@@ -143,7 +143,7 @@ impl Run<'_> {
         if self.command.conversion.dry_run {
             self.made += images.len();
             return images.iter().try_for_each(|image| {
-                let table = provision_plan::table(image);
+                let table = provision_plan::table(image.plan(), image.binding());
                 answer(&format!("{table}\n"))
             });
         }
@@ -202,7 +202,7 @@ impl Run<'_> {
             say(&choices);
         }
         if self.verbose && !self.command.conversion.dry_run {
-            say(&provision_plan::table(image));
+            say(&provision_plan::table(image.plan(), image.binding()));
         }
         for warning in &image.plan().warnings {
             if self.told.insert(warning.clone()) {

@@ -1,16 +1,15 @@
 //! What a `provision` will do, in lines: all of it for `--dry-run`, the choices before a run.
 
 use super::{deploy_plan, plan};
-use crate::provision::guests::GuestImage;
+use crate::provision::{Plan, deploy};
 
 /// What was chosen where there was a choice.
-pub fn choices(image: &GuestImage) -> String {
-    plan::choices(image.plan()) + &deploy_plan::binding_choices(image.binding())
+pub fn choices(encrypted: &Plan, bound: &deploy::Plan) -> String {
+    plan::choices(encrypted) + &deploy_plan::binding_choices(bound)
 }
 
 /// The whole plan.
-pub fn table(image: &GuestImage) -> String {
-    let (encrypted, bound) = (image.plan(), image.binding());
+pub fn table(encrypted: &Plan, bound: &deploy::Plan) -> String {
     let mut lines = plan::facts(encrypted);
     lines.extend(deploy_plan::binding_facts(bound));
     plan::aligned(&lines)

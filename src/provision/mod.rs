@@ -5,6 +5,7 @@
 
 mod backing;
 pub mod deploy;
+pub mod device_guest;
 mod encrypt;
 mod error;
 pub mod guests;

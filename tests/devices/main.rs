@@ -5,6 +5,7 @@
 mod a_device_is_a_source;
 mod a_device_is_an_output;
 mod a_device_is_converted_where_it_lies;
+mod a_device_is_made_for_a_guest;
 mod a_part_is_never_taken_for_the_whole;
 mod loops;
 

@@ -24,6 +24,9 @@ pub struct Provision {
     pub source: PathBuf,
 
     /// Write the guest's image here
+    ///
+    /// FILE may be a block device that nobody uses: its partition table is written last, so that a part of an image never
+    /// passes for a disk.
     #[arg(short, long, value_name = "FILE", value_parser = parse::image_path(), help_heading = "Output",
           required_unless_present = "guests")]
     pub output: Option<PathBuf>,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{KeyObjectKind, Phase};
-use crate::image::{Error as ImageError, OtherFormat};
+use crate::image::{Error as ImageError, FileKind, OtherFormat};
 use crate::keyobject::{RecoveryTextError, secboot, systemd_tpm2};
 use crate::provision::predict::PredictError;
 use crate::provision::{self, About, Error as CommonError, recovery_key};
@@ -341,6 +341,12 @@ impl Error {
     /// The way out, where there is one: lines to show below the message. `source` is the image's name.
     pub fn hint(&self, source: &Path) -> Option<String> {
         match self {
+            Self::Common(CommonError::OutputFile(ImageError::TargetNotAFile {
+                kind: FileKind::BlockDevice,
+            })) => Some(
+                "deploy writes a copy into a file; copy the encrypted image onto the device, and deploy the device"
+                    .to_owned(),
+            ),
             Self::Common(error) => error.hint(source),
             Self::NotInPlace { format } => Some(format.conversion(source)),
             Self::NoContainer { .. } => {
@@ -451,6 +457,11 @@ impl Error {
         match self {
             Self::Common(CommonError::OutputFile(ImageError::OutputIsSource)) => {
                 Some("name another file".to_owned())
+            }
+            Self::Common(CommonError::OutputFile(ImageError::TargetNotAFile {
+                kind: FileKind::BlockDevice,
+            })) => {
+                Some("--guests makes files; a device is made for one guest: --output".to_owned())
             }
             Self::NotLabelled { .. } => Some(
                 "add --profile ubuntu, or --key-object systemd-tpm2 for a guest whose initrd systemd runs"

@@ -12,11 +12,12 @@ use crate::provision::backing::BackingFiles;
 use crate::provision::error::Error;
 use crate::provision::observer::{Observer, StopFlag};
 use crate::secret::Entropy;
-use crate::storage::ReadAt;
+use crate::storage::{FileStorage, ReadAt};
 
 /// A job with a device as its output that was found feasible; nothing is written yet.
 pub struct ReadyOnDevice {
     plan: Plan,
+    source: Arc<Source>,
     prepared: Prepared<Arc<dyn ReadAt>>,
     device: Device,
     threads: usize,
@@ -33,6 +34,17 @@ impl Job {
         now: i64,
         observer: &dyn Observer,
         stop: &StopFlag,
+    ) -> Result<ReadyOnDevice, Error> {
+        self.prepare_with_key(UnlockKey::InToken, entropy, now, (observer, stop))
+    }
+
+    /// The same, where the unlock key goes elsewhere.
+    pub(in crate::provision) fn prepare_with_key(
+        self,
+        unlock_key: UnlockKey,
+        entropy: &mut dyn Entropy,
+        now: i64,
+        (observer, stop): (&dyn Observer, &StopFlag),
     ) -> Result<ReadyOnDevice, Error> {
         let output = self.output.as_ref().unwrap_or(&self.source).clone();
         if self.free_space == FreeSpace::Skip {
@@ -60,7 +72,7 @@ impl Job {
             partitions: self.partitions,
             whole_mebibytes: false,
             free_space: FreeSpace::Encrypt,
-            unlock_key: UnlockKey::InToken,
+            unlock_key,
             in_place: None,
             device_bytes: Some(device.storage().len_bytes()),
         };
@@ -94,6 +106,7 @@ impl Job {
         };
         Ok(ReadyOnDevice {
             plan,
+            source: opened.source,
             prepared,
             device,
             threads: threads(self.threads),
@@ -105,6 +118,21 @@ impl ReadyOnDevice {
     /// What will be done.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// The file that it is made from.
+    pub(in crate::provision) fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// The image in memory.
+    pub(in crate::provision) fn prepared(&self) -> &Prepared<Arc<dyn ReadAt>> {
+        &self.prepared
+    }
+
+    /// What is written to.
+    pub(in crate::provision) fn device(&self) -> &FileStorage {
+        self.device.storage()
     }
 
     /// Does it. What ends it early leaves a device without a partition table, and a part of the image on it.
