@@ -8,6 +8,7 @@ mod a_device_is_converted_where_it_lies;
 mod a_device_is_made_for_a_guest;
 mod a_part_is_never_taken_for_the_whole;
 mod loops;
+mod no_other_device_is_in_reach;
 
 #[path = "../predict/data.rs"]
 #[allow(dead_code, reason = "parts of it")]
