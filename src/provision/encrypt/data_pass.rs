@@ -23,6 +23,13 @@ use crate::storage::{ReadAt, WriteAt};
 /// How much a thread works on at a time: a multiple of every sector size, small enough for a core's cache.
 pub const CHUNK_BYTES: u64 = 512 << 10;
 
+/// The threads that take part: so many, or one for each processor.
+pub fn threads(wanted: Option<usize>) -> usize {
+    wanted
+        .or_else(|| thread::available_parallelism().ok().map(Into::into))
+        .unwrap_or(1)
+}
+
 /// A range of the output, and how its bytes come about.
 pub struct Part<'a> {
     /// Where the plain bytes come from.

@@ -9,6 +9,7 @@ mod data_pass;
 pub mod in_place;
 mod onto_device;
 mod open;
+mod plan;
 mod prepared;
 mod profile;
 mod shrink;
@@ -16,7 +17,6 @@ mod shrink;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
 
 use tracing::debug;
 use uuid::Builder;
@@ -24,21 +24,23 @@ use uuid::Builder;
 pub use customise::{DatasourceNameError, Datasources, Edit, GROWPART_KEYSLOT};
 pub use data_pass::FreeSpace;
 pub use onto_device::ReadyOnDevice;
+pub use plan::Plan;
 pub use profile::{Chosen as ChosenProfile, LABEL, Profile, ProfileChoice};
 
 use self::boot_file::BootFile;
+use self::data_pass::threads;
 use super::backing::BackingFiles;
 use super::error::Error;
-use super::layout::{Layout, MakeRoom, Room, SectorSizeChoice};
+use super::layout::{MakeRoom, Room, SectorSizeChoice};
 use super::observer::{Observer, Phase, StopFlag};
 use super::partitions::Named;
-use crate::gpt::Partition;
 use crate::image::{
     self, DiskFormat, Footer, Lock, Output, Packing, PublishStep, Replace, Source, SourceFormat,
     Temporary,
 };
 use crate::secret::Entropy;
 use crate::storage::{FileStorage, ReadAt, Slice, WriteAt};
+use plan::Route;
 use prepared::{Options, Prepared};
 
 pub(super) use data_pass::{CHUNK_BYTES, Part, Pass, run};
@@ -76,45 +78,6 @@ pub struct Job {
     pub free_space: FreeSpace,
     /// Threads for the data pass; `None`: one for each processor.
     pub threads: Option<usize>,
-}
-
-/// What will be done, for people to read.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// The image to encrypt.
-    pub source: PathBuf,
-    /// How it is packed, if it is.
-    pub packing: Option<Packing>,
-    /// Its format.
-    pub source_format: SourceFormat,
-    /// Length of its disk in bytes.
-    pub source_bytes: u64,
-    /// The files below it, from the top down, each with its format.
-    pub backing_files: Vec<(PathBuf, SourceFormat)>,
-    /// Where the encrypted image goes.
-    pub output: PathBuf,
-    /// Its format.
-    pub output_format: DiskFormat,
-    /// The source is changed itself.
-    pub in_place: bool,
-    /// Sector size of the disk in bytes.
-    pub sector_bytes: u64,
-    /// The root partition, as it is in the source.
-    pub root: Partition,
-    /// The EFI system partition.
-    pub esp: Partition,
-    /// Whose habits the image has.
-    pub profile: ChosenProfile,
-    /// Label of the container; empty for none.
-    pub label: &'static str,
-    /// Where everything goes.
-    pub layout: Layout,
-    /// What is written into the filesystems.
-    pub edits: Vec<Edit>,
-    /// True where the container has a keyslot for cloud-init.
-    pub has_growpart_key: bool,
-    /// What the operator should know before relying on the result.
-    pub warnings: Vec<String>,
 }
 
 /// A job that was found feasible; nothing is written yet.
@@ -219,18 +182,10 @@ impl Job {
         let output = self.output.as_ref().unwrap_or(&self.source).clone();
         let output_format = self.output_format(opened.format);
         let options = Options {
-            profile: self.profile,
-            boot_file: self.kernel_efi.as_deref().map(BootFile::read).transpose()?,
-            datasources: self.datasources,
-            grow_root: self.grow_root,
-            make_room: self.make_room,
-            sector_size: self.sector_size,
-            partitions: self.partitions,
             free_space: self.free_space,
             whole_mebibytes: output_format == DiskFormat::FixedVhd,
             unlock_key,
-            in_place: None,
-            device_bytes: None,
+            ..self.options()?
         };
         let prepared = Prepared::new(disk, &options, now, entropy)?;
         let mut warnings = opened.warnings.clone();
@@ -252,7 +207,7 @@ impl Job {
             DiskFormat::Raw => None,
             DiskFormat::FixedVhd => Some(footer(prepared.layout.disk_bytes, now, entropy)?),
         };
-        let plan = Plan {
+        let plan = prepared.plan(Route {
             source: self.source,
             packing: opened.packing,
             source_format: opened.format,
@@ -261,19 +216,8 @@ impl Job {
             output,
             output_format,
             in_place: false,
-            sector_bytes: prepared.sector_bytes,
-            root: prepared.chosen.root.clone(),
-            esp: prepared.chosen.esp.clone(),
-            label: prepared.profile.profile.label(),
-            profile: prepared.profile.clone(),
-            layout: prepared.layout,
-            edits: prepared.edits.clone(),
-            has_growpart_key: prepared.has_growpart_key,
             warnings,
-        };
-        let threads = self
-            .threads
-            .or_else(|| thread::available_parallelism().ok().map(Into::into));
+        });
         Ok(Ready {
             plan,
             prepared,
@@ -283,7 +227,21 @@ impl Job {
             mode,
             footer,
             free_space: self.free_space,
-            threads: threads.unwrap_or(1),
+            threads: threads(self.threads),
+        })
+    }
+
+    /// What is done to any disk; the rest is as by default.
+    fn options(&self) -> Result<Options, Error> {
+        Ok(Options {
+            profile: self.profile,
+            boot_file: self.kernel_efi.as_deref().map(BootFile::read).transpose()?,
+            datasources: self.datasources.clone(),
+            grow_root: self.grow_root,
+            make_room: self.make_room,
+            sector_size: self.sector_size,
+            partitions: self.partitions,
+            ..Options::default()
         })
     }
 
@@ -503,19 +461,25 @@ fn keep_owner(output: &Output, source: &Source) {
     let _ = output.set_owner(user, group);
 }
 
-/// The mode of a file that is replaced by its encrypted self: nobody but the owner, since it holds its key.
+/// The mode of a file that is replaced by its encrypted self.
 fn in_place(source: &Source, warnings: &mut Vec<String>) -> u32 {
+    let mode = owners_mode(source, warnings);
+    if source.links() > 1 {
+        warnings.push(format!(
+            "the file has {} names; the others keep the plain image",
+            source.links()
+        ));
+    }
+    mode
+}
+
+/// The mode of a file that will hold its own key: nobody's but its owner's.
+fn owners_mode(source: &Source, warnings: &mut Vec<String>) -> u32 {
     let mode = source.mode() & 0o700;
     if mode != source.mode() {
         warnings.push(format!(
             "the file's mode becomes {mode:04o} instead of {:04o}: until deploy it holds its own key",
             source.mode()
-        ));
-    }
-    if source.links() > 1 {
-        warnings.push(format!(
-            "the file has {} names; the others keep the plain image",
-            source.links()
         ));
     }
     mode

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use super::boot_file::BootFile;
-use super::data_pass::FreeSpace;
-use super::in_place::threads;
+use super::data_pass::{FreeSpace, threads};
+use super::plan::Route;
 use super::prepared::{Options, Prepared, UnlockKey};
 use super::{Job, Opened, Plan};
 use crate::image::{self, Device, DiskFormat, Lock, Source};
@@ -63,18 +62,9 @@ impl Job {
         let opened = Opened::new(source, backing, beside, observer, stop)?;
         let device = Device::open(&output, self.overwrite).map_err(Error::OutputFile)?;
         let options = Options {
-            profile: self.profile,
-            boot_file: self.kernel_efi.as_deref().map(BootFile::read).transpose()?,
-            datasources: self.datasources,
-            grow_root: self.grow_root,
-            make_room: self.make_room,
-            sector_size: self.sector_size,
-            partitions: self.partitions,
-            whole_mebibytes: false,
-            free_space: FreeSpace::Encrypt,
             unlock_key,
-            in_place: None,
             device_bytes: Some(device.storage().len_bytes()),
+            ..self.options()?
         };
         let prepared = Prepared::new(Arc::clone(&opened.disk), &options, now, entropy)?;
         if device.sector_bytes() != prepared.sector_bytes {
@@ -85,25 +75,17 @@ impl Job {
         }
         let mut warnings = opened.warnings.clone();
         warnings.extend_from_slice(&prepared.warnings);
-        let plan = Plan {
+        let plan = prepared.plan(Route {
             source: self.source,
-            source_format: opened.format,
             packing: None,
+            source_format: opened.format,
             source_bytes: opened.disk.len_bytes(),
             backing_files: opened.named_below(self.backing_files),
             output,
             output_format: DiskFormat::Raw,
             in_place: false,
-            sector_bytes: prepared.sector_bytes,
-            root: prepared.chosen.root.clone(),
-            esp: prepared.chosen.esp.clone(),
-            label: prepared.profile.profile.label(),
-            profile: prepared.profile.clone(),
-            layout: prepared.layout,
-            edits: prepared.edits.clone(),
-            has_growpart_key: prepared.has_growpart_key,
             warnings,
-        };
+        });
         Ok(ReadyOnDevice {
             plan,
             source: opened.source,

@@ -2,15 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread;
 
 use super::{CHUNK_BYTES, Conversion};
 use crate::gpt::{self, Table};
 use crate::image::{self, Output, Source, SourceFormat};
-use crate::provision::encrypt::boot_file::BootFile;
-use crate::provision::encrypt::data_pass::FreeSpace;
-use crate::provision::encrypt::prepared::{Options, Prepared, UnlockKey};
-use crate::provision::encrypt::{Job, Plan};
+use crate::provision::encrypt::data_pass::{FreeSpace, threads};
+use crate::provision::encrypt::plan::Route;
+use crate::provision::encrypt::prepared::{Options, Prepared};
+use crate::provision::encrypt::{Job, Plan, owners_mode};
 use crate::provision::error::Error;
 use crate::provision::observer::{Observer, StopFlag};
 use crate::provision::partitions::{self, Named};
@@ -46,25 +45,15 @@ impl Job {
         let detected =
             image::detect(source.storage(), disk_end_bytes).map_err(Error::SourceFile)?;
         // What is changed where it lies lies on no other file.
-        if let Some(named) = self.backing_files.into_iter().next() {
+        if let Some(named) = self.backing_files.first().cloned() {
             return Err(Error::SourceFile(image::Error::NoBackingFile { named }));
         }
         let disk = detected
             .disk(Arc::clone(&source))
             .map_err(Error::SourceFile)?;
         let options = Options {
-            profile: self.profile,
-            boot_file: self.kernel_efi.as_deref().map(BootFile::read).transpose()?,
-            datasources: self.datasources,
-            grow_root: self.grow_root,
-            make_room: self.make_room,
-            sector_size: self.sector_size,
-            partitions: self.partitions,
-            whole_mebibytes: false,
-            free_space: FreeSpace::Encrypt,
-            unlock_key: UnlockKey::InToken,
             in_place: Some(CHUNK_BYTES),
-            device_bytes: None,
+            ..self.options()?
         };
         let prepared = Prepared::new(disk, &options, now, entropy)?;
         if let Some(device_bytes) = source.device_sector_bytes()
@@ -78,25 +67,17 @@ impl Job {
         let mut warnings: Vec<_> = detected.warnings.iter().map(ToString::to_string).collect();
         warnings.extend_from_slice(&prepared.warnings);
         let mode = mode(&source, &mut warnings);
-        let plan = Plan {
+        let plan = prepared.plan(Route {
             output: self.source.clone(),
             source: self.source,
-            source_format: SourceFormat::Written(detected.format),
             packing: None,
+            source_format: SourceFormat::Written(detected.format),
             source_bytes: detected.disk_bytes,
             backing_files: Vec::new(),
             output_format: detected.format,
             in_place: true,
-            sector_bytes: prepared.sector_bytes,
-            root: prepared.chosen.root.clone(),
-            esp: prepared.chosen.esp.clone(),
-            label: prepared.profile.profile.label(),
-            profile: prepared.profile.clone(),
-            layout: prepared.layout,
-            edits: prepared.edits.clone(),
-            has_growpart_key: prepared.has_growpart_key,
             warnings,
-        };
+        });
         Ok(ReadyInPlace {
             plan,
             prepared,
@@ -216,19 +197,6 @@ fn mode(source: &Source, warnings: &mut Vec<String>) -> Option<u32> {
     if source.device_sector_bytes().is_some() {
         return None; // whose node is the system's
     }
-    let mode = source.mode() & 0o700;
-    if mode == source.mode() {
-        return None;
-    }
-    warnings.push(format!(
-        "the file's mode becomes {mode:04o} instead of {:04o}: until deploy it holds its own key",
-        source.mode()
-    ));
-    Some(mode)
-}
-
-pub(in crate::provision::encrypt) fn threads(wanted: Option<usize>) -> usize {
-    wanted
-        .or_else(|| thread::available_parallelism().ok().map(Into::into))
-        .unwrap_or(1)
+    let mode = owners_mode(source, warnings);
+    (mode != source.mode()).then_some(mode)
 }

@@ -24,7 +24,6 @@ mod view;
 
 pub use begin::{CHUNK_BYTES, NewTable, Start};
 pub use error::{Error, RESUME};
-pub(super) use job::threads;
 pub use job::{ReadyInPlace, ReadyToResume, Resume};
 pub use mark::is_half_converted;
 pub use resume::is_unfinished;
