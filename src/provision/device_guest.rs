@@ -3,7 +3,8 @@
 //! As onto a file, the unlock key is sealed in memory, so the device holds it at no time, not in the blocks that its medium
 //! sets aside either. A device has no name to get at the end: its partition table is what comes last.
 
-use super::deploy::{self, Binding, Digests, Error, NewImage, Recovery, RecoverySource};
+use super::bound::Bound;
+use super::deploy::{self, Binding, Digests, Error, Recovery};
 use super::encrypt::{Plan, ReadyOnDevice, UnlockKey};
 use super::{Job, Observer, Phase, StopFlag};
 use crate::secret::Entropy;
@@ -12,8 +13,7 @@ use crate::storage::ReadAt as _;
 /// A guest's device that was found feasible; nothing is written yet.
 pub struct DeviceGuest {
     ready: ReadyOnDevice,
-    binding: deploy::Plan,
-    recovery: Option<(RecoverySource, Recovery)>,
+    bound: Bound,
 }
 
 impl DeviceGuest {
@@ -29,25 +29,9 @@ impl DeviceGuest {
         (observer, stop): (&dyn Observer, &StopFlag),
     ) -> Result<Self, Error> {
         let ready = job.prepare_with_key(UnlockKey::InMemory, entropy, now, (observer, stop))?;
-        let (plan, prepared) = (ready.plan(), ready.prepared());
-        let new_image = NewImage {
-            table: &prepared.table,
-            root: plan.root.number,
-            esp: plan.esp.number,
-            head: &prepared.head,
-            disk: prepared.edited(),
-            clear_key: &prepared.clear_key,
-            source: plan.source.clone(),
-            output: plan.output.clone(),
-            file_bytes: ready.device().len_bytes(),
-            format: plan.output_format,
-        };
-        let (binding, recovery) = new_image.bind(binding, now, entropy)?;
-        Ok(Self {
-            ready,
-            binding,
-            recovery,
-        })
+        let image = (ready.plan(), ready.prepared());
+        let bound = Bound::new(image, ready.device().len_bytes(), binding, now, entropy)?;
+        Ok(Self { ready, bound })
     }
 
     /// What is encrypted, and how.
@@ -57,26 +41,18 @@ impl DeviceGuest {
 
     /// To whom it is bound, and how.
     pub fn binding(&self) -> &deploy::Plan {
-        &self.binding
+        self.bound.plan()
     }
 
     /// A recovery key that was made for this guest.
     pub fn new_recovery_key(&self) -> Option<&Recovery> {
-        match &self.recovery {
-            Some((RecoverySource::New(_), key)) => Some(key),
-            _ => None,
-        }
+        self.bound.new_recovery_key()
     }
 
     /// Makes a new recovery key durable in its file, then writes the device. What ends it early leaves neither that file
     /// nor a partition table on the device.
     pub fn run(&self, observer: &dyn Observer, stop: &StopFlag) -> Result<(), Error> {
-        let Some((from, key)) = &self.recovery else {
-            return Ok(self.ready.run(observer, stop)?);
-        };
-        from.store(key)?;
-        let written = self.ready.run(observer, stop);
-        Ok(written.inspect_err(|_| from.take_back())?)
+        self.bound.make(|| self.ready.run(observer, stop))
     }
 
     /// Length of the source's file in bytes.

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use super::backing::BackingFiles;
-use super::deploy::{self, Binding, Error, NewImage, Recovery, RecoverySource};
+use super::bound::Bound;
+use super::deploy::{self, Binding, Error, Recovery};
 use super::encrypt::{self, CHUNK_BYTES, Opened, Part, Pass, Ready, Shrunk, UnlockKey};
 use super::{Error as CommonError, Job, Observer, Phase, StopFlag};
 use crate::image::{self, Lock, Output, Source};
@@ -44,8 +45,7 @@ type Shared = InStep<Kept<Arc<dyn ReadAt>>>;
 /// A guest's image that was found feasible; nothing is written yet.
 pub struct GuestImage {
     ready: Ready,
-    binding: deploy::Plan,
-    recovery: Option<(RecoverySource, Recovery)>,
+    bound: Bound,
 }
 
 /// A guest's image that is complete and has no name yet.
@@ -143,26 +143,9 @@ impl Batch<'_> {
             None => Arc::clone(&opened.disk),
         };
         let ready = job.prepare_on(opened, disk, UnlockKey::InMemory, entropy, now)?;
-        let plan = ready.plan();
-        let prepared = ready.prepared();
-        let new_image = NewImage {
-            table: &prepared.table,
-            root: plan.root.number,
-            esp: plan.esp.number,
-            head: &prepared.head,
-            disk: prepared.edited(),
-            clear_key: &prepared.clear_key,
-            source: plan.source.clone(),
-            output: plan.output.clone(),
-            file_bytes: ready.file_bytes()?,
-            format: plan.output_format,
-        };
-        let (binding, recovery) = new_image.bind(binding, now, entropy)?;
-        Ok(GuestImage {
-            ready,
-            binding,
-            recovery,
-        })
+        let image = (ready.plan(), ready.prepared());
+        let bound = Bound::new(image, ready.file_bytes()?, binding, now, entropy)?;
+        Ok(GuestImage { ready, bound })
     }
 
     /// Writes images of this batch, and tells of each what became of it. They have no names yet.
@@ -268,15 +251,12 @@ impl GuestImage {
 
     /// To whom it is bound, and how.
     pub fn binding(&self) -> &deploy::Plan {
-        &self.binding
+        self.bound.plan()
     }
 
     /// A recovery key that was made for this guest.
     pub fn new_recovery_key(&self) -> Option<&Recovery> {
-        match &self.recovery {
-            Some((RecoverySource::New(_), key)) => Some(key),
-            _ => None,
-        }
+        self.bound.new_recovery_key()
     }
 
     /// Refuses what the output's file system has no room for. [`Batch::write`] begins with it, and counts the batch's
@@ -296,11 +276,8 @@ impl Written<'_> {
     /// Makes a new recovery key durable in its file, then the image, and gives the image its name. Where that fails,
     /// neither is left.
     pub fn publish(self, observer: &dyn Observer, stop: &StopFlag) -> Result<(), Error> {
-        let Some((from, key)) = &self.image.recovery else {
-            return Ok(self.image.ready.publish(self.output, observer, stop)?);
-        };
-        from.store(key)?;
-        let published = self.image.ready.publish(self.output, observer, stop);
-        Ok(published.inspect_err(|_| from.take_back())?)
+        let Self { image, output } = self;
+        let publish = || image.ready.publish(output, observer, stop);
+        image.bound.make(publish)
     }
 }

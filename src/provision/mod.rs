@@ -4,6 +4,7 @@
 //! the way out. The command line sees this room alone, so it hands over what a caller needs of the others.
 
 mod backing;
+mod bound;
 pub mod deploy;
 pub mod device_guest;
 mod encrypt;

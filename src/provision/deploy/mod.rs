@@ -35,7 +35,7 @@ pub use digests::Digests;
 pub(super) use digests::digest;
 pub use error::Error;
 pub use esp::{SEALED_KEY, SRK_TEMPLATE};
-pub(super) use new_image::NewImage;
+pub(super) use new_image::{NewImage, RecoveryKeyOf};
 pub use plan::{
     Again, Disk, FileFacts, KeyObjectKind, KeyslotFacts, Luks, Plan, Purpose, SrkFacts,
 };

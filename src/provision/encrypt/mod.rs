@@ -41,10 +41,10 @@ use crate::image::{
 use crate::secret::Entropy;
 use crate::storage::{FileStorage, ReadAt, Slice, WriteAt};
 use plan::Route;
-use prepared::{Options, Prepared};
+use prepared::Options;
 
 pub(super) use data_pass::{CHUNK_BYTES, Part, Pass, run};
-pub(super) use prepared::UnlockKey;
+pub(super) use prepared::{Prepared, UnlockKey};
 pub(super) use shrink::Shrunk;
 
 /// What is asked for.
