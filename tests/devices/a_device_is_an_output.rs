@@ -5,7 +5,7 @@ use crate::loops::{Loop, can_loop};
 use crate::ready;
 use crate::support::image::{Shape, image};
 use crate::support::judge::judge;
-use crate::support::workshop::{Workshop, refused, state, stderr};
+use crate::support::workshop::{Workshop, error_in, refused, state, stderr};
 use crate::support::{command, exits, files, programs};
 
 #[test]
@@ -222,8 +222,7 @@ fn a_failed_run_says_what_is_on_the_device() {
             .arg("encrypt")
             .args(arguments);
         let output = strace.output().unwrap();
-        let talk = stderr(&output);
-        talk[talk.find("error: ").unwrap()..].to_owned()
+        error_in(&stderr(&output)).to_owned()
     };
     let hint = "hint: nobody takes what is on the device for a disk; run again with --overwrite\n";
     let failed = inject("error=EIO:when=6");

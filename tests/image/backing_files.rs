@@ -287,6 +287,12 @@ fn raw_bytes_that_look_like_an_image_stay_raw_bytes() {
     );
 }
 
+/// Where the header extension lies that states the backing file's format.
+fn format_extension(image: &[u8]) -> usize {
+    let magic = 0xe279_2aca_u32.to_be_bytes();
+    image.windows(4).position(|bytes| bytes == magic).unwrap()
+}
+
 #[test]
 fn a_format_that_is_not_stated_is_told_by_the_content_with_a_warning() {
     if !can_run() {
@@ -299,8 +305,7 @@ fn a_format_that_is_not_stated_is_told_by_the_content_with_a_warning() {
     // qemu-img has refused to make such images since version 6.1; old ones are around.
     let unstate = |name: &str| {
         let mut bytes = fs::read(folder.path(name)).unwrap();
-        let format = 0xe279_2aca_u32.to_be_bytes();
-        let at = bytes.windows(4).position(|bytes| bytes == format).unwrap();
+        let at = format_extension(&bytes);
         bytes[at..at + 4].copy_from_slice(b"none");
         fs::write(folder.path(name), bytes).unwrap();
     };
@@ -390,8 +395,7 @@ fn headers_that_say_nonsense_of_what_is_below_are_refused() {
     folder.raw("base", 9 * MIB);
     folder.over("top", "base", "raw", &[], None);
     let whole = fs::read(folder.path("top")).unwrap();
-    let format = 0xe279_2aca_u32.to_be_bytes();
-    let at = whole.windows(4).position(|bytes| bytes == format).unwrap();
+    let at = format_extension(&whole);
     let open = |at: usize, what: &[u8]| {
         let mut bytes = whole.clone();
         bytes[at..at + what.len()].copy_from_slice(what);

@@ -9,7 +9,7 @@ use crate::flaky::Coins;
 use crate::support::image::Shape;
 use crate::support::programs;
 use crate::support::trace::Trace;
-use crate::support::workshop::{Workshop, stderr, stdout};
+use crate::support::workshop::{Workshop, error_in, stderr, stdout};
 
 const CALLS: &str = "pwrite64,fsync";
 
@@ -102,7 +102,7 @@ fn after_a_write_that_failed() {
     let failed = inject(&workshop, "pwrite64", "error=EIO:when=14", &arguments);
     assert_eq!(failed.status.code(), Some(1));
     let talk = stderr(&failed);
-    let error = talk.find("error: ").map(|at| &talk[at..]).unwrap();
+    let error = error_in(&talk);
     assert!(
         error.starts_with("error: source.img: cannot write at offset "),
         "{error}"
@@ -127,7 +127,7 @@ fn after_an_interruption() {
     let stopped = inject(&workshop, "pwrite64", "signal=TERM:when=13", &arguments);
     assert_eq!(stopped.status.signal(), Some(15), "{}", stderr(&stopped));
     let talk = stderr(&stopped);
-    let error = talk.find("error: ").map(|at| &talk[at..]).unwrap();
+    let error = error_in(&talk);
     let total = roomy.expected().root_last_lba + 1 - roomy.source.geometry.root_first_lba;
     let total = total * 512 - (16 << 20);
     assert_eq!(

@@ -76,6 +76,13 @@ pub fn got(stderr: &str) -> Vec<(String, Got)> {
     .collect()
 }
 
+/// What it gets at in these places of a process that gave up what it does not need: it is there before that, too.
+pub fn nothing_at(places: &[&str]) -> Vec<(String, Got)> {
+    let start = [("start".to_owned(), Got::Everything)].into_iter();
+    let place = |place: &&str| ((*place).to_owned(), Got::Nothing);
+    start.chain(places.iter().map(place)).collect()
+}
+
 /// True where the kernel can confine a process; elsewhere nothing can be shown.
 pub fn kernel_can_confine() -> bool {
     let can = landlock_version() >= 4;

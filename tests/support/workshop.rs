@@ -174,9 +174,12 @@ pub fn stdout(output: &Output) -> String {
 pub fn refused(command: &mut Command) -> String {
     let output = super::exits(command, 1);
     assert_eq!(stdout(&output), "");
-    let text = stderr(&output);
-    let start = text
-        .find("error: ")
-        .unwrap_or_else(|| panic!("no error line in {text:?}"));
-    text[start..].to_owned()
+    error_in(&stderr(&output)).to_owned()
+}
+
+/// What stands on standard error from `error:` on.
+#[track_caller]
+pub fn error_in(text: &str) -> &str {
+    let start = text.find("error: ");
+    &text[start.unwrap_or_else(|| panic!("no error line in {text:?}"))..]
 }

@@ -138,8 +138,9 @@ impl Opened {
 impl Job {
     /// Opens the source and decides everything. `now` is the time of all changes, in seconds since 1970.
     ///
-    /// Nothing is written, but for the plain bytes of a packed source, into a file without a name beside the output. Whatever can be found wrong with source, flags and output's place is found here, but for the
-    /// room that the output takes ([`Ready::check_room`]).
+    /// Nothing is written, but for the plain bytes of a packed source, into a file without a name beside the output.
+    /// Whatever can be found wrong with source, flags and output's place is found here, but for the room that the output
+    /// takes ([`Ready::check_room`]).
     pub fn prepare(
         self,
         entropy: &mut dyn Entropy,
