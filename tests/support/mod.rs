@@ -131,3 +131,16 @@ pub fn data(path: &str) -> PathBuf {
         .join("tests/data")
         .join(path)
 }
+
+/// Test data that are not the repository's to hand on: `path` in the folder `shared` beside the checkout. Where
+/// that is absent the test says SKIPPED, in CI too, and the caller returns.
+#[must_use]
+pub fn shared(path: &str) -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    let file = root.expect("a parent folder").join("shared").join(path);
+    if file.exists() {
+        return Some(file);
+    }
+    eprintln!("SKIPPED: ../shared/{path} is not beside this checkout");
+    None
+}
