@@ -1,9 +1,12 @@
 //! A signature, a table of them, or a certificate: what the first byte says.
 
+use encrypt_cloud_image::efi::chain::{Bag, Library};
 use encrypt_cloud_image::efi::pkcs7::Flaw;
-use encrypt_cloud_image::efi::{self, Certificate, Hash, Signature};
+use encrypt_cloud_image::efi::{self, Certificate, Signature};
 
 use super::{shown, told};
+
+const LIBRARIES: [Library; 2] = [Library::Firmware, Library::Shim];
 
 /// Certificates that signatures of real programs lead to.
 const ANCHORS: [&[u8]; 3] = [
@@ -41,9 +44,21 @@ fn tell(certificate: &Certificate) {
     shown(&certificate.subject());
     shown(&certificate.issuer());
     let _ = certificate.signs_modules();
-    assert!(certificate.is_by_name(certificate));
-    if certificate.is_issued_by(certificate) {
-        assert!(certificate.is_issued_by_name(certificate));
+    let alone = Bag {
+        signer: certificate,
+        certificates: &[],
+    };
+    assert!(alone.leads_by_reference(certificate));
+    for library in LIBRARIES {
+        led(&alone, certificate, library);
+    }
+}
+
+/// A chain that holds is one that names lead along.
+fn led(bag: &Bag<'_>, anchor: &Certificate, library: Library) {
+    match bag.leads_to(anchor, library) {
+        Ok(()) => assert!(bag.names_lead_to(anchor, library)),
+        Err(refusal) => told(&refusal),
     }
 }
 
@@ -51,15 +66,16 @@ fn tell(certificate: &Certificate) {
 fn judge(signature: &Signature) {
     let signer = signature.signer();
     tell(signer);
-    assert!(signature.is_anchored(signer) && signature.is_anchored_by_name(signer));
-    for anchor in ANCHORS {
-        let anchor = Certificate::parse(anchor).unwrap();
-        if signature.is_anchored(&anchor) {
-            assert!(signature.is_anchored_by_name(&anchor));
+    let bag = signature.bag();
+    assert!(bag.leads_by_reference(signer));
+    let anchors = ANCHORS.map(|anchor| Certificate::parse(anchor).unwrap());
+    for anchor in anchors.iter().chain(bag.certificates) {
+        for library in LIBRARIES {
+            led(&bag, anchor, library);
         }
-        let _ = signature.is_below_known(anchor.subject().as_der(), b"");
+        let _ = bag.leads_by_reference(anchor);
+        let _ = bag.leads_to_known(anchor.subject().as_der(), b"");
     }
-    let _ = signature.any_in_verified_chain(&|one| Hash::Sha256.digest(one.tbs()).as_ref() == [7]);
     let _ = (signature.is_wrapped(), signature.names_pe_image_data());
     let own = *signature.image_digest();
     let flaw = signature.flaw(&own);

@@ -14,9 +14,10 @@
 use std::fmt;
 
 use aws_lc_rs::digest;
-use der::Decode as _;
-use x509_cert::Certificate;
-use x509_cert::name::Name;
+
+use super::certificate::Name;
+use super::der::tag;
+use super::{Certificate, Error};
 
 /// A certificate that Microsoft publishes for Secure Boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,32 +88,53 @@ impl fmt::Display for Date {
     }
 }
 
-/// Something not exactly one certificate in DER.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// Something not exactly one certificate in DER, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not exactly one certificate in DER: {0}")]
-pub struct NoCertificate(der::Error);
+pub struct NoCertificate(String);
+
+impl From<Error> for NoCertificate {
+    fn from(error: Error) -> Self {
+        Self(error.to_string())
+    }
+}
 
 /// What to call this certificate.
 pub fn describe(certificate: &[u8]) -> Result<Description, NoCertificate> {
-    let certificate = Certificate::from_der(certificate).map_err(NoCertificate)?;
-    let certificate = certificate.tbs_certificate();
-    let valid_to = certificate.validity().not_after.to_date_time();
+    let certificate = Certificate::parse(certificate)?;
+    let (kind, time) = certificate.not_after();
     Ok(Description {
-        subject: display_name(certificate.subject()),
-        valid_to: Date {
-            year: valid_to.year(),
-            month: valid_to.month(),
-            day: valid_to.day(),
-        },
+        subject: display_name(&certificate.subject()),
+        valid_to: day(kind, time).ok_or(Error::CertificateTime)?,
     })
 }
 
-/// A name that a terminal can show: whoever made the certificate chose its characters.
-fn display_name(name: &Name) -> String {
-    let text = match name.common_name() {
-        Ok(Some(common_name)) => common_name.value().into_owned(),
-        _ => name.to_string(),
+/// The day of a `UTCTime` (RFC 5280 section 4.1.2.5.1) or a `GeneralizedTime`.
+fn day(kind: u8, time: &[u8]) -> Option<Date> {
+    let number = |digits: &[u8]| -> Option<u16> {
+        let is_number = digits.iter().all(u8::is_ascii_digit);
+        let text = std::str::from_utf8(digits).ok().filter(|_| is_number)?;
+        text.parse().ok()
     };
+    let (year, rest) = time.split_at_checked(if kind == tag::UTC_TIME { 2 } else { 4 })?;
+    let year = match (kind, number(year)?) {
+        (tag::UTC_TIME, year @ 0..=49) => year.checked_add(2000)?,
+        (tag::UTC_TIME, year) => year.checked_add(1900)?,
+        (_, year) => year,
+    };
+    let (month, rest) = rest.split_at_checked(2)?;
+    let (day, _) = rest.split_at_checked(2)?;
+    let date = Date {
+        year,
+        month: number(month)?.try_into().ok()?,
+        day: number(day)?.try_into().ok()?,
+    };
+    (matches!(date.month, 1..=12) && matches!(date.day, 1..=31)).then_some(date)
+}
+
+/// A name that a terminal can show: whoever made the certificate chose its characters.
+fn display_name(name: &Name<'_>) -> String {
+    let text = name.common_name().unwrap_or_else(|| name.to_string());
     let shown = text
         .chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c });
@@ -149,21 +171,44 @@ mod tests {
         assert_eq!(described.valid_to.to_string(), "2026-06-27");
         let described = describe(&certificate("debian-secure-boot-ca")).unwrap();
         assert_eq!(described.subject, "Debian Secure Boot CA");
-        let name: Name = "O=SnakeOil,L=Fort Collins".parse().unwrap();
-        assert_eq!(display_name(&name), "O=SnakeOil,L=Fort Collins");
-        let name: Name = "CN=red\\1b[31m".parse().unwrap();
-        assert_eq!(display_name(&name), "red\u{fffd}[31m");
+        let organisation = b"\x30\x14\x31\x12\x30\x10\x06\x03\x55\x04\x0a\x0c\x09SnakeOil\x1b";
+        assert_eq!(
+            display_name(&Name::new(organisation)),
+            "O=SnakeOil" // what a name shows has no control characters
+        );
+        let common_name = b"\x30\x11\x31\x0f\x30\x0d\x06\x03\x55\x04\x03\x0c\x06red\x1b[3";
+        assert_eq!(display_name(&Name::new(common_name)), "red\u{fffd}[3");
+    }
+
+    #[test]
+    fn a_day_is_read_from_both_kinds_of_time() {
+        let read = |kind, text: &str| day(kind, text.as_bytes()).map(|day| day.to_string());
+        let utc = |text| read(tag::UTC_TIME, text);
+        assert_eq!(utc("260627213244Z").unwrap(), "2026-06-27");
+        assert_eq!(utc("491231000000Z").unwrap(), "2049-12-31");
+        assert_eq!(utc("500101000000Z").unwrap(), "1950-01-01");
+        let general = |text| read(tag::GENERALIZED_TIME, text);
+        assert_eq!(general("99991231235959Z").unwrap(), "9999-12-31");
+        for bad in [
+            "",
+            "2606",
+            "261327213244Z",
+            "260632213244Z",
+            "26+627213244Z",
+        ] {
+            assert_eq!(utc(bad), None, "{bad}");
+        }
     }
 
     #[test]
     fn bytes_behind_the_certificate_are_noticed() {
         let mut surplus = certificate("microsoft-uefi-ca-2011");
         surplus.push(0);
-        let message = describe(&surplus).unwrap_err().to_string();
-        assert!(
-            message.starts_with("not exactly one certificate in DER: trailing data"),
-            "{message}"
+        let told = format!(
+            "not exactly one certificate in DER: a certificate ends before its {} bytes do",
+            surplus.len()
         );
+        assert_eq!(describe(&surplus).unwrap_err().to_string(), told);
         assert!(describe(b"").is_err());
     }
 }

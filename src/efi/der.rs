@@ -11,16 +11,22 @@ use super::{Error, Result};
 
 /// ASN.1 tags that occur here, as the identifier octet that stands in the bytes.
 pub mod tag {
+    pub const BOOLEAN: u8 = 0x01;
     pub const INTEGER: u8 = 0x02;
     pub const BIT_STRING: u8 = 0x03;
     pub const OCTET_STRING: u8 = 0x04;
     pub const OBJECT_IDENTIFIER: u8 = 0x06;
+    pub const UTC_TIME: u8 = 0x17;
+    pub const GENERALIZED_TIME: u8 = 0x18;
     pub const SEQUENCE: u8 = 0x30;
     pub const SET: u8 = 0x31;
     /// Context-specific, primitive: an implicitly tagged string.
     pub const CONTEXT_0_PRIMITIVE: u8 = 0x80;
+    pub const CONTEXT_1_PRIMITIVE: u8 = 0x81;
+    pub const CONTEXT_2_PRIMITIVE: u8 = 0x82;
     pub const CONTEXT_0: u8 = 0xa0;
     pub const CONTEXT_1: u8 = 0xa1;
+    pub const CONTEXT_2: u8 = 0xa2;
     pub const CONTEXT_3: u8 = 0xa3;
 }
 
@@ -79,10 +85,20 @@ impl<'a> Reader<'a> {
         self.rest.is_empty()
     }
 
-    fn error(&self, what: &'static str) -> Error {
+    /// The error of a value that is malformed or missing here.
+    pub fn error(&self, what: &'static str) -> Error {
         Error::Asn1 {
             what,
             offset: self.offset,
+        }
+    }
+
+    /// Fails where something is left.
+    pub fn end(&self, what: &'static str) -> Result<()> {
+        if self.is_empty() {
+            Ok(())
+        } else {
+            Err(self.error(what))
         }
     }
 

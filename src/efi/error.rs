@@ -215,6 +215,9 @@ pub enum Error {
         /// What was given as one certificate.
         len_bytes: usize,
     },
+    /// The end of a certificate's validity is no date.
+    #[error("a certificate's validity does not end at a date")]
+    CertificateTime,
     /// A PKCS#7 structure is of another kind.
     #[error("a signature is PKCS#7, but not signed data")]
     NotSignedData,

@@ -7,9 +7,9 @@
 //! of them lead to. Its bytes are never encoded anew: PCR 7 measures them.
 //!
 //! A *program* is a PE file ([`pe`]) that firmware or shim loads. Its digest leaves out its *signatures*
-//! ([`pkcs7`]), which stand in its certificate table. A signature is *anchored* where a chain of
-//! certificates leads from its signer to an entry of a database. [`Program`] is all that a prediction asks
-//! of a boot file.
+//! ([`pkcs7`]), which stand in its certificate table. A signature counts where a [`chain`] of
+//! certificates leads from its signer to an entry of a database, its *anchor*. [`Program`] is all that a prediction
+//! asks of a boot file.
 //!
 //! Everything here is a parser of bytes that nobody vouches for: it returns a value of its own or a typed
 //! error with the place, has a bound for what it reads, and starts no process. Each format has its own
@@ -25,6 +25,7 @@ mod authenticode;
 pub mod authority;
 pub mod azure;
 pub mod certificate;
+pub mod chain;
 pub mod config;
 mod der;
 pub mod efivarfs;

@@ -5,10 +5,10 @@
 //! a SHA-256 digest of the program. What was signed is verified as received: over the signed attributes
 //! with their outer tag replaced by SET OF, or over the content where there are none.
 //!
-//! Reading a signature does not verify it: [`Signature::flaw`] does. It verifies which of the embedded certificates issued
-//! which, once, since [`Signature::is_anchored`] is asked for every entry of a database.
+//! Reading a signature does not verify it: [`Signature::flaw`] does, and [`Signature::bag`] is asked whom it leads to.
 
-use super::certificate::{Algorithm, Certificate, Hash};
+use super::certificate::{Algorithm, Certificate, Hash, Name, Verified};
+use super::chain::Bag;
 use super::der::{Reader, Value, tag};
 use super::{Error, Result, SHA256_BYTES};
 
@@ -30,6 +30,8 @@ pub enum Flaw {
     Digest,
     /// The signature does not verify under its signer's key.
     Signature,
+    /// Whether it verifies cannot be said here: AWS-LC has not the algorithm, or takes no such key.
+    Unknown,
 }
 
 /// The signature of one signer.
@@ -41,8 +43,6 @@ pub struct Signature {
     content: Vec<u8>,
     certificates: Vec<Certificate>,
     signer: Certificate,
-    /// The chain from the signer on, with signatures that verify: places in `certificates`.
-    verified_chain: Vec<usize>,
     digest_algorithm: Option<Hash>,
     algorithm: Algorithm,
     /// The signed attributes as they are signed: with the tag of a SET.
@@ -92,13 +92,12 @@ impl Signature {
         let mut who = signer.sequence("a signer's name")?;
         let issuer = who.value(tag::SEQUENCE, "a signer's issuer")?;
         let serial = who.value(tag::INTEGER, "a signer's serial number")?;
-        let is_signer = |one: &Certificate| {
-            one.issuer().as_der() == issuer.raw && one.is_serial(serial.content)
+        let issuer = Name::new(issuer.raw).canonical()?;
+        let mut candidates = certificates.iter();
+        let is_signer = |one: &&Certificate| {
+            *one.issuer_canonical() == issuer && one.serial() == serial.content
         };
-        let place = certificates.iter().position(is_signer);
-        let place = place.ok_or(Error::SignerMissing)?;
-        let verified_chain = chain(&certificates, place, &Certificate::is_issued_by);
-        let certificate = certificates.get(place).cloned();
+        let certificate = candidates.find(is_signer).cloned();
         let digest_algorithm = hash(&mut signer)?;
         let attributes = signer.optional(tag::CONTEXT_0, "signed attributes")?;
         let algorithm = signer.value(tag::SEQUENCE, "a signature algorithm")?;
@@ -111,7 +110,6 @@ impl Signature {
             content: content.bytes,
             certificates,
             signer: certificate.ok_or(Error::SignerMissing)?,
-            verified_chain,
             digest_algorithm,
             algorithm: Algorithm::of_signer(digest_algorithm.unwrap_or(Hash::Sha1), algorithm)?,
             message_digest: attributes.map(message_digest).transpose()?.flatten(),
@@ -159,65 +157,20 @@ impl Signature {
             (Some(_), None) => return Some(Flaw::Digest),
             (None, _) => &self.content,
         };
-        let verifies = self.signer.verifies(self.algorithm, message, &self.value);
-        (!verifies).then_some(Flaw::Signature)
-    }
-
-    /// True where the signer is `anchor`, or was issued below it, as far as names tell.
-    pub fn is_anchored_by_name(&self, anchor: &Certificate) -> bool {
-        self.chain_by_name()
-            .any(|one| one.is_issued_by_name(anchor) || one.is_by_name(anchor))
-    }
-
-    /// True where the signer is `anchor`, or was issued below it with signatures that verify. Says
-    /// nothing of the signature itself, see [`Signature::flaw`].
-    pub fn is_anchored(&self, anchor: &Certificate) -> bool {
-        self.any_in_verified_chain(&|one| one == anchor || one.is_issued_by(anchor))
-    }
-
-    /// True where some certificate of the signer's chain, by names alone, was issued by an authority of
-    /// which only these are known.
-    pub fn is_below_known(&self, subject: &[u8], subject_key_id: &[u8]) -> bool {
-        self.chain_by_name()
-            .any(|one| one.is_issued_by_known(subject, subject_key_id))
-    }
-
-    /// True where some certificate of the signer's chain has this property.
-    pub fn any_in_verified_chain(&self, is_it: &dyn Fn(&Certificate) -> bool) -> bool {
-        let mut places = self.verified_chain.iter();
-        places.any(|place| self.certificates.get(*place).is_some_and(is_it))
-    }
-
-    fn chain_by_name(&self) -> impl Iterator<Item = &Certificate> {
-        let place = self.verified_chain.first().copied().unwrap_or_default();
-        let chain = chain(&self.certificates, place, &Certificate::is_issued_by_name);
-        chain
-            .into_iter()
-            .filter_map(|place| self.certificates.get(place))
-    }
-}
-
-/// The places of the certificates that a walk from `signer` along issuers meets, `link` telling who issued
-/// whom. Each is met once; one that issued itself is not walked further.
-fn chain(
-    certificates: &[Certificate],
-    signer: usize,
-    link: &dyn Fn(&Certificate, &Certificate) -> bool,
-) -> Vec<usize> {
-    let mut found = vec![signer];
-    let mut next = 0;
-    while let Some(current) = found.get(next).and_then(|place| certificates.get(*place)) {
-        next = next.saturating_add(1);
-        if current.is_issued_by_name(current) {
-            continue;
-        }
-        for (place, issuer) in certificates.iter().enumerate() {
-            if !found.contains(&place) && link(current, issuer) {
-                found.push(place);
-            }
+        match self.signer.verifies(self.algorithm, message, &self.value) {
+            Verified::Yes => None,
+            Verified::No => Some(Flaw::Signature),
+            Verified::Unknown => Some(Flaw::Unknown),
         }
     }
-    found
+
+    /// The signer and what came with the signature, out of which a chain is built.
+    pub fn bag(&self) -> Bag<'_> {
+        Bag {
+            signer: &self.signer,
+            certificates: &self.certificates,
+        }
+    }
 }
 
 /// `SpcIndirectDataContent`, in the content of `SignedData`.

@@ -30,22 +30,18 @@ pub const X509: Uuid = uuid!("a5c059a1-94e4-4aa7-87b5-ab155c2bf072");
 pub const SHA256: Uuid = uuid!("c1c41626-504c-4092-aca9-41f936934328");
 /// The SHA-256 digest of the signed part of a certificate, with the time of its revocation.
 pub const X509_SHA256: Uuid = uuid!("3bd2a492-96c0-4079-b420-fcf98ef103ed");
+/// The same by SHA-384.
+pub const X509_SHA384: Uuid = uuid!("7076876e-80c2-4ee6-aad2-28b349a6865b");
+/// The same by SHA-512.
+pub const X509_SHA512: Uuid = uuid!("446dbf63-2502-4cda-bcfa-2465d2b0fe9d");
 
 /// Types that firmware knows: GUID, name, bytes of data in an entry where they are fixed.
 const TYPES: [(Uuid, &str, Option<usize>); 11] = [
     (X509, "X.509", None),
     (SHA256, "SHA-256", Some(32)),
     (X509_SHA256, "X.509 SHA-256", Some(48)),
-    (
-        uuid!("7076876e-80c2-4ee6-aad2-28b349a6865b"),
-        "X.509 SHA-384",
-        Some(64),
-    ),
-    (
-        uuid!("446dbf63-2502-4cda-bcfa-2465d2b0fe9d"),
-        "X.509 SHA-512",
-        Some(80),
-    ),
+    (X509_SHA384, "X.509 SHA-384", Some(64)),
+    (X509_SHA512, "X.509 SHA-512", Some(80)),
     (
         uuid!("826ca512-cf10-4ac9-b187-be01496631bd"),
         "SHA-1",

@@ -2,7 +2,9 @@
 //!
 //! *Firmware*, for the first program: its signatures in file order, for each the entries of db in order;
 //! the first that verifies is measured. A program without such a signature may stand in db by its digest.
-//! Any signature that dbx forbids refuses the program.
+//! Any signature that dbx forbids refuses the program: one that leads to a certificate in dbx, or whose signer's
+//! digest is there. Where dbx has the digest of the certificate in db that a signature leads to, that signature does not
+//! count. Digests of the certificates between are not looked for.
 //!
 //! *shim*, for what it loads: the program's digest in db or in its own database; else each signature in
 //! file order, and every one that verifies is measured: below db, then below what is built into shim. A
@@ -16,15 +18,18 @@ use uuid::Uuid;
 
 use super::error::Problem;
 use super::identity::Shim;
+use super::judge::Judge;
 use super::rollover;
 use super::rules::Rules;
-use crate::efi::pkcs7::Flaw;
+use crate::efi::chain::Library;
 use crate::efi::shim::{Authorised, Version};
-use crate::efi::signature_list::{Entry, SHA256, SignatureList, X509, X509_SHA256};
+use crate::efi::signature_list::{
+    Entry, SHA256, SignatureList, X509, X509_SHA256, X509_SHA384, X509_SHA512,
+};
 use crate::efi::{Certificate, Hash, Program, Signature, guid};
 
-/// The length of a digest in a list of SHA-256 digests, and in front of the time in one of TBS digests.
-const DIGEST_BYTES: usize = 32;
+/// How a certificate of 256 to 65535 bytes begins; shim takes no other for one.
+const LONG_SEQUENCE: [u8; 2] = [0x30, 0x82];
 
 /// What is measured as an authority.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +54,8 @@ pub(super) struct Database {
     /// Lists of certificates; an entry that is not exactly one certificate is `None`.
     certificates: Vec<Vec<(Entry, Option<Certificate>)>>,
     digests: Vec<Entry>,
-    tbs_digests: Vec<Entry>,
+    /// Digests of certificates' signed parts, each with the time of its revocation behind it.
+    tbs_digests: Vec<(Hash, Entry)>,
     /// The number of each entry that is not exactly one certificate, counted from 1.
     pub skipped: Vec<usize>,
 }
@@ -71,7 +77,9 @@ impl Database {
                         certificates.push((entry.clone(), certificate));
                     }
                     SHA256 => database.digests.push(entry.clone()),
-                    X509_SHA256 => database.tbs_digests.push(entry.clone()),
+                    X509_SHA256 => database.tbs_digests.push((Hash::Sha256, entry.clone())),
+                    X509_SHA384 => database.tbs_digests.push((Hash::Sha384, entry.clone())),
+                    X509_SHA512 => database.tbs_digests.push((Hash::Sha512, entry.clone())),
                     _ => {}
                 }
             }
@@ -92,64 +100,25 @@ impl Database {
         first.filter_map(|(entry, certificate)| Some((entry, certificate.as_ref()?)))
     }
 
+    /// Of these the ones that shim hands to its library.
+    fn for_shim(&self) -> impl Iterator<Item = (&Entry, &Certificate)> {
+        self.first_of_each_list()
+            .filter(|(_, certificate)| !certificate.signs_modules())
+            .filter(|(entry, _)| entry.data.starts_with(&LONG_SEQUENCE))
+    }
+
     fn digest(&self, digest: &[u8]) -> Option<&Entry> {
         self.digests.iter().find(|entry| entry.data == digest)
     }
-}
 
-/// How signatures are judged, and what they were found to be.
-struct Judge<'a> {
-    program: &'a Program,
-    rules: Rules,
-    saw_digest: bool,
-    saw_signature: bool,
-}
-
-impl<'a> Judge<'a> {
-    fn new(program: &'a Program, rules: Rules) -> Self {
-        Self {
-            program,
-            rules,
-            saw_digest: false,
-            saw_signature: false,
-        }
-    }
-
-    /// True where the signature is good and leads to `anchor`.
-    fn accepts(&mut self, signature: &Signature, anchor: &Certificate) -> bool {
-        if !signature.is_anchored_by_name(anchor) {
-            return false;
-        }
-        if !self.rules.verify_signatures {
-            return true;
-        }
-        match signature.flaw(self.program.image_digest()) {
-            Some(Flaw::Digest) => self.saw_digest = true,
-            None if signature.is_anchored(anchor) => return true,
-            Some(Flaw::Signature) | None => self.saw_signature = true,
-        }
-        false
-    }
-
-    /// Why the program does not boot, after no signature was accepted.
-    fn verdict(self, checked: &'static str) -> Problem {
-        let signers: Vec<String> = self
-            .program
-            .signatures
-            .iter()
-            .map(|signature| signature.signer().subject().to_string())
-            .collect();
-        if signers.is_empty() {
-            return Problem::Unsigned { checked };
-        }
-        let signers = signers.join(" and by ");
-        if self.saw_digest {
-            Problem::DigestMismatch { signers }
-        } else if self.saw_signature {
-            Problem::SignatureInvalid { signers }
-        } else {
-            Problem::Untrusted { signers, checked }
-        }
+    /// The digest of the certificate's signed part that is here, in hexadecimal. A time behind it spares what was
+    /// signed before, where a certificate in dbt vouches for that; there is taken to be none.
+    fn tbs_digest(&self, certificate: &Certificate) -> Option<String> {
+        self.tbs_digests.iter().find_map(|(hash, entry)| {
+            let digest = hash.digest(certificate.tbs());
+            let is_it = entry.data.starts_with(digest.as_ref());
+            is_it.then(|| hex::encode(digest.as_ref()))
+        })
     }
 }
 
@@ -179,62 +148,67 @@ pub(super) fn by_firmware(
     let in_db = db.digest(digest).filter(|_| !rules.follow_reference);
     let by_digest =
         in_db.map(|entry| from_database("db", entry, &format!("digest {}", hex::encode(digest))));
-    let mut judge = Judge::new(program, rules);
+    let mut judge = Judge::new(program, rules, Library::Firmware);
     let mut found = None;
+    let mut revoked = None;
     for signature in &program.signatures {
         if rules.obey_dbx {
-            firmware_forbids(&mut Judge::new(program, rules), signature, dbx)?;
+            firmware_forbids(program, rules, signature, dbx)?;
         }
         if found.is_none() {
             let anchor = if rules.follow_reference {
-                db.first_of_each_list()
-                    .find(|(_, anchor)| judge.accepts(signature, anchor))
+                judge.first(signature, db.first_of_each_list())?
             } else {
-                db.every()
-                    .find(|(_, anchor)| judge.accepts(signature, anchor))
+                judge.first(signature, db.every())?
             };
+            let is_revoked =
+                anchor.and_then(|(_, anchor)| dbx.tbs_digest(anchor).filter(|_| rules.obey_dbx));
             let by_certificate = anchor
-                .map(|(entry, anchor)| from_database("db", entry, &anchor.subject().to_string()));
+                .map(|(entry, anchor)| from_database("db", entry, &anchor.subject().to_string()))
+                .filter(|_| is_revoked.is_none());
             found = by_certificate.or_else(|| by_digest.clone());
+            revoked = revoked.or(is_revoked);
         }
     }
-    match found.or(by_digest) {
-        Some(authority) => Ok(vec![authority]),
-        None => Err(match judge.verdict("db") {
-            untrusted @ Problem::Untrusted { .. } => {
-                rollover::problem(program, db).unwrap_or(untrusted)
-            }
-            other => other,
-        }),
+    if let Some(authority) = found.or(by_digest) {
+        return Ok(vec![authority]);
     }
+    if let Some(digest) = revoked {
+        return Err(forbidden_digest(&digest));
+    }
+    Err(match judge.verdict("db") {
+        untrusted @ Problem::Untrusted { .. } => {
+            rollover::problem(program, db).unwrap_or(untrusted)
+        }
+        other => other,
+    })
 }
 
-/// Fails where dbx holds a certificate of the signature's chain, or the digest of one's signed part.
+/// Fails where the signature leads to a certificate in dbx, or dbx has the digest of its signer.
 fn firmware_forbids(
-    judge: &mut Judge<'_>,
+    program: &Program,
+    rules: Rules,
     signature: &Signature,
     dbx: &Database,
 ) -> Result<(), Problem> {
-    let forbidden = |entry: String| Err(Problem::Forbidden { list: "dbx", entry });
-    if let Some((_, anchor)) = dbx
-        .every()
-        .find(|(_, anchor)| judge.accepts(signature, anchor))
-    {
-        return forbidden(format!("the certificate {}", anchor.subject()));
+    let mut judge = Judge::new(program, rules, Library::Firmware);
+    if let Some((_, anchor)) = judge.first(signature, dbx.every())? {
+        return Err(Problem::Forbidden {
+            list: "dbx",
+            entry: format!("the certificate {}", anchor.subject()),
+        });
     }
-    for entry in &dbx.tbs_digests {
-        // A time behind the digest spares what was signed before it, with a trusted time stamp; such a
-        // signature is refused here as well.
-        let revoked = entry.data.get(..DIGEST_BYTES).unwrap_or_default();
-        let is_it = |one: &Certificate| Hash::Sha256.digest(one.tbs()).as_ref() == revoked;
-        if signature.any_in_verified_chain(&is_it) {
-            return forbidden(format!(
-                "the certificate with the TBS digest {}",
-                hex::encode(revoked)
-            ));
-        }
+    match dbx.tbs_digest(signature.signer()) {
+        Some(digest) => Err(forbidden_digest(&digest)),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+fn forbidden_digest(digest: &str) -> Problem {
+    Problem::Forbidden {
+        list: "dbx",
+        entry: format!("the certificate with the TBS digest {digest}"),
+    }
 }
 
 /// What shim measures for the program that it loads.
@@ -280,12 +254,13 @@ pub(super) fn by_shim(
         )]);
     }
 
-    let mut judge = Judge::new(program, rules);
+    let mut judge = Judge::new(program, rules, Library::Shim);
     let mut measured: Vec<Authority> = Vec::new();
     let mut is_accepted = false;
     let mut forbidden = None;
     for signature in &program.signatures {
-        let denied = denied(&mut Judge::new(program, rules), signature, &lists);
+        let mut against = Judge::new(program, rules, Library::Shim);
+        let denied = denied(&mut against, rules, signature, &lists)?;
         let is_denied = denied.is_some();
         let authority = if let Some((list, authority)) = denied {
             forbidden.get_or_insert_with(|| Problem::Forbidden {
@@ -294,9 +269,10 @@ pub(super) fn by_shim(
             });
             Some(shorten(authority, shim.version))
         } else {
-            allowed(&mut judge, signature, db)
-                .map(|authority| shorten(authority, shim.version))
-                .or_else(|| vendor.authority(&mut judge, signature, shim.version))
+            match allowed(&mut judge, signature, db.for_shim())? {
+                Some(authority) => Some(shorten(authority, shim.version)),
+                None => vendor.authority(&mut judge, signature, shim.version)?,
+            }
         };
         is_accepted |= authority.is_some() && !is_denied;
         if let Some(authority) = authority
@@ -317,28 +293,30 @@ pub(super) fn by_shim(
 /// The certificate of a deny list that verifies the signature.
 fn denied(
     judge: &mut Judge<'_>,
+    rules: Rules,
     signature: &Signature,
     lists: &[(&'static str, &Database)],
-) -> Option<(&'static str, Authority)> {
-    if !judge.rules.obey_dbx {
-        return None;
+) -> Result<Option<(&'static str, Authority)>, Problem> {
+    if !rules.obey_dbx {
+        return Ok(None);
     }
-    lists.iter().find_map(|(list, database)| {
-        let mut entries = database.first_of_each_list();
-        let (entry, anchor) = entries.find(|(_, anchor)| judge.accepts(signature, anchor))?;
-        Some((
-            *list,
-            from_database("dbx", entry, &anchor.subject().to_string()),
-        ))
-    })
+    for (list, database) in lists {
+        if let Some((entry, anchor)) = judge.first(signature, database.for_shim())? {
+            let authority = from_database("dbx", entry, &anchor.subject().to_string());
+            return Ok(Some((list, authority)));
+        }
+    }
+    Ok(None)
 }
 
-fn allowed(judge: &mut Judge<'_>, signature: &Signature, db: &Database) -> Option<Authority> {
-    let is_reference = judge.rules.follow_reference;
-    db.first_of_each_list()
-        .filter(|(_, anchor)| is_reference || !anchor.signs_modules())
-        .find(|(_, anchor)| judge.accepts(signature, anchor))
-        .map(|(entry, anchor)| from_database("db", entry, &anchor.subject().to_string()))
+/// The entry of db that verifies the signature.
+fn allowed<'e>(
+    judge: &mut Judge<'_>,
+    signature: &Signature,
+    entries: impl Iterator<Item = (&'e Entry, &'e Certificate)>,
+) -> Result<Option<Authority>, Problem> {
+    let found = judge.first(signature, entries)?;
+    Ok(found.map(|(entry, anchor)| from_database("db", entry, &anchor.subject().to_string())))
 }
 
 /// Below 15.3 shim measures an entry's data without its owner.
@@ -373,12 +351,12 @@ impl<'a> Vendor<'a> {
         judge: &mut Judge<'_>,
         signature: &Signature,
         version: Version,
-    ) -> Option<Authority> {
-        match self {
+    ) -> Result<Option<Authority>, Problem> {
+        Ok(match self {
             Self::Nothing => None,
             Self::Certificate(certificate) => {
-                if !judge.accepts(signature, certificate) {
-                    return None;
+                if !judge.accepts(signature, certificate)? {
+                    return Ok(None);
                 }
                 let subject = certificate.subject();
                 Some(if version >= Version(15, 7) {
@@ -399,13 +377,17 @@ impl<'a> Vendor<'a> {
                 })
             }
             Self::Database(database) => {
-                let mut entries = database.first_of_each_list();
-                let (entry, anchor) =
-                    entries.find(|(_, anchor)| judge.accepts(signature, anchor))?;
-                let what = anchor.subject().to_string();
-                Some(shorten(from_database("vendor_db", entry, &what), version))
+                let found = if judge.follows_reference() {
+                    judge.first(signature, database.first_of_each_list())?
+                } else {
+                    judge.first(signature, database.for_shim())?
+                };
+                found.map(|(entry, anchor)| {
+                    let what = anchor.subject().to_string();
+                    shorten(from_database("vendor_db", entry, &what), version)
+                })
             }
-        }
+        })
     }
 }
 
@@ -416,15 +398,13 @@ fn as_reference(
     db: &Database,
     rules: Rules,
 ) -> Result<Vec<Authority>, Problem> {
-    let mut judge = Judge::new(program, rules);
+    let mut judge = Judge::new(program, rules, Library::Shim);
     for signature in &program.signatures {
-        let authority = vendor
-            .authority(&mut judge, signature, version)
-            .or_else(|| {
-                allowed(&mut judge, signature, db).map(|authority| shorten(authority, version))
-            });
-        if let Some(authority) = authority {
+        if let Some(authority) = vendor.authority(&mut judge, signature, version)? {
             return Ok(vec![authority]);
+        }
+        if let Some(authority) = allowed(&mut judge, signature, db.first_of_each_list())? {
+            return Ok(vec![shorten(authority, version)]);
         }
     }
     Err(judge.verdict("db and in shim's own certificates"))

@@ -1,5 +1,6 @@
 //! Why a boot cannot be predicted, and what is worth saying where it can.
 
+use crate::efi::chain::Refusal;
 use crate::efi::shim::Version;
 use crate::efi::{self, signature_list};
 
@@ -98,6 +99,30 @@ pub enum Problem {
     SignatureInvalid {
         /// Who signed.
         signers: String,
+    },
+    /// A chain leads to an entry, and a rule for chains refuses it.
+    #[error(
+        "is signed by {signers}, and the chain to {anchor} does not hold: {refusal}: it cannot boot under Secure Boot"
+    )]
+    ChainRefused {
+        /// Who signed.
+        signers: String,
+        /// The entry that it leads to.
+        anchor: String,
+        /// Which certificate breaks which rule.
+        refusal: Box<Refusal>,
+    },
+    /// A chain leads to an entry, and nobody here can say whether it holds.
+    #[error(
+        "is signed by {signer}, and whether the chain to {anchor} holds cannot be said: {refusal}"
+    )]
+    ChainUnknown {
+        /// Who signed.
+        signer: String,
+        /// The entry that it leads to.
+        anchor: String,
+        /// What cannot be judged.
+        refusal: Box<Refusal>,
     },
     /// dbx forbids it.
     #[error("is forbidden by {list}: {entry}")]
@@ -207,7 +232,9 @@ impl Problem {
             | Self::Rollover { .. }
             | Self::DigestMismatch { .. }
             | Self::BytesBehindTable { .. }
-            | Self::SignatureInvalid { .. } => "--no-verify-signatures",
+            | Self::SignatureInvalid { .. }
+            | Self::ChainRefused { .. }
+            | Self::ChainUnknown { .. } => "--no-verify-signatures",
             Self::Forbidden { .. } => "--ignore-dbx",
             Self::NoSbat { .. } | Self::Sbat(_) | Self::SbatTooOld { .. } => "--ignore-sbat",
             _ => return None,

@@ -88,10 +88,10 @@ pub(super) fn identify(
 fn is_inside(signature: &Signature, namespace: &Namespace) -> bool {
     KNOWN_AUTHORITIES
         .iter()
-        .any(|(subject, key)| signature.is_below_known(subject, key))
+        .any(|(subject, key)| signature.bag().leads_to_known(subject, key))
         || namespace
             .iter()
-            .any(|anchor| signature.is_anchored_by_name(anchor))
+            .any(|anchor| signature.bag().leads_by_reference(anchor))
 }
 
 /// Rules 1 to 6 of the namespace.

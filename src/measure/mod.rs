@@ -27,6 +27,7 @@ mod error;
 mod event;
 mod explain;
 mod identity;
+mod judge;
 mod reader;
 mod rollover;
 mod rules;

@@ -15,7 +15,7 @@ const YEARS: [(u16, Microsoft); 2] = [(2011, Microsoft::UefiCa2011), (2023, Micr
 pub(super) fn problem(program: &Program, db: &Database) -> Option<Problem> {
     let signed = KNOWN_AUTHORITIES.map(|(subject, key)| {
         let mut signatures = program.signatures.iter();
-        signatures.any(|signature| signature.is_below_known(subject, key))
+        signatures.any(|signature| signature.bag().leads_to_known(subject, key))
     });
     let held = YEARS.map(|(_, ca)| {
         let mut certificates = db.every();
