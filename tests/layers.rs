@@ -21,7 +21,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("image", &["storage"]),
     ("gpt", &["storage"]),
     ("filesystem", &["storage"]),
-    ("luks2", &["storage", "secret"]),
+    ("luks2", &["storage", "secret", "filesystem::OnlyLuks2"]),
     ("efi", &["storage"]),
     ("tpm", &["secret"]),
     ("measure", &["efi", "tpm"]),

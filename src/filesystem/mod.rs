@@ -13,7 +13,7 @@ pub mod fat;
 mod probe;
 
 pub use error::Error;
-pub use probe::{Content, probe};
+pub use probe::{Ambiguity, Content, OnlyLuks2, SECONDARY_OFFSETS_BYTES, old_copies, probe};
 
 /// A result of this room.
 pub type Result<T> = std::result::Result<T, Error>;

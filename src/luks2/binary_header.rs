@@ -140,6 +140,21 @@ impl BinaryHeader {
         Hash::from_name(text(&self.checksum_algorithm)?)
     }
 
+    /// The offset of the first field in which a primary header differs from `valid`, a copy of the same container,
+    /// of those that no update changes: magic number, version, size, UUID, padding.
+    pub(crate) fn differs_in_what_stays(&self, valid: &Self) -> Option<usize> {
+        let fields = [
+            (0, self.magic == magic(Position::Primary)),
+            (6, self.version == valid.version),
+            (8, self.size_bytes == valid.size_bytes),
+            (168, self.uuid == valid.uuid),
+            (264, self.padding == valid.padding),
+            (512, self.padding_to_4096 == valid.padding_to_4096),
+        ];
+        let mut fields = fields.into_iter();
+        fields.find_map(|(offset, is_same)| (!is_same).then_some(offset))
+    }
+
     /// Size of the copy in bytes, JSON area included. Checked by [`Self::check`].
     pub(crate) fn size_bytes(&self) -> u64 {
         self.size_bytes.get()

@@ -46,12 +46,6 @@ pub enum Error {
     },
 
     // --- The whole ---
-    /// Neither copy is there.
-    #[error("no LUKS2 header")]
-    NotLuks2,
-    /// The format before LUKS2.
-    #[error("a LUKS1 header; this program reads LUKS2 only")]
-    Luks1,
     /// Both copies are damaged.
     #[error(
         "no usable LUKS2 header copy: the primary is invalid ({primary}), and so is the secondary ({secondary})"
@@ -61,6 +55,14 @@ pub enum Error {
         primary: Box<Error>,
         /// Why the secondary is invalid.
         secondary: Box<Error>,
+    },
+    /// There is a valid secondary, and what lies in the place of the primary is something else.
+    #[error(
+        "the secondary LUKS2 header copy is valid, and in the place of the primary lies something else than its remains (at offset {offset_bytes:#x})"
+    )]
+    Remains {
+        /// The first byte that no primary of this container has.
+        offset_bytes: usize,
     },
     /// The copy that other programs would take holds what this one does not accept.
     #[error("the {position} LUKS2 header copy is refused")]

@@ -4,11 +4,17 @@
 //! are equal. An unreadable primary does not say where the secondary lies, so it is looked for at every
 //! place that LUKS2 allows. cryptsetup mends the other copy as it reads; this program never writes when it
 //! reads, and says what it found as [`Warning`]s.
+//!
+//! A secondary alone proves little: it may be the leftover of a container over which something else was written. So a
+//! partition must begin with the magic number of LUKS2 and have no other signature ([`OnlyLuks2`]), and a primary that
+//! is not valid must be the remains of one of the same container: its UUID and size, zeros or the same bytes where the
+//! format has padding, and nothing but text where it has text. cryptsetup 2.6.1 asks for less.
 
 use super::binary_header::{BINARY_HEADER_BYTES, BinaryHeader, HEADER_SIZES_BYTES};
 use super::document::Document;
 use super::refusal::{Refusal, valid};
 use super::{Error, Metadata, Position, VolumeKey};
+use crate::filesystem::OnlyLuks2;
 use crate::secret::SecretBytes;
 use crate::storage::{self, ReadAt};
 
@@ -70,12 +76,11 @@ pub enum Warning {
 }
 
 impl Header {
-    /// Reads the header of the container that begins at offset 0 of `container`.
+    /// Reads the header of the container that a partition is.
     ///
-    /// Fails with [`Error::NotLuks2`] and [`Error::Luks1`] where there is none, [`Error::NoValidCopy`],
-    /// [`Error::Refused`] or [`Error::TooShort`]. A lost primary and a sound secondary are a header: whoever
-    /// looks for another format must do that first.
-    pub fn read(container: &dyn ReadAt) -> Result<Self, Error> {
+    /// Fails with [`Error::NoValidCopy`], [`Error::Refused`], [`Error::Remains`] or [`Error::TooShort`].
+    pub fn read(partition: OnlyLuks2<'_>) -> Result<Self, Error> {
+        let container = partition.storage();
         let primary = RawCopy::read(container, Position::Primary, 0)?;
         let known;
         let places = match &primary {
@@ -83,11 +88,32 @@ impl Header {
                 known = [raw.binary.size_bytes()];
                 &known[..]
             }
-            Err(Refusal::Invalid(Error::Version { version: 1, .. })) => return Err(Error::Luks1),
             Err(_) => &HEADER_SIZES_BYTES[..],
         };
         let secondary = find_secondary(container, places)?;
+        let header = Self::of_copies(primary, secondary)?;
+        if header.is_primary_torn() {
+            header.current.check_remains(container)?;
+        }
+        header.check_length(container)
+    }
 
+    /// Reads a header that this program has built, in memory or laid over what it will replace. Its primary copy must be
+    /// sound, so there is no question of what else the bytes may be.
+    pub fn read_built(container: &dyn ReadAt) -> Result<Self, Error> {
+        let primary = RawCopy::read(container, Position::Primary, 0)?;
+        let primary = match primary {
+            Ok(raw) => raw,
+            Err(Refusal::Invalid(error) | Refusal::Unsupported(error)) => return Err(error),
+        };
+        let secondary = find_secondary(container, &[primary.binary.size_bytes()])?;
+        Self::of_copies(Ok(primary), secondary)?.check_length(container)
+    }
+
+    fn of_copies(
+        primary: Result<RawCopy, Refusal>,
+        secondary: Result<RawCopy, Refusal>,
+    ) -> Result<Self, Error> {
         let (primary, secondary) = (CopyState::parse(primary), CopyState::parse(secondary));
         let (position, chosen, other) = match (primary.sequence_id(), secondary.sequence_id()) {
             (Some(first), Some(second)) if first < second => {
@@ -96,17 +122,18 @@ impl Header {
             (None, Some(_)) => (Position::Secondary, secondary, primary),
             _ => (Position::Primary, primary, secondary),
         };
-        let current = match chosen {
-            CopyState::Valid(copy) => copy,
-            CopyState::Unsupported { reason, .. } => {
-                return Err(Error::Refused {
-                    position,
-                    source: Box::new(reason),
-                });
-            }
-            CopyState::Invalid(reason) => return Err(no_copy(reason, other)),
-        };
-        let needed_bytes = current.metadata.header_end_bytes();
+        match chosen {
+            CopyState::Valid(current) => Ok(Self { current, other }),
+            CopyState::Unsupported { reason, .. } => Err(Error::Refused {
+                position,
+                source: Box::new(reason),
+            }),
+            CopyState::Invalid(reason) => Err(no_copy(reason, other)),
+        }
+    }
+
+    fn check_length(self, container: &dyn ReadAt) -> Result<Self, Error> {
+        let needed_bytes = self.metadata().header_end_bytes();
         let len_bytes = container.len_bytes();
         if len_bytes < needed_bytes {
             return Err(Error::TooShort {
@@ -114,7 +141,12 @@ impl Header {
                 len_bytes,
             });
         }
-        Ok(Self { current, other })
+        Ok(self)
+    }
+
+    /// True where no reader takes the primary copy: the header is known from the secondary alone.
+    pub fn is_primary_torn(&self) -> bool {
+        self.current.position == Position::Secondary && matches!(self.other, CopyState::Invalid(_))
     }
 
     /// The copy that counts.
@@ -232,6 +264,26 @@ impl HeaderCopy {
 
     pub(super) fn document(&self) -> Result<Document, Error> {
         Document::parse(self.text.clone(), self.binary.size_bytes())
+    }
+
+    /// Checks that what lies in the place of the primary copy are the remains of one: of this container, and not
+    /// overwritten by something else.
+    fn check_remains(&self, container: &dyn ReadAt) -> Result<(), Error> {
+        let mut binary = BinaryHeader::zeroed();
+        container.read_exact_at(binary.bytes_mut(), 0)?;
+        let differs = binary.differs_in_what_stays(&self.binary);
+        if let Some(offset_bytes) = differs {
+            return Err(Error::Remains { offset_bytes });
+        }
+        let mut json_area = vec![0; self.binary.json_area_bytes()];
+        container.read_exact_at(&mut json_area, BINARY_HEADER_BYTES as u64)?;
+        let is_text = |byte: &u8| matches!(byte, 0 | b'\t' | b'\n' | b'\r' | 0x20..=0xff);
+        match json_area.iter().position(|byte| !is_text(byte)) {
+            None => Ok(()),
+            Some(at) => Err(Error::Remains {
+                offset_bytes: BINARY_HEADER_BYTES.saturating_add(at),
+            }),
+        }
     }
 
     fn says_the_same_as(&self, other: &Self) -> bool {
@@ -356,7 +408,11 @@ fn find_secondary(
             found => return Ok(found),
         }
     }
-    Ok(Err(Refusal::Invalid(refusal.unwrap_or(Error::NotLuks2))))
+    let refusal = refusal.unwrap_or(Error::Magic {
+        position: Position::Secondary,
+        offset_bytes: 0, // not so: there is no reader without places
+    });
+    Ok(Err(Refusal::Invalid(refusal)))
 }
 
 /// True where there is no trace of a copy.
@@ -368,11 +424,12 @@ fn is_absence(error: &Error) -> bool {
 fn no_copy(primary: Error, secondary: CopyState) -> Error {
     let secondary = match secondary {
         CopyState::Invalid(reason) | CopyState::Unsupported { reason, .. } => reason,
-        CopyState::Valid(_) => Error::NotLuks2, // not so: it would have been chosen
+        // Not so: it would have been chosen.
+        CopyState::Valid(_) => Error::Magic {
+            position: Position::Secondary,
+            offset_bytes: 0,
+        },
     };
-    if is_absence(&primary) && is_absence(&secondary) {
-        return Error::NotLuks2;
-    }
     Error::NoValidCopy {
         primary: Box::new(primary),
         secondary: Box::new(secondary),

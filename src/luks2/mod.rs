@@ -6,9 +6,9 @@
 //! found. One token is understood here: the *clear key* of an image that is not deployed yet.
 //!
 //! [`NewContainer`] makes the first 16 MiB of a container, [`XtsCipher`] encrypts the segment behind them.
-//! [`Header::read`] reads a header and never writes, [`Header::unlock`] gets the volume key, [`Update`]
-//! changes the header in steps that a caller can order and flush. Metadata that nobody here understands are
-//! kept as text.
+//! [`Header::read`] reads the header of a partition that can be nothing else, and never writes,
+//! [`Header::unlock`] gets the volume key, [`Update`] changes the header in steps that a caller can order and
+//! flush. Metadata that nobody here understands are kept as text.
 //!
 //! A header is hostile until it has been checked: no length is believed, no buffer exceeds 4 MiB, and what
 //! other readers could take in another way is refused. Nothing here looks at the data.

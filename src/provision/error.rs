@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::encrypt::in_place;
 use super::layout;
-use crate::filesystem::{self, Content};
+use crate::filesystem::{self, Ambiguity, Content};
 use crate::image::{Packing, SourceFormat};
 use crate::secret::EntropyError;
 use crate::{gpt, image, luks2, storage};
@@ -142,6 +142,14 @@ pub enum Error {
         /// Its number.
         partition: u32,
     },
+    /// A partition that may be two things.
+    #[error("partition {partition} holds {found}: one of the two is left over")]
+    Ambiguous {
+        /// Its number.
+        partition: u32,
+        /// What was found, and where.
+        found: Ambiguity,
+    },
     /// A device, or a conversion in place, and another format.
     #[error(
         "a device, and a file that is converted in place, keep their format: leave --output-format out"
@@ -262,6 +270,7 @@ impl Error {
             Self::Unfinished(problem) | Self::PartOnDevice(problem) => problem.about(),
             Self::Source(_)
             | Self::HalfConverted { .. }
+            | Self::Ambiguous { .. }
             | Self::InPlace(_)
             | Self::SourceFile(_)
             | Self::NotInPlace { .. }
@@ -295,6 +304,14 @@ impl Error {
                 problem,
                 partition: partition.clone(),
             },
+        }
+    }
+
+    /// The same for looking at a partition's magic numbers, where nothing but reading can fail.
+    pub(super) fn in_probing(problem: filesystem::Error) -> Self {
+        match problem {
+            filesystem::Error::Storage(error) => Self::Source(error),
+            problem => Self::Esp(problem),
         }
     }
 
@@ -342,6 +359,10 @@ impl Error {
             Self::HalfConverted { .. } => Some(format!(
                 "encrypt-cloud-image encrypt --in-place --resume {image}"
             )),
+            Self::Ambiguous { .. } => Some(
+                "a sparse copy (dd conv=sparse, bmaptool) leaves in its holes what the disk held before: write the image again in full, or onto a device that was cleared (blkdiscard)"
+                    .to_owned(),
+            ),
             Self::InPlace(problem) => Some(problem.hint().to_owned()),
             Self::PartOnDevice(_) | Self::InterruptedOnDevice => Some(
                 "nobody takes what is on the device for a disk; run again with --overwrite"

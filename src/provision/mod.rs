@@ -5,6 +5,7 @@
 
 mod backing;
 mod bound;
+mod content;
 pub mod deploy;
 pub mod device_guest;
 mod encrypt;

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use encrypt_cloud_image::filesystem::fat::Fat;
-use encrypt_cloud_image::luks2::Header;
 use encrypt_cloud_image::provision::deploy::{KeyObject, Phase, Ready, RecoverySource};
 use encrypt_cloud_image::secret::SecretBytes;
 use encrypt_cloud_image::storage::{FileStorage, Overlay, ReadAt, Recorded, Slice};
@@ -17,6 +16,7 @@ use crate::crashed::{self, Run, damage_header, each_state, lay_out, recorded, st
 use crate::encrypted::{ESP, Encrypted, ROOT, SEALED_KEY, TEMPLATE, WITHOUT_PCRS, find_key, ready};
 use crate::support::crash::{self, Place};
 use crate::support::exits;
+use crate::support::header_of;
 use crate::support::workshop::stderr;
 
 const RECOVERY_KEY: [u8; 16] = *b"0123456789abcdef";
@@ -85,7 +85,7 @@ impl Truth {
     /// True where the header that counts holds no clear key. In either state every keyslot opens that should.
     fn is_deployed(&self, disk: &dyn ReadAt, try_keys: bool) -> bool {
         let container = part(disk, &self.root);
-        let header = Header::read(&container).unwrap();
+        let header = header_of(&container).unwrap();
         let clear_key = header.metadata().clear_key().unwrap();
         let is_deployed = clear_key.is_none();
         assert_eq!(
@@ -274,7 +274,7 @@ fn a_fixed_order_of_the_copies_loses_an_image_with_a_damaged_one() {
     let disk = Overlay::new(storage(&encrypted.image));
     let mut lost = 0;
     crash::each_state(&disk, &recorded(&encrypted, &steps), |state, _| {
-        lost += usize::from(Header::read(&part(state, &truth.root)).is_err());
+        lost += usize::from(header_of(&part(state, &truth.root)).is_err());
     });
     assert!(lost > 0, "{lost} states");
 }

@@ -4,7 +4,6 @@
 //! One header update brings the tokens and takes the clear key and its keyslot; the EFI system partition is not written.
 //! A sample is judged by cryptsetup, by systemd's reader with the guest's TPM, and by a second run of the program.
 
-use encrypt_cloud_image::luks2::Header;
 use encrypt_cloud_image::provision::deploy::{
     DEFAULT_SRK_HANDLE, KeyObject, Phase, Ready, RecoverySource, SrkMode,
 };
@@ -15,6 +14,7 @@ use crate::crashed::{
     self, COPY_BYTES, Run, damage_header, each_state, lay_out, recorded_of_header,
 };
 use crate::encrypted::{Encrypted, ROOT, WITHOUT_PCRS, find_key};
+use crate::support::header_of;
 use crate::support::systemd::Systemd;
 use crate::support::tpm::Tpm;
 use crate::support::workshop::stderr;
@@ -58,7 +58,7 @@ fn check(encrypted: &Encrypted, mut judge: impl FnMut(&Overlay<FileStorage>, Pha
         let disk: &dyn ReadAt = state.disk;
         let container = Slice::new(disk, root.start, root.end - root.start);
         let container = container.unwrap();
-        let header = Header::read(&container).unwrap();
+        let header = header_of(&container).unwrap();
         let metadata = header.metadata();
         let is_deployed = metadata.clear_key().unwrap().is_none();
         let expected = match phase {

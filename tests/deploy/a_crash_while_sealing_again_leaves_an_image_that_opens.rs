@@ -5,7 +5,6 @@
 //! `fsck.vfat` and a second run of the program judge a sample.
 
 use encrypt_cloud_image::filesystem::fat::Fat;
-use encrypt_cloud_image::luks2::Header;
 use encrypt_cloud_image::provision::deploy::{self, KeyObject, Phase, Ready};
 use encrypt_cloud_image::storage::{FileStorage, Overlay, ReadAt, Slice};
 
@@ -15,6 +14,7 @@ use crate::encrypted::{
 };
 use crate::resealed::{RECOVERY_KEY, UNLOCK, again, any_state, deployed, opened_by, sealed_key};
 use crate::support::crash::{self, Place};
+use crate::support::header_of;
 use crate::support::workshop::{stderr, stdout};
 use crate::support::{exits, files};
 
@@ -82,7 +82,7 @@ impl Parts {
     /// The seal of a state, whose file opens this keyslot.
     fn seal(&self, disk: &dyn ReadAt, keyslot: u32) -> Seal {
         let container = self.container(disk);
-        let header = Header::read(&container).unwrap();
+        let header = header_of(&container).unwrap();
         let area = header.metadata().keyslot(keyslot).unwrap().area;
         let len = usize::try_from(area.size_bytes).unwrap();
         Seal {
@@ -96,7 +96,7 @@ impl Parts {
     /// True where the header that counts has a keyslot of this material, untouched.
     fn opens(&self, disk: &dyn ReadAt, area_bytes: u64, material: &[u8]) -> bool {
         let container = self.container(disk);
-        let header = Header::read(&container).unwrap();
+        let header = header_of(&container).unwrap();
         let mut keyslots = header.metadata().keyslots.iter();
         keyslots.any(|keyslot| keyslot.area.offset_bytes == area_bytes)
             && container.read_vec(area_bytes, material.len()).unwrap() == material

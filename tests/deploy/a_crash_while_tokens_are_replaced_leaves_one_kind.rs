@@ -1,7 +1,6 @@
 //! Tokens and their keyslot are replaced in one header update: whatever a crash leaves of it, the header that counts has
 //! all of the old tokens or all of the new ones, and what they name opens. A second run ends well.
 
-use encrypt_cloud_image::luks2::Header;
 use encrypt_cloud_image::provision::deploy::{
     DEFAULT_SRK_HANDLE, KeyObject, Phase, Ready, SrkMode,
 };
@@ -10,6 +9,7 @@ use encrypt_cloud_image::storage::{FileStorage, Overlay, ReadAt, Slice};
 use crate::crashed::{self, Run, damage_header, each_state, lay_out, recorded_of_header};
 use crate::encrypted::{Encrypted, ROOT, WITHOUT_PCRS};
 use crate::resealed::{RECOVERY_KEY, again, deployed_of};
+use crate::support::header_of;
 use crate::support::systemd::Systemd;
 use crate::support::tpm::Tpm;
 use crate::support::workshop::stderr;
@@ -50,7 +50,7 @@ fn check(deployed: &Encrypted, mut judge: impl FnMut(&Overlay<FileStorage>, Phas
         let (phase, place) = (state.phase, state.place);
         let disk: &dyn ReadAt = state.disk;
         let container = Slice::new(disk, root.start, root.end - root.start);
-        let header = Header::read(&container.unwrap()).unwrap();
+        let header = header_of(&container.unwrap()).unwrap();
         let metadata = header.metadata();
         let mut numbers: Vec<_> = metadata.keyslots.iter().map(|slot| slot.number).collect();
         numbers.sort_unstable();

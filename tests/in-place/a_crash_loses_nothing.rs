@@ -5,7 +5,7 @@
 //! what comes out has the same ciphertext as the undisturbed run with the same keys, which the programs judge. They
 //! judge some of the others, too.
 
-use encrypt_cloud_image::luks2::{HEAD_BYTES, Header};
+use encrypt_cloud_image::luks2::HEAD_BYTES;
 use encrypt_cloud_image::provision::{self, in_place};
 use encrypt_cloud_image::storage::{
     FileStorage, MemoryStorage, Overlay, ReadAt, Recorded, Recorder, Slice, WriteAt,
@@ -16,6 +16,7 @@ use crate::disks::{CHUNK_BYTES, Roomy, convert, ready, resume};
 use crate::flaky::{Coins, Flaky};
 use crate::support::crash::{self, Place};
 use crate::support::files;
+use crate::support::header_of;
 use crate::support::image::ROOT;
 use crate::support::workshop::Workshop;
 
@@ -70,7 +71,7 @@ impl Reference {
             assert!(same, "{what:?}: the sector at {:?}", differs());
         }
         let container = MemoryStorage::new(disk[self.header.start..].to_vec());
-        let header = Header::read(&container).unwrap();
+        let header = header_of(&container).unwrap();
         assert_eq!(header.warnings(), [], "{what:?}");
         assert!(header.metadata().requirements.is_empty(), "{what:?}");
         assert_eq!(header.metadata().tokens.len(), 1, "{what:?}");
@@ -184,7 +185,7 @@ fn fails_at_random(reference: &Reference, points: u64, by_programs: bool) {
 fn is_complete(disk: &dyn ReadAt, reference: &Reference) -> bool {
     let start = reference.header.start as u64;
     let container = Slice::new(disk, start, disk.len_bytes() - start).unwrap();
-    let header = Header::read(&container);
+    let header = header_of(&container);
     header.is_ok_and(|header| {
         header.metadata().requirements.is_empty() && header.warnings().is_empty()
     })

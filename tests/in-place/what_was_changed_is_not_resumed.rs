@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use encrypt_cloud_image::luks2::Header;
 use encrypt_cloud_image::provision::in_place::{self, Options, Prepared};
 use encrypt_cloud_image::provision::{Error, Observer, Phase, PublishStep, StopFlag};
 use encrypt_cloud_image::secret::SystemEntropy;
@@ -11,6 +10,7 @@ use encrypt_cloud_image::storage::{Fault, FileStorage, Recorder, Slice};
 
 use crate::disks::{CHUNK_BYTES, NOW, Roomy, TestOnlyEntropy, convert, ready};
 use crate::support::container::Container;
+use crate::support::header_of;
 use crate::support::image::{ROOT, ROOT_GUID, change_partition};
 use crate::support::root::debugfs;
 use crate::support::workshop::{Workshop, refused, state};
@@ -291,7 +291,7 @@ fn a_mark_that_says_nothing() {
     let root = half.root();
     let file = FileStorage::new(files::open_to_write(&half.disk)).unwrap();
     let partition = Slice::new(file, root.start, root.end - root.start).unwrap();
-    let mut update = Header::read(&partition)
+    let mut update = header_of(&partition)
         .unwrap()
         .update_knowing("eci-in-place-v1")
         .unwrap();

@@ -14,12 +14,13 @@ use crate::containers::{
     UUID, container, container_file, cryptsetup, encrypt_like, file, growpart_key, try_key,
     unlock_key,
 };
+use crate::support::header_of;
 use crate::support::{programs, run, scratch, succeeds_fed};
 
 const COPY: u64 = 512 << 10;
 
 fn read(container: &dyn ReadAt) -> Header {
-    let header = Header::read(container).ok().unwrap();
+    let header = header_of(container).ok().unwrap();
     assert_eq!(header.warnings(), []);
     header
 }
@@ -226,7 +227,7 @@ fn the_copy_that_a_reader_would_not_take_is_written_first() {
         if let Some(offset) = damaged {
             bytes[offset] ^= 1;
         }
-        let header = Header::read(&MemoryStorage::new(bytes)).ok().unwrap();
+        let header = header_of(&MemoryStorage::new(bytes)).ok().unwrap();
         header.update().ok().unwrap().order()
     };
     let secondary_first = [Position::Secondary, Position::Primary];
@@ -245,7 +246,7 @@ fn a_torn_update_opens_in_the_old_state_or_in_the_new_one() {
             start[offset] ^= 1;
         }
         let storage = MemoryStorage::new(start.clone());
-        let mut update = Header::read(&storage).ok().unwrap().update().ok().unwrap();
+        let mut update = header_of(&storage).ok().unwrap().update().ok().unwrap();
         update.remove_token(0).unwrap();
         let mut entropy = SystemEntropy::new();
         let copies = update.order().map(|position| {
@@ -279,7 +280,7 @@ fn a_torn_update_opens_in_the_old_state_or_in_the_new_one() {
                         }
                     }
                 }
-                let header = Header::read(&torn).ok();
+                let header = header_of(&torn).ok();
                 let header = header.unwrap_or_else(|| panic!("{damage:?} {done} {number}: lost"));
                 let is_new = header.metadata().tokens.is_empty();
                 assert_eq!(is_new, header.current().sequence_id() == 2);
@@ -308,7 +309,7 @@ fn limits_are_named() {
     let head = encrypt_like(SectorSize::S512)
         .head(&volume_key, &mut entropy)
         .unwrap();
-    let header = Header::read(&MemoryStorage::new(head)).ok().unwrap();
+    let header = header_of(&MemoryStorage::new(head)).ok().unwrap();
     let mut update = header.update().ok().unwrap();
 
     let other = VolumeKey::generate(&mut entropy).unwrap();
@@ -421,7 +422,7 @@ fn the_last_sequence_id_and_a_full_keyslots_area_are_the_end() {
         bytes.resize(17 << 20, 0);
         bytes
     };
-    let header = Header::read(&MemoryStorage::new(bytes(&text, u64::MAX)))
+    let header = header_of(&MemoryStorage::new(bytes(&text, u64::MAX)))
         .ok()
         .unwrap();
     assert_eq!(
@@ -430,7 +431,7 @@ fn the_last_sequence_id_and_a_full_keyslots_area_are_the_end() {
     );
     // Room for the two keyslots, and for half a further one.
     let small = text.replace("\"15728640\"", "\"647168\"");
-    let header = Header::read(&MemoryStorage::new(bytes(&small, 1)))
+    let header = header_of(&MemoryStorage::new(bytes(&small, 1)))
         .ok()
         .unwrap();
     let mut update = header.update().ok().unwrap();

@@ -8,6 +8,7 @@ use encrypt_cloud_image::secret::SecretBytes;
 use encrypt_cloud_image::storage::{MemoryStorage, ReadAt};
 
 use crate::containers::{base_text, copy, cryptsetup, file, growpart_key, unlock_key};
+use crate::support::header_of;
 use crate::support::{programs, run, scratch, succeeds_fed};
 
 const FAST: [&str; 2] = ["--pbkdf=pbkdf2", "--pbkdf-force-iterations=1000"];
@@ -31,7 +32,7 @@ fn formatted(folder: &Path, words: &[&str]) -> (PathBuf, PathBuf) {
 fn round_trip(path: &Path) -> (Header, MemoryStorage) {
     let bytes = fs::read(path).unwrap();
     let storage = MemoryStorage::new(bytes);
-    let header = Header::read(&storage).ok().unwrap();
+    let header = header_of(&storage).ok().unwrap();
     assert_eq!(header.warnings(), []);
     let mut offset = 0;
     for copy in header.valid_copies() {
@@ -211,7 +212,7 @@ fn what_this_program_does_not_know_is_read_and_not_changed() {
                 &|_| {},
             ));
         }
-        Header::read(&MemoryStorage::new(bytes)).ok().unwrap()
+        header_of(&MemoryStorage::new(bytes)).ok().unwrap()
     };
     let text = base_text();
     let changed = |from: &str, to: &str| {
@@ -258,7 +259,7 @@ fn a_keyslot_that_cannot_be_tried_says_why() {
         let copy = copy(false, 512 << 10, text.as_bytes(), &|_| {});
         bytes[..512 << 10].copy_from_slice(&copy);
         let storage = MemoryStorage::new(bytes);
-        let header = Header::read(&storage).ok().unwrap();
+        let header = header_of(&storage).ok().unwrap();
         let unlock: fn(&Metadata, &MemoryStorage) -> Result<_, Error> =
             |metadata, storage| metadata.unlock(Some(10), &unlock_key(), storage);
         unlock(header.metadata(), &storage)

@@ -1,10 +1,11 @@
 //! Headers with random damage to their text and a correct checksum; the fuzz target's little brother.
 
-use encrypt_cloud_image::luks2::{Error, Header};
+use encrypt_cloud_image::luks2::Error;
 use encrypt_cloud_image::storage::MemoryStorage;
 use proptest::prelude::*;
 
 use crate::containers::{base_text, copy, unlock_key};
+use crate::support::header_of;
 
 const SIZE: usize = 16 << 10;
 
@@ -31,7 +32,7 @@ fn container(text: &[u8], header: &[(u16, u8)]) -> MemoryStorage {
 }
 
 fn exercise(storage: &MemoryStorage) -> bool {
-    let Ok(header) = Header::read(storage) else {
+    let Ok(header) = header_of(storage) else {
         return false;
     };
     for copy in header.valid_copies() {
@@ -49,7 +50,7 @@ fn exercise(storage: &MemoryStorage) -> bool {
 fn the_header_that_is_damaged_below_is_sound() {
     let storage = container(small_text().as_bytes(), &[]);
     assert!(exercise(&storage));
-    let header = Header::read(&storage).ok().unwrap();
+    let header = header_of(&storage).ok().unwrap();
     assert!(header.unlock(None, &unlock_key(), &storage).is_err());
 }
 
@@ -107,7 +108,7 @@ fn a_header_full_of_one_thing_is_judged_in_time() {
         let mut bytes = copies.concat();
         bytes.extend(vec![0; 15 << 20]);
         let begin = std::time::Instant::now();
-        let verdict = match Header::read(&MemoryStorage::new(bytes)) {
+        let verdict = match header_of(&MemoryStorage::new(bytes)) {
             Ok(_) => "taken".to_owned(),
             Err(Error::NoValidCopy { primary, .. }) => primary.to_string(),
             Err(Error::Refused { source, .. }) => source.to_string(),

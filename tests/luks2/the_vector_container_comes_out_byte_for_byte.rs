@@ -1,14 +1,13 @@
 //! `tests/data/luks2/container.json`: a whole container that another program computed.
 
-use encrypt_cloud_image::luks2::{
-    ClearKeyToken, Header, NewContainer, Position, SectorSize, VolumeKey,
-};
+use encrypt_cloud_image::luks2::{ClearKeyToken, NewContainer, Position, SectorSize, VolumeKey};
 use encrypt_cloud_image::secret::SecretBytes;
 use encrypt_cloud_image::storage::{MemoryStorage, ReadAt};
 use serde_json::Value;
 
 use crate::containers::{Draws, encrypted, sha256, stream};
 use crate::support::data;
+use crate::support::header_of;
 
 fn unhex(value: &Value) -> Vec<u8> {
     hex::decode(value.as_str().unwrap()).unwrap()
@@ -49,17 +48,12 @@ fn creation_and_two_updates_give_every_byte() {
     // A new container has sequence id 1, the vector's has 3.
     let container = MemoryStorage::new(head);
     for sequence_id in [2, 3] {
-        let update = Header::read(&container)
-            .ok()
-            .unwrap()
-            .update()
-            .ok()
-            .unwrap();
+        let update = header_of(&container).ok().unwrap().update().ok().unwrap();
         let mut draws = Draws(salts.clone().into());
         for position in [Position::Primary, Position::Secondary] {
             update.write_copy(position, &container, &mut draws).unwrap();
         }
-        let header = Header::read(&container).ok().unwrap();
+        let header = header_of(&container).ok().unwrap();
         assert_eq!(header.current().sequence_id(), sequence_id);
         assert_eq!(header.warnings(), []);
     }

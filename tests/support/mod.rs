@@ -31,6 +31,23 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use encrypt_cloud_image::filesystem::{self, OnlyLuks2};
+use encrypt_cloud_image::luks2::{self, Header};
+use encrypt_cloud_image::storage::ReadAt;
+
+/// The LUKS2 header of the partition that `partition` is, as every use case reads it.
+pub fn header_of(partition: &dyn ReadAt) -> Result<Header, luks2::Error> {
+    match OnlyLuks2::check(partition) {
+        Ok(Some(only)) => Header::read(only),
+        Ok(None) => Err(luks2::Error::Magic {
+            position: luks2::Position::Primary,
+            offset_bytes: 0,
+        }),
+        Err(filesystem::Error::Storage(error)) => Err(error.into()),
+        Err(error) => panic!("{error}"),
+    }
+}
+
 /// The path of a program that is not ours. Ordinary users of Debian have no `/usr/sbin` on their `PATH`.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();

@@ -75,6 +75,12 @@ impl BlockBitmap {
         Some(start..self.offset(self.next(first, false)))
     }
 
+    /// Whether the byte at `offset_bytes` is used.
+    pub fn is_used(&self, offset_bytes: u64) -> bool {
+        let next = self.next_used(offset_bytes);
+        next.is_some_and(|range| range.start == offset_bytes)
+    }
+
     /// Where cluster `number` begins, at most the filesystem's end.
     fn offset(&self, number: u64) -> u64 {
         number
@@ -121,6 +127,8 @@ mod tests {
         assert_eq!(map.next_used(17 * 4096), None);
         assert_eq!(map.next_used(u64::MAX), None);
         assert_eq!(map.used_bytes(), 11 * 4096);
+        let used = [0, 4096, 3 * 4096 - 1, 3 * 4096, 17 * 4096].map(|at| map.is_used(at));
+        assert_eq!(used, [false, true, true, false, false]);
     }
 
     #[test]

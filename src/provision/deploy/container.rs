@@ -4,12 +4,14 @@
 //! the volume, but the *losing* one may still hold the clear key, which no dump shows. That is an interrupted deploy.
 
 use super::{Error, Step};
+use crate::filesystem::Content;
 use crate::gpt::{Partition, Table};
 use crate::keyobject::reseal_token;
 use crate::keyobject::systemd_tpm2::TOKEN_TYPE;
 use crate::luks2::{self, ClearKeyToken, Header};
+use crate::provision;
+use crate::provision::content::PartitionContent;
 use crate::provision::partitions::{self, Named, byte_range, window};
-use crate::provision::{self, in_place};
 use crate::storage::{Overlay, ReadAt, WriteAt};
 
 /// Label of the containers that `encrypt` makes.
@@ -80,15 +82,25 @@ impl Container {
         let range = byte_range(&partition, table.sector_bytes());
         let storage = window(disk, &range)?;
         let number = partition.number;
-        let half_converted = || provision::Error::HalfConverted { partition: number };
-        let header = match Header::read(&storage) {
-            Ok(header) if in_place::is_half_converted(header.metadata()) => {
-                return Err(half_converted().into());
+        let header = match PartitionContent::of(&storage)? {
+            PartitionContent::Container(header) => *header,
+            PartitionContent::HalfConverted(_) => {
+                return Err(provision::Error::HalfConverted { partition: number }.into());
             }
-            Ok(header) => header,
-            Err(_) if in_place::is_unfinished(&storage)? => return Err(half_converted().into()),
-            Err(luks2::Error::NotLuks2 | luks2::Error::Luks1) => return Ok(None),
-            Err(error) => return Err(Error::container(number, error)),
+            PartitionContent::Damaged(error) => return Err(Error::container(number, error)),
+            PartitionContent::Refused(Content::Ambiguous(found)) => {
+                return Err(provision::Error::Ambiguous {
+                    partition: number,
+                    found,
+                }
+                .into());
+            }
+            PartitionContent::Refused(Content::Luks2SecondaryOnly) => {
+                return Err(Error::LostPrimary { partition: number });
+            }
+            PartitionContent::Plain(_)
+            | PartitionContent::Refused(_)
+            | PartitionContent::Unknown => return Ok(None),
         };
         let state =
             State::of(&header).map_err(|error| Error::container(partition.number, error))?;

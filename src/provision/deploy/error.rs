@@ -46,6 +46,14 @@ pub enum Error {
         /// The partition's number.
         partition: u32,
     },
+    /// A header that may be one of an earlier container.
+    #[error(
+        "partition {partition} has the secondary copy of a LUKS2 header, and nothing of the primary one: it may be left over from an earlier container"
+    )]
+    LostPrimary {
+        /// The partition's number.
+        partition: u32,
+    },
     /// There is nothing to do.
     #[error(
         "the image is deployed already: partition {partition} holds no clear key, in no header copy"
@@ -321,6 +329,7 @@ impl Error {
             | Self::NoContainer { .. }
             | Self::SeveralContainers { .. }
             | Self::NotOurs { .. }
+            | Self::LostPrimary { .. }
             | Self::AlreadyDeployed { .. }
             | Self::HalfReplaced { .. }
             | Self::ClearKeyThere { .. }
@@ -352,6 +361,10 @@ impl Error {
             Self::NoContainer { .. } => {
                 Some("encrypt it first: encrypt-cloud-image encrypt".to_owned())
             }
+            Self::LostPrimary { .. } => Some(
+                "if it is the container that the partition shall hold, cryptsetup repair on the partition writes the primary copy again"
+                    .to_owned(),
+            ),
             Self::SeveralContainers { .. } => Some(
                 "name both partitions: --root-partition-uuid GUID --efi-partition-uuid GUID"
                     .to_owned(),

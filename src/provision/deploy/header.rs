@@ -177,7 +177,7 @@ impl<'a> Change<'a> {
     fn verify(&self, steps: &[Step]) -> Result<(), Error> {
         let built = self.container.with(steps, self.storage)?;
         let failed = |what| Error::Verify { what };
-        let header = Header::read(&built).map_err(|_| failed("the LUKS2 header"))?;
+        let header = Header::read_built(&built).map_err(|_| failed("the LUKS2 header"))?;
         let is_gone = header
             .valid_copies()
             .all(|copy| matches!(copy.metadata().clear_key(), Ok(None)));

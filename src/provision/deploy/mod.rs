@@ -124,7 +124,7 @@ impl Job {
             key_object,
             recovery: None,
             again: None,
-            luks: Luks::after(&[], &storage, &container)?,
+            luks: Luks::of(&container, &storage)?,
             srk: None,
             prediction: None,
             files: Vec::new(),

@@ -97,7 +97,7 @@ impl NewImage<'_> {
 
     fn container(&self) -> Result<Container, Error> {
         let partition = self.partition(self.root)?;
-        let header = Header::read(self.head);
+        let header = Header::read_built(self.head);
         let header = header.map_err(|error| Error::container(partition.number, error))?;
         Ok(Container {
             range: partitions::byte_range(&partition, self.table.sector_bytes()),

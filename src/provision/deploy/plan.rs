@@ -219,6 +219,14 @@ pub enum Purpose {
 }
 
 impl Luks {
+    /// A container, which lies in `storage`, as it is.
+    pub(in crate::provision) fn of(
+        container: &Container,
+        storage: &dyn ReadAt,
+    ) -> Result<Self, Error> {
+        Self::of_header(&container.header, storage)
+    }
+
     /// A container, which lies in `storage`, with steps written.
     pub(in crate::provision) fn after(
         steps: &[Step],
@@ -227,10 +235,14 @@ impl Luks {
     ) -> Result<Self, Error> {
         let built = container.with(steps, storage)?;
         let problem = |error| Error::container(container.partition.number, error);
-        let header = Header::read(&built).map_err(problem)?;
+        let header = Header::read_built(&built).map_err(problem)?;
+        Self::of_header(&header, &built)
+    }
+
+    fn of_header(header: &Header, storage: &dyn ReadAt) -> Result<Self, Error> {
         let metadata = header.metadata();
         let copies_bytes = usize::try_from(metadata.keyslots_start_bytes()).unwrap_or(0);
-        let copies = built.read_vec(0, copies_bytes);
+        let copies = storage.read_vec(0, copies_bytes);
         let copies = copies.map_err(provision::Error::Source)?;
         let segment = metadata.segment();
         let crypt = segment.and_then(|segment| segment.crypt.as_ref());

@@ -78,7 +78,7 @@ pub fn steps(
     }
 
     let built = container.with(&steps, storage)?;
-    let header = Header::read(&built).map_err(|error| beside.problem(error))?;
+    let header = Header::read_built(&built).map_err(|error| beside.problem(error))?;
     let mut alone = Change::of(container, &header, &built, opened.volume_key.clone())?;
     if let Some(recovery) = recovery {
         header::refuse_taken_name(&alone)?;

@@ -13,15 +13,16 @@ use uuid::Builder;
 use super::boot_file::{self, BootFile};
 use super::customise::{self, Customisation, Customised, Datasources, Edit, GROWPART_KEYSLOT};
 use super::data_pass::{self, Encryption, FreeSpace, Part, Pass};
-use super::in_place::{self, NewTable, Start};
+use super::in_place::{NewTable, Start};
 use super::profile::{self, ProfileChoice};
 use super::shrink::Shrunk;
+use crate::filesystem::Content;
 use crate::filesystem::ext4::{BlockBitmap, Filesystem, Superblock};
 use crate::filesystem::fat::Fat;
-use crate::filesystem::{self, Content};
 use crate::gpt::{self, CopyName, Partition, Table};
 use crate::image;
-use crate::luks2::{self, ClearKeyToken, NewContainer, VolumeKey};
+use crate::luks2::{ClearKeyToken, NewContainer, VolumeKey};
+use crate::provision::content::{self, PartitionContent};
 use crate::provision::error::{Error, RootContent};
 use crate::provision::layout::{self, Layout, MakeRoom, SectorSizeChoice};
 use crate::provision::observer::{Observer, Phase, StopFlag};
@@ -126,7 +127,8 @@ impl<S: ReadAt> Prepared<S> {
         let chosen = partitions::choose(&table, options.partitions)?;
         let sector_bytes = table.sector_bytes();
         let root = byte_range(&chosen.root, sector_bytes);
-        let filesystem = check_root(&window(&disk, &root)?, &root, chosen.root.number)?;
+        let (filesystem, old_copies) =
+            check_root(&window(&disk, &root)?, &root, chosen.root.number)?;
 
         let growpart_key = SecretBytes::random(entropy, GROWPART_KEY_BYTES)?;
         let edited = Overlay::new(disk);
@@ -150,6 +152,7 @@ impl<S: ReadAt> Prepared<S> {
         )?;
         let mut edits = customised.edits;
         warnings.extend(customised.warnings);
+        warnings.extend(of_old_copies(&old_copies, &used));
         if let Some(file) = &options.boot_file {
             edits.push(put_boot_file(
                 &edited,
@@ -419,31 +422,58 @@ fn put_boot_file<S: ReadAt>(
     replaced.map_err(Error::in_esp)
 }
 
-/// Checks that the root partition holds a filesystem that may be edited.
-fn check_root(root: &dyn ReadAt, partition: &Range<u64>, number: u32) -> Result<Superblock, Error> {
+/// Checks that the root partition holds a filesystem that may be edited. With it comes where old header copies lie.
+fn check_root(
+    root: &dyn ReadAt,
+    partition: &Range<u64>,
+    number: u32,
+) -> Result<(Superblock, Vec<u64>), Error> {
     let problem = |problem| Error::in_root_filesystem(problem, partition);
-    match filesystem::probe(root).map_err(problem)? {
-        Content::Ext => {}
-        _ if in_place::is_unfinished(root)? => {
+    let plain = match PartitionContent::of(root)? {
+        PartitionContent::Plain(plain) if plain.content == Content::Ext => plain,
+        PartitionContent::HalfConverted(_) => {
             return Err(Error::HalfConverted { partition: number });
         }
-        Content::Luks2 if has_clear_key(root) => {
+        PartitionContent::Refused(Content::Ambiguous(found)) => {
+            return Err(Error::Ambiguous {
+                partition: number,
+                found,
+            });
+        }
+        PartitionContent::Container(header)
+            if matches!(header.metadata().clear_key(), Ok(Some(_))) =>
+        {
             return Err(Error::NotPlainExt4(RootContent::NotDeployed));
         }
-        content @ (Content::Luks1 | Content::Luks2 | Content::Luks2SecondaryOnly) => {
-            return Err(Error::NotPlainExt4(RootContent::Encrypted(content)));
+        other => {
+            let content = other.content();
+            return Err(Error::NotPlainExt4(if content.is_encrypted() {
+                RootContent::Encrypted(content)
+            } else {
+                RootContent::Other(content)
+            }));
         }
-        content => return Err(Error::NotPlainExt4(RootContent::Other(content))),
-    }
+    };
     let superblock = Superblock::read(root).map_err(problem)?;
     superblock.check_editable().map_err(problem)?;
-    Ok(superblock)
+    Ok((superblock, plain.old_copies))
 }
 
-/// True for a container that `encrypt` made and `deploy` has not seen.
-fn has_clear_key(root: &dyn ReadAt) -> bool {
-    let header = luks2::Header::read(root);
-    header.is_ok_and(|header| matches!(header.metadata().clear_key(), Ok(Some(_))))
+/// What is said of copies of an earlier container's header.
+fn of_old_copies(old_copies: &[u64], used: &BlockBitmap) -> Option<String> {
+    let (in_files, free): (Vec<u64>, Vec<u64>) =
+        old_copies.iter().partition(|at| used.is_used(**at));
+    let fate = match (in_files.is_empty(), free.is_empty()) {
+        (_, true) => "the filesystem uses these blocks, and they are encrypted with it",
+        (true, _) => "the filesystem does not use these blocks, and nothing of them stays",
+        _ => {
+            "those in blocks that the filesystem uses are encrypted with it, and nothing of the others stays"
+        }
+    };
+    let places = content::places(old_copies)?;
+    Some(format!(
+        "the root partition holds a filesystem and, of an earlier container, {places}: {fate}"
+    ))
 }
 
 /// Checks that all partitions fit into a disk of another length than the table's.

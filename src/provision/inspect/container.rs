@@ -150,7 +150,7 @@ impl ContainerFacts {
         let header = &container.header;
         let tokens = &header.metadata().tokens;
         let storage = container.window(disk)?;
-        let luks = Luks::after(&[], &storage, container)?;
+        let luks = Luks::of(container, &storage)?;
         let clear_key = tokens
             .iter()
             .filter(|token| token.kind == ClearKeyToken::TYPE);

@@ -38,10 +38,10 @@ pub use crate::tpm::{KeyKind, SrkTemplate};
 
 use super::Error as CommonError;
 use super::backing::BackingFiles;
+use super::content::{self, PartitionContent};
 use super::deploy::container::{Container, State as Deployment};
 use super::deploy::{self};
 use super::partitions::{self, Named, byte_range, window};
-use crate::filesystem;
 use crate::gpt::{self, Partition, Table};
 use crate::image::{self, Lock, Source, SourceFormat};
 use crate::storage::ReadAt;
@@ -127,7 +127,7 @@ impl Job {
         let mut warnings: Vec<_> = opened.warnings.iter().map(ToString::to_string).collect();
         warnings.extend(found.iter().map(ToString::to_string));
 
-        let partitions = contents(&disk, &table)?;
+        let partitions = contents(&disk, &table, &mut warnings)?;
         let container = match Container::find(&disk, &table, self.partitions) {
             Ok(container) => Some(container),
             Err(deploy::Error::NoContainer { .. }) => None,
@@ -185,15 +185,25 @@ impl Job {
     }
 }
 
-/// What the magic numbers in each partition say.
-fn contents<S: ReadAt>(disk: &S, table: &Table) -> Result<Vec<(Partition, Content)>, Error> {
+/// What each partition holds.
+fn contents<S: ReadAt>(
+    disk: &S,
+    table: &Table,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<(Partition, Content)>, Error> {
     let content = |partition: Partition| {
         let window = window(disk, &byte_range(&partition, table.sector_bytes()))?;
-        let content = filesystem::probe(&window).map_err(|problem| match problem {
-            filesystem::Error::Storage(error) => CommonError::Source(error),
-            problem => CommonError::Esp(problem), // not so: only reading can fail
-        })?;
-        Ok((partition, content))
+        let found = PartitionContent::of(&window)?;
+        if let PartitionContent::Plain(plain) = &found
+            && let Some(places) = content::places(&plain.old_copies)
+        {
+            let number = partition.number;
+            warnings.push(format!(
+                "partition {number} holds {} and, of an earlier container, {places}: programs that look for it there (libblkid) take the partition for an encrypted one",
+                plain.content
+            ));
+        }
+        Ok((partition, found.content()))
     };
     table.partitions().map(content).collect()
 }
@@ -203,14 +213,8 @@ fn state(
     key_files: &KeyFiles,
     partitions: &[(Partition, Content)],
 ) -> State {
-    let is_encrypted = |content: &Content| {
-        matches!(
-            content,
-            Content::Luks1 | Content::Luks2 | Content::Luks2SecondaryOnly
-        )
-    };
     let Some(container) = container else {
-        let any = partitions.iter().any(|(_, content)| is_encrypted(content));
+        let any = partitions.iter().any(|(_, content)| content.is_encrypted());
         return if any { State::Other } else { State::Plain };
     };
     let key_object = if container.has_tpm2_token() {

@@ -12,7 +12,7 @@ use super::run::{Conversion, Move, Work, volume_key};
 use super::tail::{self, BODY, KEPT_HEAD_BYTES, NEW_HEAD_AT, Tail};
 use crate::filesystem::fat::{self, Fat, SectorWrite};
 use crate::gpt::{CopyName, Partition, Table, Warning};
-use crate::luks2::{HEAD_BYTES, NewContainer};
+use crate::luks2::{HEAD_BYTES, Header, NewContainer};
 use crate::provision::Error;
 use crate::provision::layout::Layout;
 use crate::provision::partitions::window;
@@ -98,7 +98,7 @@ impl Start {
         Ok(Conversion {
             partition: self.partition.clone(),
             work: Work::Move(Box::new(Move {
-                volume_key: volume_key(head)?,
+                volume_key: volume_key(&Header::read_built(head)?, head)?,
                 facts: self.facts,
                 boundary_bytes: self.facts.filesystem_bytes,
                 tail: Some(self.tail.clone()),

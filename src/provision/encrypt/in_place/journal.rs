@@ -5,8 +5,9 @@
 
 use super::error::Error as InPlaceError;
 use super::mark::{Mark, REQUIREMENT};
-use crate::luks2::{Header, Position, Update};
+use crate::luks2::{Position, Update};
 use crate::provision::Error;
+use crate::provision::content::{HalfConverted, PartitionContent};
 use crate::secret::Entropy;
 use crate::storage::WriteAt;
 
@@ -22,8 +23,11 @@ pub struct Journal<'a> {
 impl<'a> Journal<'a> {
     /// Reads the header of a container that holds a mark.
     pub fn open(partition: &'a dyn WriteAt) -> Result<(Self, Mark), Error> {
-        let header = Header::read(&partition)?;
-        let (token, mark) = Mark::of(header.metadata()).ok_or(InPlaceError::NothingToResume)?;
+        let content = PartitionContent::of(&partition)?;
+        let PartitionContent::HalfConverted(HalfConverted::Marked(header, _)) = content else {
+            return Err(InPlaceError::NothingToResume.into());
+        };
+        let (token, mark) = Mark::of(header.metadata()).ok_or(InPlaceError::Mark)?;
         let update = header.update_knowing(REQUIREMENT)?;
         let mut used_bytes = [None; 2];
         for copy in header.valid_copies() {

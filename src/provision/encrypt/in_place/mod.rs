@@ -25,9 +25,8 @@ mod view;
 pub use begin::{CHUNK_BYTES, NewTable, Start};
 pub use error::{Error, RESUME};
 pub use job::{ReadyInPlace, ReadyToResume, Resume};
-pub use mark::is_half_converted;
-pub use resume::is_unfinished;
 pub use run::Conversion;
+pub(in crate::provision) use {mark::Mark, mark::is_half_converted, record::Record};
 
 pub use super::boot_file::BootFile;
 pub use super::prepared::{Options, Prepared};

@@ -20,8 +20,11 @@
 
 use uuid::Uuid;
 
+use super::tail;
 use crate::luks2::{HEAD_BYTES, SectorSize};
+use crate::provision::Error;
 use crate::provision::layout::TAIL_BYTES;
+use crate::storage::ReadAt;
 use crate::tpm::Bank;
 
 /// Length of the record.
@@ -131,6 +134,16 @@ impl Record {
         let checksum = sha256(&bytes[..CHECKSUM_AT]);
         bytes[CHECKSUM_AT..].copy_from_slice(&checksum);
         bytes
+    }
+
+    /// The record of a partition; `None` where there is none.
+    pub fn read(partition: &dyn ReadAt) -> Result<Option<Self>, Error> {
+        let mut bytes = [0; RECORD_BYTES];
+        let Ok(tail) = tail::window(partition) else {
+            return Ok(None); // a partition that is shorter than a tail has none
+        };
+        tail.read_exact_at(&mut bytes, 0).map_err(Error::Source)?;
+        Ok(Self::parse(&bytes))
     }
 
     /// The record in a sector; `None` where there is none, or one that this program would not have written.

@@ -1,21 +1,23 @@
 //! Finding a conversion that was begun, and whether it can go on: nothing is written here.
 //!
-//! The header copy that counts is asked first. Where it holds a mark, the partition, the tail, the key and the chunk
-//! that was converted last must be those of the mark. Where there is no header, a record must vouch for the tail, and
-//! every sector of the partition's beginning must be the old or the new one.
+//! Where the primary header copy is not whole, the record is asked first: a secondary one counts only where it says the
+//! same, since an old one may lie there. Where the header holds a mark, the partition, the tail, the key and the chunk
+//! that was converted last must be those of the mark. Else the record must vouch for the tail, and every sector of the
+//! partition's beginning must be the old or the new one.
 //!
 //! What was changed in other chunks goes unnoticed.
 
 use super::error::Error as InPlaceError;
-use super::mark::{Mark, is_half_converted};
+use super::mark::Mark;
 use super::moving::Moving;
-use super::record::{Facts, RECORD_BYTES, Record, sha256};
+use super::record::{Facts, Record, sha256};
 use super::run::{Conversion, Move, Work, volume_key};
 use super::tail::{self, BODY, KEPT_HEAD_BYTES, NEW_HEAD_AT, Tail};
-use crate::filesystem::{self, Content};
+use crate::filesystem::Content;
 use crate::gpt::Partition;
 use crate::luks2::{self, HEAD_BYTES, Header, VolumeKey};
 use crate::provision::Error;
+use crate::provision::content::{HalfConverted, PartitionContent};
 use crate::provision::partitions::{byte_range, window};
 use crate::storage::{MemoryStorage, ReadAt, WriteAt};
 
@@ -23,52 +25,46 @@ const SECTOR_BYTES: usize = 512;
 /// Sectors of the block that is written first.
 const FIRST_SECTORS: usize = 8;
 
-/// What the beginning of a partition says about a conversion.
+/// What is left to do in a partition.
 enum Stage {
     /// The header holds a mark.
-    Marked(Box<Mark>),
-    /// There is no header, and a record.
+    Marked(Box<Header>, Box<Mark>),
+    /// The header is not whole yet, and there is a record.
     Recorded(Box<Record>),
     /// The header is that of a complete container that is not deployed, and one of its copies is none or another one.
-    Closing,
+    Closing(Box<Header>),
     /// Such a container, and both copies are the same.
     Complete,
 }
 
 impl Stage {
     fn of(partition: &dyn ReadAt) -> Result<Option<Self>, Error> {
-        match Header::read(partition) {
-            Ok(header) if is_half_converted(header.metadata()) => {
-                let (_, mark) = Mark::of(header.metadata()).ok_or(InPlaceError::Mark)?;
-                Ok(Some(Self::Marked(Box::new(mark))))
+        Ok(match PartitionContent::of(partition)? {
+            PartitionContent::HalfConverted(HalfConverted::Marked(header, mark)) => {
+                let mark = mark.ok_or(InPlaceError::Mark)?;
+                Some(Self::Marked(header, Box::new(mark)))
             }
-            Ok(header) => {
+            PartitionContent::HalfConverted(HalfConverted::Recorded(record)) => {
+                Some(Self::Recorded(record))
+            }
+            // Nothing of the filesystem is touched yet.
+            PartitionContent::Plain(plain) if plain.content == Content::Ext => {
+                Record::read(partition)?.map(|record| Self::Recorded(Box::new(record)))
+            }
+            PartitionContent::Container(header) => {
                 let is_ours = matches!(header.metadata().clear_key(), Ok(Some(_)));
                 let stage = if header.warnings().is_empty() {
                     Self::Complete
                 } else {
-                    Self::Closing
+                    Self::Closing(header)
                 };
-                Ok(is_ours.then_some(stage))
+                is_ours.then_some(stage)
             }
-            Err(luks2::Error::Storage(error)) => Err(Error::Source(error)),
-            Err(_) => Ok(record(partition)?.map(|record| Self::Recorded(Box::new(record)))),
-        }
-    }
-}
-
-/// True for a partition that is neither plain nor a container any more: a conversion has changed it, and is not complete.
-pub fn is_unfinished(partition: &dyn ReadAt) -> Result<bool, Error> {
-    match Stage::of(partition) {
-        Ok(Some(Stage::Marked(_))) | Err(Error::InPlace(InPlaceError::Mark)) => Ok(true),
-        Ok(Some(Stage::Recorded(_))) => {
-            let content = filesystem::probe(partition);
-            let range = 0..partition.len_bytes();
-            let content = content.map_err(|error| Error::in_root_filesystem(error, &range))?;
-            Ok(content != Content::Ext)
-        }
-        Ok(Some(Stage::Closing | Stage::Complete) | None) => Ok(false),
-        Err(error) => Err(error),
+            PartitionContent::Plain(_)
+            | PartitionContent::Damaged(_)
+            | PartitionContent::Refused(_)
+            | PartitionContent::Unknown => None,
+        })
     }
 }
 
@@ -78,13 +74,13 @@ impl Conversion {
         let range = byte_range(root, sector_bytes);
         let partition = window(disk, &range)?;
         let work = match Stage::of(&partition)? {
-            Some(Stage::Marked(mark)) => {
-                Work::Move(Box::new(Move::marked(&partition, root, &mark)?))
+            Some(Stage::Marked(header, mark)) => {
+                Work::Move(Box::new(Move::marked(&partition, root, &header, &mark)?))
             }
             Some(Stage::Recorded(record)) => {
                 Work::Move(Box::new(Move::recorded(&partition, root, &record)?))
             }
-            Some(Stage::Closing) => Work::Close,
+            Some(Stage::Closing(header)) => Work::Close(header),
             Some(Stage::Complete) => return Err(InPlaceError::Complete.into()),
             None => return Err(InPlaceError::NothingToResume.into()),
         };
@@ -96,7 +92,12 @@ impl Conversion {
 }
 
 impl Move {
-    fn marked(partition: &dyn WriteAt, root: &Partition, mark: &Mark) -> Result<Self, Error> {
+    fn marked(
+        partition: &dyn WriteAt,
+        root: &Partition,
+        header: &Header,
+        mark: &Mark,
+    ) -> Result<Self, Error> {
         let Mark {
             facts,
             boundary_bytes,
@@ -109,7 +110,7 @@ impl Move {
         } else {
             None
         };
-        let volume_key = key_of(&partition)?;
+        let volume_key = key_of(header, &partition)?;
         let moving = Moving {
             partition,
             facts,
@@ -146,28 +147,21 @@ impl Move {
         check_head(&found.map_err(Error::Source)?, &tail.old_head, &new_head)?;
         let mut header = new_head.clone();
         header.resize(index(HEAD_BYTES), 0);
+        let head = MemoryStorage::new(header);
+        let header = Header::read_built(&head).map_err(|_| InPlaceError::Key)?;
         Ok(Self {
             facts: record.facts,
             boundary_bytes: record.facts.filesystem_bytes,
-            volume_key: key_of(&MemoryStorage::new(header))?,
+            volume_key: key_of(&header, &head)?,
             tail: Some(tail),
             new_head: Some(new_head),
         })
     }
 }
 
-fn record(partition: &dyn ReadAt) -> Result<Option<Record>, Error> {
-    let mut bytes = [0; RECORD_BYTES];
-    let Ok(tail) = tail::window(partition) else {
-        return Ok(None); // a partition that is shorter than a tail has none
-    };
-    tail.read_exact_at(&mut bytes, 0).map_err(Error::Source)?;
-    Ok(Record::parse(&bytes))
-}
-
 /// The volume key, by the clear key in the header.
-fn key_of(container: &dyn ReadAt) -> Result<VolumeKey, Error> {
-    volume_key(container).map_err(|error| match error {
+fn key_of(header: &Header, container: &dyn ReadAt) -> Result<VolumeKey, Error> {
+    volume_key(header, container).map_err(|error| match error {
         Error::Luks2(luks2::Error::Storage(error)) => Error::Source(error),
         _ => InPlaceError::Key.into(),
     })

@@ -36,7 +36,7 @@ pub enum Work {
     /// Data have to move, or what they left behind has to go.
     Move(Box<Move>),
     /// One copy of the header is that of a complete container; the other one may not be.
-    Close,
+    Close(Box<Header>),
 }
 
 /// A conversion with data to move.
@@ -54,8 +54,7 @@ pub struct Move {
 }
 
 /// The volume key of a container that holds its clear key.
-pub(super) fn volume_key(container: &dyn ReadAt) -> Result<VolumeKey, Error> {
-    let header = Header::read(container)?;
+pub(super) fn volume_key(header: &Header, container: &dyn ReadAt) -> Result<VolumeKey, Error> {
     let (_, clear_key) = header
         .metadata()
         .clear_key()?
@@ -73,7 +72,7 @@ impl Conversion {
                 let converted_bytes = work.facts.filesystem_bytes - work.boundary_bytes;
                 Some((converted_bytes, work.facts.segment_bytes()))
             }
-            Work::Close => None,
+            Work::Close(_) => None,
         }
     }
 
@@ -103,7 +102,7 @@ impl Conversion {
         let partition = window(disk, &self.partition)?;
         match &self.work {
             Work::Move(work) => work.go_on(&partition, threads, (observer, stop), entropy),
-            Work::Close => close(&partition, entropy),
+            Work::Close(header) => close(&partition, header, entropy),
         }
     }
 }
@@ -163,8 +162,8 @@ impl Move {
 }
 
 /// Writes both header copies of a complete container again.
-fn close(partition: &dyn WriteAt, entropy: &mut dyn Entropy) -> Result<(), Error> {
-    let update = Header::read(partition)?.update()?;
+fn close(partition: &dyn WriteAt, header: &Header, entropy: &mut dyn Entropy) -> Result<(), Error> {
+    let update = header.update()?;
     for position in update.order() {
         let bytes = update.copy_bytes(position, entropy)?;
         partition

@@ -1,0 +1,116 @@
+//! What a partition is: the one answer that `encrypt`, `encrypt --in-place`, `--resume`, `deploy`, `provision` and
+//! `inspect` have. Nobody reads the LUKS2 header of a partition but through it.
+//!
+//! | what is found, the first that fits | what the partition is |
+//! | --- | --- |
+//! | the signature of a filesystem or of LVM, and no primary LUKS magic number | plain, whatever lies in blocks that it does not use |
+//! | a header with the mark of `encrypt --in-place`, its primary copy whole, or the mark that of the record | half converted |
+//! | a record, and no header whose primary copy is whole | half converted: what the record says counts |
+//! | a primary LUKS magic number and the signature of something else | ambiguous |
+//! | a LUKS2 header: a valid copy, and where the primary is damaged, its remains | a container |
+//! | a secondary copy without a trace of a primary | a container that lost its header, or the leftover of one |
+//! | anything else | unknown |
+//!
+//! cryptsetup 2.6.1 takes a valid secondary wherever libblkid finds no other signature, and writes the primary again.
+//! This is stricter: without the primary's magic number nothing is written.
+
+use super::Error;
+use super::encrypt::in_place::{Mark, Record, is_half_converted};
+use crate::filesystem::{self, Content, OnlyLuks2};
+use crate::luks2::{self, Header};
+use crate::storage::ReadAt;
+
+/// What a partition is.
+pub enum PartitionContent {
+    /// Not encrypted: what its signature says.
+    Plain(Plain),
+    /// A LUKS2 container.
+    Container(Box<Header>),
+    /// `encrypt --in-place` did not come to its end.
+    HalfConverted(HalfConverted),
+    /// It begins as a LUKS2 container does, and has no header that is taken.
+    Damaged(luks2::Error),
+    /// A container that is not worked on, or what may be one: LUKS1, several signatures, a secondary header alone.
+    Refused(Content),
+    /// Nothing that is recognised.
+    Unknown,
+}
+
+/// A partition that is not encrypted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plain {
+    /// What it holds.
+    pub content: Content,
+    /// Where copies of the LUKS2 header of an earlier container lie in it, in bytes from its start.
+    pub old_copies: Vec<u64>,
+}
+
+/// How far a conversion in place is known to be.
+pub enum HalfConverted {
+    /// A header says it: the mark in it, or nothing where it cannot be read.
+    Marked(Box<Header>, Option<Mark>),
+    /// The header is not whole: what the record says counts.
+    Recorded(Box<Record>),
+}
+
+impl PartitionContent {
+    /// Looks at the partition that `partition` is.
+    pub fn of(partition: &dyn ReadAt) -> Result<Self, Error> {
+        let content = filesystem::probe(partition).map_err(Error::in_probing)?;
+        if !content.is_encrypted() && content != Content::Unknown {
+            let old_copies = filesystem::old_copies(partition).map_err(Error::in_probing)?;
+            return Ok(Self::Plain(Plain {
+                content,
+                old_copies,
+            }));
+        }
+        let record = Record::read(partition)?;
+        let only_luks2 = OnlyLuks2::check(partition).map_err(Error::in_probing)?;
+        let header = match only_luks2.map(Header::read) {
+            Some(Err(luks2::Error::Storage(error))) => return Err(Error::Source(error)),
+            header => header,
+        };
+        Ok(match (header, record) {
+            (Some(Ok(header)), record) => Self::of_header(header, record),
+            (_, Some(record)) => Self::HalfConverted(HalfConverted::Recorded(Box::new(record))),
+            (Some(Err(error)), None) => Self::Damaged(error),
+            (None, None) if content == Content::Unknown => Self::Unknown,
+            (None, None) => Self::Refused(content),
+        })
+    }
+
+    fn of_header(header: Header, record: Option<Record>) -> Self {
+        let is_marked = is_half_converted(header.metadata());
+        let mark = Mark::of(header.metadata()).map(|(_, mark)| mark);
+        // A secondary alone may be of another conversion, or of an earlier container.
+        let is_of =
+            |record: &Record| is_marked && mark.is_some_and(|mark| mark.facts == record.facts);
+        match record.filter(|record| header.is_primary_torn() && !is_of(record)) {
+            Some(record) => Self::HalfConverted(HalfConverted::Recorded(Box::new(record))),
+            None if is_marked => Self::HalfConverted(HalfConverted::Marked(Box::new(header), mark)),
+            None => Self::Container(Box::new(header)),
+        }
+    }
+
+    /// What its signatures say.
+    pub fn content(&self) -> Content {
+        match self {
+            Self::Plain(plain) => plain.content,
+            Self::Container(_) | Self::HalfConverted(_) | Self::Damaged(_) => Content::Luks2,
+            Self::Refused(content) => *content,
+            Self::Unknown => Content::Unknown,
+        }
+    }
+}
+
+/// Where copies of a header lie, in words; `None` where there is none.
+pub fn places(old_copies: &[u64]) -> Option<String> {
+    let places: Vec<String> = old_copies.iter().map(|at| format!("{at:#x}")).collect();
+    let (last, others) = places.split_last()?;
+    Some(if others.is_empty() {
+        format!("a copy of a LUKS2 header at {last} bytes from its start")
+    } else {
+        let others = others.join(", ");
+        format!("copies of a LUKS2 header at {others} and {last} bytes from its start")
+    })
+}
