@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use encrypt_cloud_image::tpm::Bank;
+use encrypt_cloud_image::tpm::event_log;
 use serde_json::Value;
 
 use crate::command::{CONFIGURATION, image, laid_out, predict, refused, text};
@@ -233,7 +235,7 @@ fn command_to_judge(document: &Path, schema: &Path) -> Box<std::process::Command
 
 /// The real log, damaged, and what is said of it.
 fn damaged(change: impl FnOnce(&mut Vec<u8>)) -> String {
-    let folder = folder();
+    let (folder, _) = laid_out("flags-all");
     let mut log = data::content("firmware/shim-boot-entry/eventlog.bin");
     change(&mut log);
     fs::write(folder.path().join("guest.log"), log).unwrap();
@@ -244,11 +246,27 @@ fn damaged(change: impl FnOnce(&mut Vec<u8>)) -> String {
 fn logs_that_cannot_be_read_are_told_apart_with_the_place() {
     let hint = "hint: in the guest the log is /sys/kernel/security/tpm0/binary_bios_measurements; only root may read it\n";
     let no_log = format!(
-        "error: guest.log: not an event log in the crypto-agile format: the event at byte 0 is no Spec ID Event03 (a log of TPM 1.2, or another file)\n{hint}"
+        "error: guest.log: not an event log: the event at byte 0 is neither that of a crypto-agile log, Spec ID Event03, nor one of a log of TPM 1.2\n{hint}"
     );
-    assert_eq!(damaged(Vec::clear), no_log);
-    assert_eq!(damaged(|log| log.truncate(40)), no_log);
+    assert_eq!(
+        damaged(Vec::clear),
+        format!("error: guest.log: the event log is empty\n{hint}")
+    );
+    for len in [1, 32] {
+        assert_eq!(damaged(|log| log.truncate(len)), no_log, "{len}");
+    }
+    for len in [33, 64] {
+        assert_eq!(
+            damaged(|log| log.truncate(len)),
+            "error: guest.log: the event log ends within the event at byte 0\n",
+            "{len}"
+        );
+    }
     assert_eq!(damaged(|log| log[32] = b's'), no_log);
+    assert_eq!(damaged(|log| log[0] = 5), no_log);
+    assert_eq!(damaged(|log| *log = b"PCR 0: 00\n".repeat(9)), no_log);
+    assert_eq!(damaged(|log| *log = vec![0; 4096]), no_log);
+    assert_eq!(damaged(|log| *log = vec![0xff; 4096]), no_log);
     assert_eq!(
         damaged(|log| log[56] = 17),
         "error: guest.log: the event log describes algorithms that cannot be, at byte 56 of its first event\n"
@@ -283,6 +301,76 @@ fn logs_that_cannot_be_read_are_told_apart_with_the_place() {
         "error: guest.log: the event log has no digests of the sha256 bank; it has those of sha512\n\
          hint: choose a bank that the log has: --bank sha256 or --bank sha384\n"
     );
+}
+
+/// Synthetic logs, as confidential guests have them: the index of a measurement register in place of the PCR, padded or
+/// not, cut anywhere; and td-shim's, whose first event carries the index 0.
+#[test]
+fn a_log_of_confidential_computing_is_called_one() {
+    let said = "error: guest.log: an event log of confidential computing (CCEL): its events went into the measurement registers of a confidential guest (RTMRs), and not into PCRs\n\
+                hint: only PCRs are predicted: where the guest has a vTPM, too, its log is /sys/kernel/security/tpm0/binary_bios_measurements\n";
+    for register in [1, 4] {
+        assert_eq!(damaged(|log| log[0] = register), said);
+    }
+    for padding in [0, 0xff] {
+        let change = |log: &mut Vec<u8>| {
+            log[0] = 1;
+            log.resize(65_536, padding);
+        };
+        assert_eq!(damaged(change), said);
+    }
+    for len in [33, 64, 65] {
+        let change = |log: &mut Vec<u8>| {
+            log[0] = 1;
+            log.truncate(len);
+        };
+        assert_eq!(damaged(change), said, "{len}");
+    }
+    let td_shim = |log: &mut Vec<u8>| {
+        log[28] += 7;
+        log.splice(64..65, *b"\x07td-shim");
+    };
+    assert_eq!(damaged(td_shim), said);
+}
+
+/// The events of the real log as TPM 1.2 has them: PCR, type, one digest of SHA-1, data.
+#[test]
+fn a_log_of_tpm_1_2_is_called_one() {
+    let said = "error: guest.log: an event log in the format of TPM 1.2, which has SHA-1 digests alone, and no other bank\n\
+                hint: a guest with a TPM 2.0 has a log of several banks: /sys/kernel/security/tpm0/binary_bios_measurements\n";
+    let events = event_log::read(
+        &data::content("firmware/shim-boot-entry/eventlog.bin"),
+        Bank::Sha256,
+    );
+    let mut log = Vec::new();
+    let mut ends = Vec::new();
+    for event in events.unwrap() {
+        log.extend(event.pcr.to_le_bytes());
+        log.extend(event.event_type.to_le_bytes());
+        log.extend(&event.digest[..20]);
+        log.extend(u32::try_from(event.data.len()).unwrap().to_le_bytes());
+        log.extend(&event.data);
+        ends.push(log.len());
+    }
+    assert_eq!(damaged(|old| old.clone_from(&log)), said);
+    // One event alone is a log, the start of one is not; later ones may be cut.
+    assert_eq!(damaged(|old| *old = log[..ends[0]].to_vec()), said);
+    for cut in [ends[1] + 1, log.len() - 1] {
+        assert_eq!(damaged(|old| *old = log[..cut].to_vec()), said);
+    }
+    for padding in [0, 0xff] {
+        let padded = [&log[..], &[padding; 4096]].concat();
+        assert_eq!(damaged(|old| *old = padded), said);
+    }
+    let noted = [
+        &[0; 4][..],
+        &[3, 0, 0, 0],
+        &[0; 20],
+        &[17, 0, 0, 0],
+        b"StartupLocality\0\x03",
+    ]
+    .concat();
+    assert_eq!(damaged(|old| *old = noted), said);
 }
 
 #[test]

@@ -207,10 +207,21 @@ impl PredictError {
                 .flag()
                 .map(|flag| format!("{flag} predicts the values all the same")),
             Self::Log {
-                problem: event_log::Error::NoSpecId,
+                problem: event_log::Error::NotALog | event_log::Error::Empty,
                 ..
             } => Some(
                 "in the guest the log is /sys/kernel/security/tpm0/binary_bios_measurements; only root may read it"
+                    .to_owned(),
+            ),
+            Self::Log {
+                problem: event_log::Error::Tpm12,
+                ..
+            } => Some("a guest with a TPM 2.0 has a log of several banks: /sys/kernel/security/tpm0/binary_bios_measurements".to_owned()),
+            Self::Log {
+                problem: event_log::Error::MeasurementRegisters,
+                ..
+            } => Some(
+                "only PCRs are predicted: where the guest has a vTPM, too, its log is /sys/kernel/security/tpm0/binary_bios_measurements"
                     .to_owned(),
             ),
             Self::Log {
