@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::provision::predict::{
-    Comparison, Distinct, Explanation, Measured, Prediction, Row, Verdict,
+    Comparison, Distinct, Explanation, Measured, Other, Prediction, Row, Verdict,
 };
 
 /// What no firmware log has, for readers who compare with the PCRs of a running guest.
@@ -37,8 +37,14 @@ pub fn table(
     };
     for comparison in &explanation.comparisons {
         let _ = writeln!(text, "\nPCR {} {}", comparison.pcr, conclusion(comparison));
+        let mut told = None;
         for row in &comparison.rows {
             line(&mut text, row);
+            // What explains several lines in a row is told behind the first.
+            if let Some(cause) = row.cause.as_ref().filter(|cause| told != Some(*cause)) {
+                let _ = writeln!(text, "       likely: {cause}");
+            }
+            told = row.cause.as_ref();
         }
         let _ = writeln!(
             text,
@@ -62,6 +68,17 @@ pub fn table(
         }
     }
     text.push_str(NOTE);
+    text
+}
+
+/// The events of the log that are compared with nothing.
+pub fn others(explanation: &Explanation) -> String {
+    let mut text = "\nWhat else the log has\n".to_owned();
+    for Other { number, pcr, event } in &explanation.others {
+        let (kind, what) = (&event.event_type, &event.description);
+        let pcr = pcr.map_or_else(|| "-".to_owned(), |pcr| format!("PCR {pcr}"));
+        let _ = writeln!(text, "  {number:>4} {pcr:<6} {kind}: {what}");
+    }
     text
 }
 
@@ -114,9 +131,6 @@ fn line(text: &mut String, row: &Row) {
             line("", "", &row.predicted, "predicted: ");
         }
     }
-    if let Some(cause) = &row.cause {
-        let _ = writeln!(text, "       likely: {cause}");
-    }
 }
 
 /// Which PCRs differ, in a sentence.
@@ -139,7 +153,16 @@ pub struct JsonExplanation<'a> {
     branch: usize,
     equal: bool,
     pcrs: Vec<JsonComparison<'a>>,
+    other_events: Vec<JsonOther<'a>>,
     log_pcrs: BTreeMap<u32, String>,
+}
+
+#[derive(Serialize)]
+struct JsonOther<'a> {
+    log_event: usize,
+    pcr: Option<u32>,
+    #[serde(flatten)]
+    event: JsonMeasured<'a>,
 }
 
 #[derive(Serialize)]
@@ -186,9 +209,18 @@ pub fn json(explanation: &Explanation) -> JsonExplanation<'_> {
             .iter()
             .map(json_comparison)
             .collect(),
+        other_events: explanation.others.iter().map(json_other).collect(),
         log_pcrs: values
             .map(|(pcr, value)| (*pcr, hex::encode(value)))
             .collect(),
+    }
+}
+
+fn json_other(other: &Other) -> JsonOther<'_> {
+    JsonOther {
+        log_event: other.number,
+        pcr: other.pcr,
+        event: json_measured(&other.event),
     }
 }
 

@@ -59,7 +59,7 @@ pub fn run_encrypt_cloud_image() -> ExitCode {
             Subcommand::Encrypt(command) => encrypt::run(&command, arguments.verbose),
             Subcommand::Deploy(command) => deploy::run(&command, arguments.verbose),
             Subcommand::Provision(command) => provision::run(&command, arguments.verbose),
-            Subcommand::Predict(command) => predict::run(&command),
+            Subcommand::Predict(command) => predict::run(&command, arguments.verbose),
             Subcommand::Inspect(command) => inspect::run(&command),
         }
     })

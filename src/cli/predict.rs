@@ -13,8 +13,8 @@ use crate::provision::predict::{
 };
 use crate::provision::uefi_config::{self, Options};
 
-/// Predicts, and prints what comes out.
-pub fn run(command: &args::Predict) -> Result<(), Failure> {
+/// Predicts, and prints what comes out. `verbose`: what a log has besides is shown as well.
+pub fn run(command: &args::Predict, verbose: bool) -> Result<(), Failure> {
     let request = request(command);
     let failure = |error: PredictError| {
         let hint = error.hint();
@@ -45,7 +45,11 @@ pub fn run(command: &args::Predict) -> Result<(), Failure> {
         warn(&predicted.warnings);
         answer(&match (&explanation, &command.explain) {
             (Some(explanation), Some(log)) => {
-                explanation::table(log, explanation, prediction, &branches)
+                let mut table = explanation::table(log, explanation, prediction, &branches);
+                if verbose {
+                    table.push_str(&explanation::others(explanation));
+                }
+                table
             }
             _ => prediction::table(prediction, &branches),
         })?;

@@ -28,6 +28,7 @@ pub mod certificate;
 pub mod chain;
 pub mod config;
 mod der;
+pub mod device_path;
 pub mod efivarfs;
 mod error;
 mod grub;

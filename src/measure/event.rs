@@ -60,6 +60,7 @@ impl EventKind {
     pub fn name_of(number: u32) -> Option<&'static str> {
         Some(match number {
             0x1 => "EV_POST_CODE",
+            0x2 => "EV_UNUSED",
             0x3 => "EV_NO_ACTION",
             0x4 => "EV_SEPARATOR",
             0x5 => "EV_ACTION",
@@ -71,7 +72,12 @@ impl EventKind {
             0xb => "EV_TABLE_OF_DEVICES",
             0xc => "EV_COMPACT_HASH",
             0xd => "EV_IPL",
+            0xe => "EV_IPL_PARTITION_DATA",
+            0xf => "EV_NONHOST_CODE",
+            0x10 => "EV_NONHOST_CONFIG",
+            0x11 => "EV_NONHOST_INFO",
             0x12 => "EV_OMIT_BOOT_DEVICE_EVENTS",
+            0x13 => "EV_POST_CODE2",
             0x8000_0001 => "EV_EFI_VARIABLE_DRIVER_CONFIG",
             0x8000_0002 => "EV_EFI_VARIABLE_BOOT",
             0x8000_0003 => "EV_EFI_BOOT_SERVICES_APPLICATION",
@@ -84,10 +90,13 @@ impl EventKind {
             0x8000_000a => "EV_EFI_PLATFORM_FIRMWARE_BLOB2",
             0x8000_000b => "EV_EFI_HANDOFF_TABLES2",
             0x8000_000c => "EV_EFI_VARIABLE_BOOT2",
+            0x8000_000d => "EV_EFI_GPT_EVENT2",
             0x8000_0010 => "EV_EFI_HCRTM_EVENT",
             0x8000_00e0 => "EV_EFI_VARIABLE_AUTHORITY",
             0x8000_00e1 => "EV_EFI_SPDM_FIRMWARE_BLOB",
             0x8000_00e2 => "EV_EFI_SPDM_FIRMWARE_CONFIG",
+            0x8000_00e3 => "EV_EFI_SPDM_DEVICE_POLICY",
+            0x8000_00e4 => "EV_EFI_SPDM_DEVICE_AUTHORITY",
             _ => return None,
         })
     }

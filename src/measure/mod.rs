@@ -36,6 +36,6 @@ mod sections;
 pub use branch::{Boot, BootFile, Branch, Chain, Input, Prediction, predict};
 pub use error::{Error, Problem, Warning};
 pub use event::{Event, EventKind, Source, parse_variable_data};
-pub use explain::{Cause, Comparison, Explanation, Measured, Row, Verdict, explain};
+pub use explain::{Cause, Comparison, Explanation, Measured, Other, Row, Verdict, explain};
 pub use reader::{Reader, Separator};
 pub use rules::{Profile, Rules};

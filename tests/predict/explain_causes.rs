@@ -1,5 +1,6 @@
 //! Causes that no recorded boot has: a real log, changed at one place in the way that firmware, shim or a stub
-//! would change it (`docs/explanation.md` says when). Every cause is printed once, here or in `explain.rs`.
+//! would change it (`docs/explanation.md` says when). Every cause is printed once, here,
+//! in `explain.rs` or in `explain_real_firmware.rs`.
 
 use encrypt_cloud_image::measure::{
     self, Cause, Event, Explanation, Prediction, Source, parse_variable_data,
@@ -12,29 +13,29 @@ use crate::explain::{differences, logged, predicted};
 use crate::firmware::real_boot;
 
 const BOOT: &str = "shim-boot-entry";
-const SHIM_LOCK: Uuid = uuid!("605dab50-e046-4300-abb6-3dd810dd8b23");
-const IMAGE_SECURITY: Uuid = uuid!("d719b2cb-3d3a-4596-a3bc-dad00e67656f");
+pub const SHIM_LOCK: Uuid = uuid!("605dab50-e046-4300-abb6-3dd810dd8b23");
+pub const IMAGE_SECURITY: Uuid = uuid!("d719b2cb-3d3a-4596-a3bc-dad00e67656f");
 /// Places of events in the log, which are one below their numbers: the log's first event is not in it.
-const SECURE_BOOT: usize = 3;
-const DB: usize = 6;
+pub const SECURE_BOOT: usize = 3;
+pub const DB: usize = 6;
 const DBX: usize = 7;
-const SEPARATOR_7: usize = 8;
-const ACTION: usize = 14;
-const SEPARATOR_4: usize = 19;
-const AUTHORITY_OF_SHIM: usize = 22;
-const SHIM: usize = 24;
-const LEVEL: usize = 27;
-const AUTHORITY_OF_KERNEL: usize = 29;
-const KERNEL: usize = 30;
+pub const SEPARATOR_7: usize = 8;
+pub const ACTION: usize = 14;
+pub const SEPARATOR_4: usize = 19;
+pub const AUTHORITY_OF_SHIM: usize = 22;
+pub const SHIM: usize = 24;
+pub const LEVEL: usize = 27;
+pub const AUTHORITY_OF_KERNEL: usize = 29;
+pub const KERNEL: usize = 30;
 
-const VARIABLE: u32 = 0x8000_0001;
-const PROGRAM: u32 = 0x8000_0003;
-const DRIVER: u32 = 0x8000_0004;
-const ACTION_TYPE: u32 = 0x8000_0007;
-const AUTHORITY: u32 = 0x8000_00e0;
+pub const VARIABLE: u32 = 0x8000_0001;
+pub const PROGRAM: u32 = 0x8000_0003;
+pub const DRIVER: u32 = 0x8000_0004;
+pub const ACTION_TYPE: u32 = 0x8000_0007;
+pub const AUTHORITY: u32 = 0x8000_00e0;
 
 /// An event whose data are what is hashed.
-fn event(pcr: u32, event_type: u32, data: &[u8]) -> LoggedEvent {
+pub fn event(pcr: u32, event_type: u32, data: &[u8]) -> LoggedEvent {
     LoggedEvent {
         pcr,
         event_type,
@@ -44,7 +45,7 @@ fn event(pcr: u32, event_type: u32, data: &[u8]) -> LoggedEvent {
 }
 
 /// `UEFI_VARIABLE_DATA`, written down once more.
-fn variable(guid: Uuid, name: &str, data: &[u8]) -> Vec<u8> {
+pub fn variable(guid: Uuid, name: &str, data: &[u8]) -> Vec<u8> {
     let mut bytes = guid.to_bytes_le().to_vec();
     bytes.extend((name.len() as u64).to_le_bytes());
     bytes.extend((data.len() as u64).to_le_bytes());
@@ -53,36 +54,41 @@ fn variable(guid: Uuid, name: &str, data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// An image of other content, at a path.
-fn image(pcr: u32, event_type: u32, path: &str) -> LoggedEvent {
-    let mut data = vec![0; 32];
-    let path: Vec<u8> = path.encode_utf16().flat_map(u16::to_le_bytes).collect();
-    data.extend([4, 4]);
-    data.extend(u16::try_from(path.len() + 4).unwrap().to_le_bytes());
-    data.extend(path);
-    data.extend([0x7f, 0xff, 4, 0]);
-    event(pcr, event_type, &data)
+/// `UEFI_IMAGE_LOAD_EVENT`: addresses, the length of the device path, the device path.
+pub fn image_load_event(device_path: &[u8]) -> Vec<u8> {
+    let len = (device_path.len() as u64).to_le_bytes();
+    [&[0; 24], &len[..], device_path].concat()
 }
 
-fn the_prediction() -> Prediction {
+/// An image of other content, at a path.
+pub fn image(pcr: u32, event_type: u32, path: &str) -> LoggedEvent {
+    let path: Vec<u8> = path.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let mut node = vec![4, 4];
+    node.extend(u16::try_from(path.len() + 4).unwrap().to_le_bytes());
+    node.extend(path);
+    node.extend([0x7f, 0xff, 4, 0]);
+    event(pcr, event_type, &image_load_event(&node))
+}
+
+pub fn the_prediction() -> Prediction {
     predicted(&real_boot(BOOT), true)
 }
 
 /// Explains the boot's log after `change` by the boot's own prediction.
-fn after(change: impl FnOnce(&mut Vec<LoggedEvent>)) -> Explanation {
+pub fn after(change: impl FnOnce(&mut Vec<LoggedEvent>)) -> Explanation {
     let mut log = logged(BOOT);
     change(&mut log);
     explained(&the_prediction(), &log)
 }
 
-fn explained(prediction: &Prediction, log: &[LoggedEvent]) -> Explanation {
+pub fn explained(prediction: &Prediction, log: &[LoggedEvent]) -> Explanation {
     let branches: Vec<_> = prediction.branches.iter().collect();
     measure::explain(&branches, &prediction.selection, log)
 }
 
 /// Asserts all differences, and the words of the first one's cause.
 #[track_caller]
-fn is(explanation: &Explanation, all: &[&str], text: &str) {
+pub fn is(explanation: &Explanation, all: &[&str], text: &str) {
     assert_eq!(differences(explanation), all);
     let mut rows = explanation.comparisons.iter().flat_map(|one| &one.rows);
     let row = rows.find(|row| row.verdict.differs()).unwrap();
@@ -223,7 +229,7 @@ fn separators_are_named() {
     is(
         &after(|log| log[SEPARATOR_7] = event(7, 4, &[1, 0, 0, 0])),
         &["7 9 Differs error-separator"],
-        "firmware noted an error before it booted: the separator is not zero",
+        "firmware noted an error before it booted: the separator is 1",
     );
     is(
         &after(|log| drop(log.remove(SEPARATOR_4))),
@@ -394,9 +400,9 @@ fn an_authority_that_is_not_there_is_named() {
 #[test]
 fn whatever_else_stands_in_the_log_is_named() {
     is(
-        &after(|log| log.push(event(4, 0xc, b"12345"))),
+        &after(|log| log.push(event(4, 0xc, &[0xff; 4]))),
         &["4 48 Extra unexpected"],
-        "the guest measured 5 bytes of data, which is not part of any prediction",
+        "the guest measured number ffffffff, which is not part of any prediction",
     );
     is(
         &after(|log| drop(log.remove(DB))),

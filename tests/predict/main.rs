@@ -8,6 +8,7 @@ mod data;
 mod explain;
 mod explain_causes;
 mod explain_command;
+mod explain_real_firmware;
 mod firmware;
 mod second_opinion;
 mod several_configurations;

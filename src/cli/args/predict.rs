@@ -59,7 +59,8 @@ pub struct Predict {
     ///
     /// LOG is the guest's `/sys/kernel/security/tpm0/binary_bios_measurements`. The branch that fits best is
     /// shown event by event, with the likely cause of each difference; exit status 0 where the guest measured
-    /// what was predicted, 1 where it did not. What the running system extends is in no such log.
+    /// what was predicted, 1 where it did not. What the running system extends is in no such log. With -v the events
+    /// of all other PCRs are told as well.
     #[arg(long, value_name = "LOG", help_heading = "Output")]
     pub explain: Option<PathBuf>,
 

@@ -16,6 +16,19 @@ pub enum Cause {
     /// Secure Boot is on, and was predicted as off.
     #[error("Secure Boot is on in this guest, and the prediction is for one in which it is off")]
     SecureBootOn,
+    /// The variable has no data, as where it does not exist.
+    #[error(
+        "firmware measured the variable SecureBoot without a value: this guest does not have it, or not yet where it is measured; Secure Boot is not on, and no configuration can describe that"
+    )]
+    SecureBootAbsent,
+    /// The variable has a value that nobody knows.
+    #[error(
+        "the variable SecureBoot has the value {value} in this guest, which is neither on nor off"
+    )]
+    SecureBootUnknown {
+        /// The value, in hexadecimal digits.
+        value: String,
+    },
     /// The guest's database has another content.
     #[error("the guest's {database} is not that of the configuration: {}", .changes.join("; "))]
     Database {
@@ -51,8 +64,46 @@ pub enum Cause {
         /// By what.
         authority: String,
     },
+    /// An event in another PCR.
+    #[error(
+        "this firmware measures it into PCR {pcr}, not into PCR {predicted}; no configuration can describe that ({what})"
+    )]
+    OtherPcr {
+        /// The event.
+        what: String,
+        /// Where the log has it.
+        pcr: u32,
+        /// Where it was predicted.
+        predicted: u8,
+    },
+    /// Programs in another PCR than 4.
+    #[error(
+        "this firmware measures the programs that it starts into PCR {pcr}, not into PCR 4; no configuration can describe that. In the place of {file} it has {program}{}",
+        if *.is_same { ", the same program" } else { ", of other content" }
+    )]
+    ProgramsElsewhere {
+        /// The predicted program.
+        file: String,
+        /// Where the log has programs.
+        pcr: u32,
+        /// What stands there in its place.
+        program: String,
+        /// Whether it has the predicted digest.
+        is_same: bool,
+    },
+    /// A separator of ones.
+    #[error(
+        "this firmware ends the PCR with ffffffff, which the TCG allows as well as zeros; no configuration can describe that"
+    )]
+    OnesSeparator,
+    /// A separator that nobody knows.
+    #[error("firmware ended the PCR with a value that the TCG does not know")]
+    UnknownSeparator,
+    /// One more separator.
+    #[error("firmware ends the PCR once more; no configuration can describe that")]
+    SecondSeparator,
     /// A separator that says that something failed.
-    #[error("firmware noted an error before it booted: the separator is not zero")]
+    #[error("firmware noted an error before it booted: the separator is 1")]
     ErrorSeparator,
     /// The log has no separator.
     #[error(
@@ -140,6 +191,11 @@ pub enum Cause {
         "the variable MokSBState exists in this guest: somebody changed shim's validation with mokutil; once it is deleted the event is gone"
     )]
     MokSbState,
+    /// shim 15.6 measures one more variable of its own.
+    #[error(
+        "shim measured MokListTrusted into PCR 7: shim 15.6 always does, shim 15.5 where the variable exists, and no other"
+    )]
+    MokListTrusted,
     /// shim or another loader ran once more.
     #[error("{what} is measured once more: a loader was started twice in this boot")]
     Again {
@@ -158,6 +214,14 @@ pub enum Cause {
         "this firmware measures that it calls the boot option, and the configuration says that it does not: leave --omits-ready-to-boot-signal out"
     )]
     ReadyToBoot,
+    /// The action stands in another PCR.
+    #[error(
+        "this firmware measures that it calls the boot option into PCR {pcr}, and not into PCR 4: describe it with --omits-ready-to-boot-signal"
+    )]
+    ReadyToBootElsewhere {
+        /// Where the log has it.
+        pcr: u32,
+    },
     /// A boot option failed before.
     #[error(
         "a boot option failed, and firmware went on to the next: give the boot disk the first place in the boot order"
@@ -168,6 +232,16 @@ pub enum Cause {
         "another first program than {file}: the guest's firmware started {program}, of other content; a shim that was updated on one side"
     )]
     OtherShim {
+        /// The predicted program.
+        file: String,
+        /// The started one.
+        program: String,
+    },
+    /// Something that is no shim in place of the first program.
+    #[error(
+        "firmware started {program} in place of {file}: another boot loader, or another boot option than the predicted one"
+    )]
+    OtherLoader {
         /// The predicted program.
         file: String,
         /// The started one.
@@ -207,6 +281,11 @@ pub enum Cause {
         /// The program.
         program: String,
     },
+    /// One more program, from a loader's memory.
+    #[error(
+        "a boot loader started one more program from its memory, which has no path: the kernel, where the loader is GRUB"
+    )]
+    FromMemory,
     /// One more program.
     #[error(
         "the guest started {program} besides: a boot menu or loader that the prediction does not have"
@@ -223,6 +302,50 @@ pub enum Cause {
     },
 
     // --- What the kernel's stub measured ---
+    /// A section of another content.
+    #[error("the section {section} of the guest's kernel image is not that of {file}: {what}")]
+    OtherSection {
+        /// Name of the section.
+        section: String,
+        /// The predicted unified kernel image.
+        file: String,
+        /// What that means.
+        what: &'static str,
+    },
+    /// A section more.
+    #[error(
+        "the guest's kernel image has the section {section}, and {file} has none that is measured"
+    )]
+    FurtherSection {
+        /// Name of the section.
+        section: String,
+        /// The predicted unified kernel image.
+        file: String,
+    },
+    /// A section less.
+    #[error(
+        "the guest measured no section {section}, which {file} has: its kernel image lacks it, or has an older stub"
+    )]
+    NoSection {
+        /// Name of the section.
+        section: String,
+        /// The predicted unified kernel image.
+        file: String,
+    },
+    /// No section at all.
+    #[error(
+        "the guest measured no section of a kernel image: it did not start {file} or another with systemd's stub, or the log ends before"
+    )]
+    NoSections {
+        /// The predicted unified kernel image.
+        file: String,
+    },
+    /// Something from outside that is not a text.
+    #[error("{what}: it came from outside of the kernel image, and its stub measured it")]
+    FromOutside {
+        /// The event.
+        what: String,
+    },
     /// A command line, credential or addon from outside.
     #[error(
         "{text:?} came from outside of the kernel image, as load options, a credential or an addon, and its stub measured it"
@@ -253,11 +376,18 @@ impl Cause {
         match self {
             Self::SecureBootOff => "secure-boot-off",
             Self::SecureBootOn => "secure-boot-on",
+            Self::SecureBootAbsent => "secure-boot-absent",
+            Self::SecureBootUnknown { .. } => "secure-boot-unknown",
             Self::Database { .. } => "other-database",
             Self::DigestOfOtherData => "digest-of-other-data",
             Self::Order { .. } => "other-order",
             Self::MoreBeforeBoot { .. } => "more-before-boot",
             Self::OptionRom { .. } => "option-rom",
+            Self::OtherPcr { .. } => "other-pcr",
+            Self::ProgramsElsewhere { .. } => "programs-elsewhere",
+            Self::OnesSeparator => "ones-separator",
+            Self::UnknownSeparator => "unknown-separator",
+            Self::SecondSeparator => "second-separator",
             Self::ErrorSeparator => "error-separator",
             Self::NoSeparator => "no-separator",
             Self::OtherAuthority { .. } => "other-authority",
@@ -270,17 +400,26 @@ impl Cause {
             Self::NoLevel { .. } => "no-sbat-level",
             Self::ExtraLevel { .. } => "extra-sbat-level",
             Self::MokSbState => "mok-sb-state",
+            Self::MokListTrusted => "mok-list-trusted",
             Self::Again { .. } => "measured-again",
             Self::NoReadyToBoot => "no-ready-to-boot",
             Self::ReadyToBoot => "ready-to-boot",
+            Self::ReadyToBootElsewhere { .. } => "ready-to-boot-elsewhere",
             Self::FailedBootOption => "failed-boot-option",
             Self::OtherShim { .. } => "other-shim",
+            Self::OtherLoader { .. } => "other-loader",
             Self::OtherKernel { .. } => "other-kernel",
             Self::Fallback { .. } => "fallback",
             Self::InnerKernel { .. } => "inner-kernel",
             Self::BeforeBoot { .. } => "before-boot",
+            Self::FromMemory => "from-memory",
             Self::FurtherProgram { .. } => "further-program",
             Self::NotStarted { .. } => "not-started",
+            Self::OtherSection { .. } => "other-section",
+            Self::FurtherSection { .. } => "further-section",
+            Self::NoSection { .. } => "no-section",
+            Self::NoSections { .. } => "no-sections",
+            Self::FromOutside { .. } => "from-outside",
             Self::LoadOptions { .. } => "load-options",
             Self::Unexpected { .. } => "unexpected",
             Self::Missing { .. } => "missing",

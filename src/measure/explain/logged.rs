@@ -1,20 +1,27 @@
 //! What a logged event means, as far as the log tells.
 //!
-//! TCG PC Client Platform Firmware Profile 1.05, section 10.4.1 (types) and 10.2 (structures). A log comes
-//! from a guest: its texts are shown without characters that act on a terminal, and cut at some length.
+//! TCG PC Client Platform Firmware Profile 1.05, section 10.4.1 (types) and 10.2 (structures).
 
 use uuid::Uuid;
 
+use super::origin::Origin;
+use super::text::{plain, text};
+use super::words;
 use crate::efi::{Certificate, guid};
 use crate::measure::event::{EventKind, parse_variable_data};
+use crate::tpm::Bank;
 use crate::tpm::event_log::LoggedEvent;
 
-/// Most characters of a text that are shown.
-const MAX_TEXT: usize = 200;
-/// Bytes of addresses in front of the device path in `UEFI_IMAGE_LOAD_EVENT`, its length included.
-const IMAGE_LOAD_BYTES: usize = 32;
 /// Bytes of an entry of a database that holds a digest: the owner and SHA-256.
 const DIGEST_ENTRY_BYTES: usize = 48;
+/// Variables of shim's own that it measures as if they were authorities.
+const SHIMS_VARIABLES: [&str; 5] = [
+    "SbatLevel",
+    "MokSBState",
+    "MokListTrusted",
+    "MokDBState",
+    "MokPolicy",
+];
 
 /// An event of a log, with its number there (that of `tpm2_eventlog`, which counts the first one 0).
 #[derive(Debug, Clone)]
@@ -31,48 +38,74 @@ pub(super) enum Meaning<'a> {
     Variable { name: String, data: &'a [u8] },
     /// What let a program start, or a variable of shim's own.
     Authority { name: String, data: &'a [u8] },
-    /// A program that firmware loaded, by its path where it has one.
-    Program { path: Option<String> },
+    /// A program that firmware loaded.
+    Program(Origin),
     /// A driver, mostly an option ROM.
-    Driver,
-    /// The end of a phase; all zeros but after an error.
-    Separator { is_error: bool },
+    Driver(Origin),
+    /// The end of a phase.
+    Separator(Separator),
     /// What firmware did.
     Action(String),
     /// What a boot program measured, with its text.
     Ipl(String),
+    /// What was measured under a number, in words.
+    Tagged(String),
+    /// A section of a unified kernel image, measured by its stub.
+    Section { name: String, part: Part },
     /// Anything else.
     Other,
 }
 
+/// The values that a separator may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Separator {
+    /// Zeros, as firmware of today has it.
+    Zeros,
+    /// 0xffffffff, which is allowed as well.
+    Ones,
+    /// 1: something failed.
+    Error,
+    /// `WBCL`: Windows ends what it measures.
+    Windows,
+    /// What no document knows.
+    Unknown,
+}
+
+/// A section is measured twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// First its name, with a NUL.
+    Name,
+    /// Then its content.
+    Content,
+}
+
 impl<'a> Logged<'a> {
-    pub fn new(number: usize, event: &'a LoggedEvent) -> Self {
+    pub fn new(number: usize, event: &'a LoggedEvent, bank: Bank) -> Self {
         let data = event.data.as_slice();
         let variable = || {
             let (_, name, data) = parse_variable_data(data)?;
             Some((plain(&name), data))
         };
         let meaning = match event.event_type {
-            0x8000_0001 | 0x8000_0002 | 0x8000_000c => {
+            0x8000_0001 | 0x8000_0002 | 0x8000_000c | 0x8000_00e3 => {
                 variable().map_or(Meaning::Other, |(name, data)| Meaning::Variable {
                     name,
                     data,
                 })
             }
-            0x8000_00e0 => variable().map_or(Meaning::Other, |(name, data)| Meaning::Authority {
-                name,
-                data,
+            0x8000_00e0 | 0x8000_00e4 => variable().map_or(Meaning::Other, |(name, data)| {
+                Meaning::Authority { name, data }
             }),
-            0x8000_0003 => Meaning::Program {
-                path: program_path(data),
-            },
-            0x8000_0004 | 0x8000_0005 => Meaning::Driver,
-            0x4 => Meaning::Separator {
-                is_error: data.iter().any(|byte| *byte != 0),
-            },
+            0x8000_0003 => Meaning::Program(Origin::read(data)),
+            0x8000_0004 | 0x8000_0005 => Meaning::Driver(Origin::read(data)),
+            0x4 => Meaning::Separator(Separator::read(data)),
             0x5 | 0x8000_0007 => Meaning::Action(plain(&text(data))),
-            0x6 => Meaning::Ipl(text(data.get(8..).unwrap_or_default())), // behind its id and size
-            0xd => Meaning::Ipl(text(data)),
+            0x6 => Meaning::Tagged(words::tagged(data)),
+            0xd => match section(data, &event.digest, bank) {
+                Some((name, part)) if event.pcr == 11 => Meaning::Section { name, part },
+                _ => Meaning::Ipl(text(data)),
+            },
             _ => Meaning::Other,
         };
         Self {
@@ -83,12 +116,21 @@ impl<'a> Logged<'a> {
     }
 
     /// The path of a program that is shim's fallback loader.
-    pub fn fallback(&self) -> Option<&str> {
+    pub fn fallback(&self) -> Option<String> {
         match &self.meaning {
-            Meaning::Program { path: Some(path) } => {
-                Some(path.as_str()).filter(|path| is_fallback(path))
-            }
+            Meaning::Program(origin) if origin.is_fallback() => Some(origin.name()),
             _ => None,
+        }
+    }
+
+    /// True for what let a program start, and false for a variable of shim's own.
+    pub fn is_authority(&self) -> bool {
+        match &self.meaning {
+            Meaning::Authority { name, .. } => {
+                let is_by_certificate = self.event.event_type == EventKind::Authority.number();
+                self.event.pcr == 7 && is_by_certificate && !is_shims_variable(name)
+            }
+            _ => false,
         }
     }
 
@@ -101,24 +143,85 @@ impl<'a> Logged<'a> {
     /// The event in words.
     pub fn description(&self) -> String {
         match &self.meaning {
-            Meaning::Variable { name, data } => match *data {
-                [] => format!("variable {name}: empty"),
-                [0] if name == "SecureBoot" => format!("variable {name}: off"),
-                [1] if name == "SecureBoot" => format!("variable {name}: on"),
-                data => format!("variable {name}: {} bytes", data.len()),
-            },
-            Meaning::Authority { name, data } => format!("authority: {}", authority(name, data)),
-            Meaning::Program { path: Some(path) } => format!("program {path}"),
-            Meaning::Program { path: None } => "program without a path".to_owned(),
-            Meaning::Driver => "driver, as an option ROM brings it".to_owned(),
-            Meaning::Separator { is_error: false } => {
-                "end of what firmware measures before it boots".to_owned()
+            Meaning::Variable { name, data } if name == "SecureBoot" => {
+                format!("variable {name}: {}", secure_boot(data))
             }
-            Meaning::Separator { is_error: true } => "separator after an error".to_owned(),
+            Meaning::Variable { name, data: [] } => format!("variable {name}: empty"),
+            Meaning::Variable { name, data } => format!("variable {name}: {} bytes", data.len()),
+            Meaning::Authority { name, data } => format!("authority: {}", authority(name, data)),
+            Meaning::Program(origin) => format!("program {}", origin.described()),
+            Meaning::Driver(origin) => format!("driver {}", origin.described()),
+            Meaning::Separator(separator) => separator.description().to_owned(),
             Meaning::Action(text) => text.clone(),
             Meaning::Ipl(text) => format!("{text:?}"),
-            Meaning::Other => format!("{} bytes of data", self.event.data.len()),
+            Meaning::Tagged(words) => words.clone(),
+            Meaning::Section { name, part } => format!("{} of the section {name}", part.name()),
+            Meaning::Other => words::other(self.event.event_type, &self.event.data),
         }
+    }
+}
+
+impl Separator {
+    /// TCG PC Client Platform Firmware Profile 1.05, section 3.3.2.2 and 10.4.1.
+    fn read(data: &[u8]) -> Self {
+        match data {
+            [0, 0, 0, 0] => Self::Zeros,
+            [0xff, 0xff, 0xff, 0xff] => Self::Ones,
+            [1, 0, 0, 0] => Self::Error,
+            b"WBCL" => Self::Windows,
+            _ => Self::Unknown,
+        }
+    }
+
+    fn description(self) -> &'static str {
+        match self {
+            Self::Zeros => "end of what firmware measures before it boots",
+            Self::Ones => "end of what firmware measures before it boots, as ffffffff",
+            Self::Error => "separator after an error",
+            Self::Windows => "end of what Windows measures",
+            Self::Unknown => "separator of a value that the TCG does not know",
+        }
+    }
+}
+
+impl Part {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::Content => "content",
+        }
+    }
+}
+
+/// What a section event is of: the name in its data, with a dot in front. Both parts log the name; the digest of the
+/// one is that of the name itself.
+pub(super) fn section(data: &[u8], digest: &[u8], bank: Bank) -> Option<(String, Part)> {
+    let name = text(data);
+    let is_one = name.len() > 1
+        && name
+            .strip_prefix('.')?
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric());
+    let terminated = format!("{name}\0");
+    let part = if bank.digest(terminated.as_bytes()) == digest {
+        Part::Name
+    } else {
+        Part::Content
+    };
+    is_one.then_some((name, part))
+}
+
+/// The switch in words; a variable that does not exist is measured without a byte.
+fn secure_boot(data: &[u8]) -> String {
+    match data {
+        [0] => "off".to_owned(),
+        [1] => "on".to_owned(),
+        [] => "absent or empty".to_owned(),
+        other => format!(
+            "{}, which is neither on nor off",
+            hex::encode(other.get(..8).unwrap_or(other))
+        ),
     }
 }
 
@@ -126,9 +229,26 @@ impl<'a> Logged<'a> {
 pub(super) fn authority(name: &str, data: &[u8]) -> String {
     match name {
         "SbatLevel" => format!("SbatLevel {:?}", text(data)),
-        "MokSBState" => format!("MokSBState {}", hex::encode(data.get(..8).unwrap_or(data))),
+        _ if is_shims_variable(name) => {
+            format!("{name} {}", hex::encode(data.get(..8).unwrap_or(data)))
+        }
         _ => format!("{name} entry {}", entry(data)),
     }
+}
+
+/// The owner of the entry that an authority event holds; `None` where the certificate stands there alone.
+pub(super) fn authority_owner(logged: &Logged<'_>) -> Option<Uuid> {
+    match &logged.meaning {
+        Meaning::Authority { data, .. } if Certificate::parse(data).is_err() => {
+            Some(Uuid::from_bytes_le(*data.first_chunk()?))
+        }
+        _ => None,
+    }
+}
+
+/// True for a variable of shim's own, which is no authority for a program.
+pub(super) fn is_shims_variable(name: &str) -> bool {
+    SHIMS_VARIABLES.contains(&name)
 }
 
 /// An entry of a database, or a certificate alone, as authority events hold them.
@@ -158,105 +278,4 @@ pub(super) fn owner_in_words(owner: Uuid) -> String {
 /// True for an authority event's data that hold a digest in place of a certificate.
 pub(super) fn is_digest_entry(data: &[u8]) -> bool {
     data.len() == DIGEST_ENTRY_BYTES
-}
-
-/// The file path nodes of the device path in `UEFI_IMAGE_LOAD_EVENT`.
-fn program_path(data: &[u8]) -> Option<String> {
-    let mut nodes = data.get(IMAGE_LOAD_BYTES..)?;
-    let mut path = String::new();
-    // A node: type, subtype, length with these 4 bytes, data. Type 4, subtype 4 is a file's path.
-    while let [kind, subtype, low, high, rest @ ..] = nodes {
-        let len = usize::from(u16::from_le_bytes([*low, *high])).checked_sub(4)?;
-        let (node, behind) = rest.split_at_checked(len)?;
-        if (*kind, *subtype) == (4, 4) {
-            path.push_str(&utf16(node));
-        }
-        nodes = behind;
-    }
-    Some(plain(&path)).filter(|path| !path.is_empty())
-}
-
-/// True for the path of shim's fallback loader: `fbx64.efi`, `fbaa64.efi`, and so on.
-fn is_fallback(path: &str) -> bool {
-    let name = path.rsplit('\\').next().unwrap_or_default();
-    let name = name.to_ascii_lowercase();
-    name.strip_suffix(".efi")
-        .is_some_and(|name| ["fbx64", "fbia32", "fbaa64", "fbarm", "fbriscv64"].contains(&name))
-}
-
-/// Text in UTF-16 or in one byte a character, up to its NUL. Line ends stay: it is shown with escapes.
-fn text(data: &[u8]) -> String {
-    let is_utf16 = data.len() >= 2
-        && data.len().is_multiple_of(2)
-        && (data.ends_with(&[0, 0]) || data.chunks_exact(2).all(|unit| matches!(unit, [_, 0])));
-    let text = if is_utf16 {
-        utf16(data)
-    } else {
-        let text = data.split(|byte| *byte == 0).next().unwrap_or_default();
-        String::from_utf8_lossy(text).into_owned()
-    };
-    shown(&text, |character| {
-        character == '\n' || !character.is_control()
-    })
-}
-
-/// UTF-16LE up to its NUL.
-fn utf16(bytes: &[u8]) -> String {
-    let units = bytes.chunks_exact(2).filter_map(|unit| match unit {
-        [low, high] => Some(u16::from_le_bytes([*low, *high])),
-        _ => None,
-    });
-    char::decode_utf16(units.take_while(|unit| *unit != 0))
-        .map(|unit| unit.unwrap_or('\u{fffd}'))
-        .collect()
-}
-
-/// A text of a guest's that a terminal can show in one line.
-fn plain(text: &str) -> String {
-    shown(text, |character| !character.is_control())
-}
-
-/// A text of a guest's without characters that change the direction of writing, and with those control
-/// characters alone that are `wanted`; the start of a long one.
-fn shown(text: &str, wanted: impl Fn(char) -> bool) -> String {
-    let turns = |character: char| matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let shown = text.chars().map(|character| {
-        if wanted(character) && !turns(character) {
-            character
-        } else {
-            '\u{fffd}'
-        }
-    });
-    shown.take(MAX_TEXT).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_of_a_guest_do_not_act_on_a_terminal() {
-        assert_eq!(text(b"quiet\0rest"), "quiet");
-        assert_eq!(text(b"a\x1b[2Jb\r"), "a\u{fffd}[2Jb\u{fffd}");
-        assert_eq!(text(b"q\0u\0i\0\0\0"), "qui");
-        assert_eq!(text(&[]), "");
-        assert_eq!(
-            (text(b"a\n"), plain("a\n")),
-            ("a\n".to_owned(), "a\u{fffd}".to_owned())
-        );
-        assert_eq!(text("a\u{202e}b".as_bytes()), "a\u{fffd}b");
-        assert_eq!(text(&[b'x'; 1000]).len(), MAX_TEXT);
-    }
-
-    #[test]
-    fn a_device_path_that_ends_early_has_no_text() {
-        let mut data = vec![0; IMAGE_LOAD_BYTES];
-        assert_eq!(program_path(&data), None);
-        data.extend([4, 4, 8, 0, b'\\', 0, b'a', 0]);
-        assert_eq!(program_path(&data).as_deref(), Some("\\a"));
-        for wrong in [&[4, 4, 3, 0][..], &[4, 4, 9, 0, 0, 0], &[4, 4, 255, 255]] {
-            let data = [data.as_slice(), wrong].concat();
-            assert_eq!(program_path(&data), None);
-        }
-    }
 }

@@ -14,6 +14,10 @@ mod cause;
 mod database;
 mod likely;
 mod logged;
+mod origin;
+mod owners;
+mod text;
+mod words;
 
 use std::collections::BTreeMap;
 
@@ -21,11 +25,11 @@ pub use cause::Cause;
 
 use super::branch::Branch;
 use super::event::{Event, Source};
-use crate::tpm::Selection;
 use crate::tpm::event_log::{self, LoggedEvent};
+use crate::tpm::{Bank, Selection};
 use align::{Likeness, Line};
 use likely::Sides;
-use logged::{Logged, Meaning};
+use logged::{Logged, Meaning, is_shims_variable, section};
 
 /// How an event of one side stands to the other side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +99,17 @@ impl Comparison {
     }
 }
 
+/// An event of the log that is compared with nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Other {
+    /// Number of the event in the log.
+    pub number: usize,
+    /// Number of the PCR that it was extended into; `None` for what was only noted.
+    pub pcr: Option<u32>,
+    /// What it is.
+    pub event: Measured,
+}
+
 /// A prediction beside a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
@@ -102,6 +117,8 @@ pub struct Explanation {
     pub branch: usize,
     /// The PCRs of the selection, ascending.
     pub comparisons: Vec<Comparison>,
+    /// The events of all other PCRs, and those that were only noted, in their order.
+    pub others: Vec<Other>,
     /// The values that the log leads to, of all PCRs that it has.
     pub values: BTreeMap<u32, Vec<u8>>,
     /// How many events the log has, the first one included.
@@ -120,17 +137,27 @@ impl Explanation {
 /// Compares a log with the branch that it fits best: the one with the fewest differences, the first of
 /// equals.
 pub fn explain(branches: &[&Branch], selection: &Selection, log: &[LoggedEvent]) -> Explanation {
-    let extended: Vec<_> = (1..)
-        .zip(log)
-        .filter(|(_, event)| !event.is_only_noted())
-        .map(|(number, event)| Logged::new(number, event))
-        .collect();
+    let all = (1..).zip(log);
+    let all = all.map(|(number, event)| Logged::new(number, event, selection.bank));
+    let is_compared = |event: &Logged<'_>| {
+        let pcr = u8::try_from(event.event.pcr);
+        pcr.is_ok_and(|pcr| selection.pcrs.contains(&pcr)) && !event.event.is_only_noted()
+    };
+    let (mut extended, mut others) = (Vec::new(), Vec::new());
+    for event in all {
+        if !is_compared(&event) {
+            others.push(other(&event));
+        }
+        if !event.event.is_only_noted() {
+            extended.push(event);
+        }
+    }
     let values = event_log::values(log, selection.bank);
     let compared = branches.iter().enumerate().map(|(place, branch)| {
         let lines: Vec<_> = selection
             .pcrs
             .iter()
-            .map(|pcr| Aligned::new(*pcr, branch, &extended))
+            .map(|pcr| Aligned::new(*pcr, branch, &extended, selection.bank))
             .collect();
         let differences: usize = lines.iter().map(Aligned::differences).sum();
         (differences, place, lines)
@@ -140,7 +167,7 @@ pub fn explain(branches: &[&Branch], selection: &Selection, log: &[LoggedEvent])
     let events = branches
         .get(branch)
         .map_or(&[][..], |branch| &branch.events);
-    let sides = Sides::new(events, &extended);
+    let sides = Sides::new(events, &extended, selection.bank);
     let comparisons = lines.into_iter().map(|aligned| {
         let value = values.get(&u32::from(aligned.pcr)).cloned();
         Comparison {
@@ -159,6 +186,7 @@ pub fn explain(branches: &[&Branch], selection: &Selection, log: &[LoggedEvent])
         branch,
         comparisons: comparisons.collect(),
         events: log.len().saturating_add(1),
+        others,
         values,
     }
 }
@@ -173,7 +201,7 @@ struct Aligned<'a> {
 }
 
 impl<'a> Aligned<'a> {
-    fn new(pcr: u8, branch: &'a Branch, log: &'a [Logged<'a>]) -> Self {
+    fn new(pcr: u8, branch: &'a Branch, log: &'a [Logged<'a>], bank: Bank) -> Self {
         let of_pcr = |event: &&Event| event.pcr == pcr;
         let predicted: Vec<_> = branch.events.iter().filter(of_pcr).collect();
         let logged: Vec<_> = log
@@ -181,7 +209,7 @@ impl<'a> Aligned<'a> {
             .filter(|event| event.event.pcr == u32::from(pcr))
             .collect();
         let likeness = |left: usize, right: usize| match (predicted.get(left), logged.get(right)) {
-            (Some(predicted), Some(logged)) => likeness(predicted, logged),
+            (Some(predicted), Some(logged)) => likeness(predicted, logged, bank),
             _ => Likeness::Unrelated,
         };
         let lines = align::align(predicted.len(), logged.len(), likeness);
@@ -246,6 +274,15 @@ fn predicted_side(event: &Event) -> Measured {
     }
 }
 
+fn other(event: &Logged<'_>) -> Other {
+    let is_extended = !event.event.is_only_noted();
+    Other {
+        number: event.number,
+        pcr: is_extended.then_some(event.event.pcr),
+        event: logged_side(event),
+    }
+}
+
 fn logged_side(event: &Logged<'_>) -> Measured {
     Measured {
         event_type: event.type_name(),
@@ -255,20 +292,23 @@ fn logged_side(event: &Logged<'_>) -> Measured {
 }
 
 /// Whether a logged event is the predicted one, or stands where it should.
-fn likeness(predicted: &Event, logged: &Logged<'_>) -> Likeness {
+fn likeness(predicted: &Event, logged: &Logged<'_>, bank: Bank) -> Likeness {
     if predicted.digest == logged.event.digest {
         return Likeness::Equal;
     }
-    let is_shims = |name: &str| matches!(name, "SbatLevel" | "MokSBState");
     let same_place = match (&predicted.source, &logged.meaning) {
         (Source::Variable(wanted), Meaning::Variable { name, .. }) => wanted == name,
         (Source::Level { .. }, Meaning::Authority { name, .. }) => name == "SbatLevel",
-        (Source::Authority { .. }, Meaning::Authority { name, .. }) => !is_shims(name),
+        (Source::Authority { .. }, Meaning::Authority { name, .. }) => !is_shims_variable(name),
         // The first pass through fallback is one boot within another, not another kernel.
-        (Source::Program { .. } | Source::InnerKernel { .. }, Meaning::Program { .. }) => {
+        (Source::Program { .. } | Source::InnerKernel { .. }, Meaning::Program(_)) => {
             logged.fallback().is_none()
         }
-        (Source::Separator, Meaning::Separator { .. }) => true,
+        (Source::Separator, Meaning::Separator(_)) => true,
+        (Source::Section { .. }, Meaning::Section { name, part }) => {
+            section(&predicted.data, &predicted.digest, bank)
+                .is_some_and(|(wanted, of)| wanted == *name && of == *part)
+        }
         _ => false,
     };
     if same_place {

@@ -21,8 +21,8 @@ pub use esp::EspVolume;
 pub use ways::Ways;
 
 pub use crate::measure::{
-    Branch, Comparison, Event, Explanation, Input, Measured, Prediction, Profile, Reader, Row,
-    Rules, Separator, Verdict,
+    Branch, Comparison, Event, Explanation, Input, Measured, Other, Prediction, Profile, Reader,
+    Row, Rules, Separator, Verdict,
 };
 pub use crate::tpm::Bank;
 
