@@ -10,6 +10,7 @@ mod explain_causes;
 mod explain_command;
 mod explain_real_firmware;
 mod firmware;
+mod real_logs;
 mod second_opinion;
 mod several_configurations;
 mod software_tpm;
