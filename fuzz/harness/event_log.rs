@@ -1,4 +1,5 @@
-//! An event log: what is read, written again, reads the same; and it is compared with a prediction.
+//! An event log: what is read, written again, reads the same; its values are the same by either replay; and it is compared
+//! with a prediction. Logs of TPM 1.2 and of confidential guests are read and not compared.
 
 use std::sync::OnceLock;
 
@@ -9,7 +10,7 @@ use encrypt_cloud_image::measure::{
 };
 use encrypt_cloud_image::storage::MemoryStorage;
 use encrypt_cloud_image::tpm::Bank;
-use encrypt_cloud_image::tpm::event_log::{LoggedEvent, read, replay, write};
+use encrypt_cloud_image::tpm::event_log::{Kind, Log, LoggedEvent, read, replay, values, write};
 
 use super::{shown, told};
 
@@ -18,7 +19,11 @@ const KERNEL: &[u8] = include_bytes!("../../tests/data/vectors/pe/kernel-db-a.ef
 const CONFIGURATION: &[u8] = include_bytes!("../../tests/data/vectors/uefi/std.json");
 
 pub fn run(input: &[u8]) -> bool {
-    let mut is_read = false;
+    let log = Log::parse(input);
+    let mut is_read = log.as_ref().is_ok_and(|log| log.events() > 0);
+    if let Err(error) = &log {
+        told(error);
+    }
     for bank in [Bank::Sha256, Bank::Sha384] {
         let events = match read(input, bank) {
             Ok(events) => events,
@@ -27,6 +32,11 @@ pub fn run(input: &[u8]) -> bool {
                 continue;
             }
         };
+        let log = log.as_ref().unwrap();
+        assert_eq!(log.kind, Kind::CryptoAgile);
+        // An event with two digests of one bank counts by its first.
+        let of_log = log.values(bank.algorithm_id()).unwrap();
+        assert_eq!(of_log, values(&events, bank));
         is_read |= !events.is_empty();
         for event in &events {
             assert_eq!(event.digest.len(), bank.zero().len());
@@ -98,11 +108,17 @@ fn compare(events: &[LoggedEvent], bank: Bank) {
     let prediction = prediction(bank);
     let branches: Vec<_> = prediction.branches.iter().collect();
     let explanation = explain(&branches, &prediction.selection, events);
+    for other in &explanation.others {
+        shown(&other.event.event_type);
+        shown(&other.event.description);
+    }
+    let mut compared = explanation.others.len();
     for comparison in &explanation.comparisons {
         let pcr = u32::from(comparison.pcr);
         let logged = events
             .iter()
             .filter(|event| event.pcr == pcr && !event.is_only_noted());
+        compared += logged.clone().count();
         let lines = comparison.rows.iter().filter(|row| row.logged.is_some());
         assert_eq!(lines.count(), logged.count());
         for row in &comparison.rows {
@@ -117,4 +133,5 @@ fn compare(events: &[LoggedEvent], bank: Bank) {
             assert_eq!(comparison.predicted, comparison.logged);
         }
     }
+    assert_eq!(compared, events.len());
 }

@@ -489,6 +489,9 @@ def tpm(folder):
     for name in ["secure-boot-off-setup-mode", "direct-db-cert", "hash-in-db"]:
         save("event_log", name, (DATA / "firmware" / name / "eventlog.bin").read_bytes())
 
+    for name, log in other_event_logs().items():
+        save("event_log", name, log)
+
     # What the target compares a log with: one that is equal is nothing that mutation finds.
     chain = ",".join(str(DATA / f"vectors/pe/{name}.efi") for name in ["shim-std", "kernel-db-a"])
     run("cargo", "run", "--quiet", "--locked", "--manifest-path", HERE.parent.parent / "Cargo.toml", "--", "predict", "--chain", chain,
@@ -539,6 +542,56 @@ def disks(folder):
     luks2_metadata()
     ext4(folder)
     fat(folder)
+
+
+def device_path(*nodes):
+    path = b"".join(struct.pack("<BBH", kind, subtype, 4 + len(data)) + data for kind, subtype, data in nodes)
+    return path + b"\x7f\xff\4\0"
+
+
+def other_event_logs():
+    """Logs of other kinds than those of the recorded boots: each type of event, registers in place of PCRs, TPM 1.2."""
+    guid = bytes.fromhex("f8d1c555cd04b5468a20e56cbb3052d0")
+    text = "\\a".encode("utf-16-le") + bytes(2)
+    image = lambda path, behind=b"": bytes(24) + struct.pack("<Q", len(path)) + path + behind
+    variable = lambda name, data: guid + struct.pack("<QQ", len(name), len(data)) + name.encode("utf-16-le") + data
+    place = struct.pack("<QQ", 0xFF130000, 4096)
+    table = struct.pack("<Q", 2) + (guid + bytes(8)) * 2
+    tag = lambda number, data: struct.pack("<II", number, len(data)) + data
+    root = (2, 1, struct.pack("<II", 0x0A0341D0, 0))
+    events = [
+        (0, 3, b"StartupLocality\0\3"), (0xFFFFFFFF, 3, b"SP800-155 Event3"), (0, 1, b"ACPI DATA"), (0, 0x13, b"\2Fv" + place),
+        (0, 7, b"Boot Guard\0"), (0, 8, text), (1, 9, b"microcode"), (1, 0xA, place), (1, 0xB, table), (5, 0xC, b"\x10\0\0\0"),
+        (0, 0x11, b"GCE NonHostInfo\0\3"), (5, 0x80000006, b"EFI PART" + bytes(84) + struct.pack("<Q", 2)), (0, 0x80000008, place),
+        (1, 0x80000009, table), (0, 0x8000000A, b"\2Fv" + place), (1, 0x8000000B, b"\1T" + table), (0, 0x80000010, b"HCRTM"),
+        (2, 0x800000E1, b"SPDM"), (7, 0x800000E3, variable("devdb", b"\1")), (7, 0x800000E4, variable("devdb", b"\1")),
+        (2, 0x8401, b"\1"), (9, 6, tag(0x8F3B22ED, b"command line")), (12, 6, tag(0x49DFFE0F, b"a\0")), (7, 0x80000001, variable("SecureBoot", b"")),
+        (7, 4, b"\xff" * 4), (7, 0x800000E0, variable("MokListTrusted", b"\1")), (2, 0x80000004, image(device_path(root, (1, 1, b"\0\2"), (4, 8, bytes(20))))),
+        (4, 0x80000003, image(device_path((4, 7, guid), (4, 6, guid)))), (4, 0x80000003, image(device_path((4, 4, text)), bytes(8))),
+        (4, 0x80000003, image(b"", b"\0p&\0\0\x80&\0\x94")), (2, 0x80000003, image(device_path((4, 3, guid)))),
+        (11, 0xD, ".linux\0".encode("utf-16-le")), (12, 0xD, "quiet\0".encode("utf-16-le")[:-1]), (4, 4, b"WBCL"), (4, 0x80000007, b"Calling"),
+    ]
+
+    def first(register, banks, vendor):
+        data = b"Spec ID Event03\0" + struct.pack("<IBBBBI", 0, 0, 2, 0, 2, len(banks))
+        data += b"".join(struct.pack("<HH", *bank) for bank in banks) + bytes([len(vendor)]) + vendor
+        return struct.pack("<II20xI", register, 3, len(data)) + data
+
+    def agile(register, banks, vendor=b""):
+        log = first(register, banks, vendor)
+        for pcr, kind, data in events:
+            log += struct.pack("<III", pcr, kind, len(banks))
+            log += b"".join(struct.pack("<H", bank) + hashlib.sha512(data).digest()[:size] for bank, size in banks)
+            log += struct.pack("<I", len(data)) + data
+        return log
+
+    old = b"".join(struct.pack("<II", pcr, kind) + hashlib.sha1(data).digest() + struct.pack("<I", len(data)) + data for pcr, kind, data in events)
+    return {
+        "every-type": agile(0, [(0xB, 32), (0xC, 48)]),
+        "registers": agile(1, [(0xC, 48)]) + b"\xff" * 64,
+        "td-shim": agile(0, [(0xC, 48)], b"td-shim"),
+        "tpm-1.2": old,
+    }
 
 
 def main():
