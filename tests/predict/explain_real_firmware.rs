@@ -229,7 +229,7 @@ fn programs_and_drivers_without_a_file_are_named_by_where_they_lie() {
     is(
         &memory,
         &["4 48 Extra from-memory"],
-        "a boot loader started one more program from its memory, which has no path: the kernel, where the loader is GRUB",
+        "a boot loader started a program from its memory, which has no path: the kernel, where the loader is GRUB; some measure it twice",
     );
 }
 
@@ -242,7 +242,7 @@ fn another_loader_in_the_place_of_shim_is_no_updated_shim() {
     );
 }
 
-/// shim up to 15.4 measures a program first and then, without an owner, what verified it.
+/// shim 15.4 measures a program first and then, without an owner, what verified it.
 #[test]
 fn an_authority_belongs_to_the_program_before_it_where_an_old_shim_measured_it() {
     let with_owner = logged("shim-boot-entry")
@@ -265,7 +265,7 @@ fn an_authority_belongs_to_the_program_before_it_where_an_old_shim_measured_it()
         !differ.iter().any(|line| line.contains("further-signature")),
         "{differ:?}"
     );
-    // From 15.5 on the authority comes first, and two in a row are those of one program.
+    // In shim 15.6 the authority comes first, and two in a row are those of one program.
     let explanation = after(|log| {
         log.truncate(AUTHORITY_OF_KERNEL);
         log.extend([bare("Shim"), bare("MokListRT"), from_memory(1)]);

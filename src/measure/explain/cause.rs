@@ -283,7 +283,7 @@ pub enum Cause {
     },
     /// One more program, from a loader's memory.
     #[error(
-        "a boot loader started one more program from its memory, which has no path: the kernel, where the loader is GRUB"
+        "a boot loader started a program from its memory, which has no path: the kernel, where the loader is GRUB; some measure it twice"
     )]
     FromMemory,
     /// One more program.

@@ -10,8 +10,8 @@
 //! | 24 | 8 | length of the device path in bytes |
 //! | 32 | … | device path |
 //!
-//! A loader that has the program in its memory logs no path, and some write bytes of no meaning behind the length 0:
-//! shim up to 15 does.
+//! A loader that has the program in its memory logs no path, and some write bytes of no meaning behind the length 0, as
+//! the logs of shim 15 show.
 
 use super::text::plain;
 use crate::efi::device_path::{self, AMI_SHELL, Node, QEMU_KERNEL_LOADER, STUB_PAYLOAD};

@@ -1,8 +1,8 @@
 //! Which program an authority is for.
 //!
 //! Firmware measures what let a program start, then the program; between them may stand other things, its partition
-//! table for instance. shim from 15.5 on does the same without anything between; shim up to 15.4 measures the program first and
-//! its authority directly behind, and then says of it the certificate alone, without an owner. Several signatures of one
+//! table for instance. shim does the same without anything between, as the logs of 15.6 and later show; in those of 15 and 15.4
+//! the program comes first and its authority directly behind, as the certificate alone, without an owner. Several signatures of one
 //! program are several authorities in a row.
 
 use std::collections::HashMap;
