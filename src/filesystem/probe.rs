@@ -17,8 +17,7 @@
 //! have an old secondary LUKS2 header in blocks that it does not use, or the first sectors of an old primary one in front
 //! of its superblock. The first is a filesystem ([`old_copies`] finds the leftover); the second is [`Ambiguity`].
 
-use super::Result;
-use crate::storage::ReadAt;
+use crate::storage::{ReadAt, Result};
 
 /// What a partition's magic numbers say. Nothing else about it is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -56,16 +56,16 @@ pub enum HalfConverted {
 impl PartitionContent {
     /// Looks at the partition that `partition` is.
     pub fn of(partition: &dyn ReadAt) -> Result<Self, Error> {
-        let content = filesystem::probe(partition).map_err(Error::in_probing)?;
+        let content = filesystem::probe(partition).map_err(Error::Source)?;
         if !content.is_encrypted() && content != Content::Unknown {
-            let old_copies = filesystem::old_copies(partition).map_err(Error::in_probing)?;
+            let old_copies = filesystem::old_copies(partition).map_err(Error::Source)?;
             return Ok(Self::Plain(Plain {
                 content,
                 old_copies,
             }));
         }
         let record = Record::read(partition)?;
-        let only_luks2 = OnlyLuks2::check(partition).map_err(Error::in_probing)?;
+        let only_luks2 = OnlyLuks2::check(partition).map_err(Error::Source)?;
         let header = match only_luks2.map(Header::read) {
             Some(Err(luks2::Error::Storage(error))) => return Err(Error::Source(error)),
             header => header,

@@ -307,14 +307,6 @@ impl Error {
         }
     }
 
-    /// The same for looking at a partition's magic numbers, where nothing but reading can fail.
-    pub(super) fn in_probing(problem: filesystem::Error) -> Self {
-        match problem {
-            filesystem::Error::Storage(error) => Self::Source(error),
-            problem => Self::Esp(problem),
-        }
-    }
-
     /// The same for an error of the EFI system partition.
     pub(super) fn in_esp(problem: filesystem::Error) -> Self {
         match problem {

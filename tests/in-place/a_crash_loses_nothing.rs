@@ -5,20 +5,23 @@
 //! what comes out has the same ciphertext as the undisturbed run with the same keys, which the programs judge. They
 //! judge some of the others, too.
 
+use encrypt_cloud_image::filesystem::SECONDARY_OFFSETS_BYTES;
 use encrypt_cloud_image::luks2::HEAD_BYTES;
 use encrypt_cloud_image::provision::{self, in_place};
 use encrypt_cloud_image::storage::{
     FileStorage, MemoryStorage, Overlay, ReadAt, Recorded, Recorder, Slice, WriteAt,
 };
 
+use std::path::Path;
+
 use crate::all;
 use crate::disks::{CHUNK_BYTES, Roomy, convert, ready, resume};
 use crate::flaky::{Coins, Flaky};
 use crate::support::crash::{self, Place};
-use crate::support::files;
 use crate::support::header_of;
-use crate::support::image::ROOT;
+use crate::support::image::{ROOT, Shape};
 use crate::support::workshop::Workshop;
+use crate::support::{command, exits, files, scratch};
 
 /// An undisturbed conversion.
 struct Reference {
@@ -36,9 +39,14 @@ struct Reference {
 
 impl Reference {
     fn new() -> Self {
-        let roomy = Roomy::tiny();
+        Self::of(Roomy::tiny(), |_| {})
+    }
+
+    /// That of a disk to which something was done before.
+    fn of(roomy: Roomy, prepare: impl FnOnce(&Path)) -> Self {
         let workshop = Workshop::new();
         let disk = roomy.put(&workshop);
+        prepare(&disk);
         let before = std::fs::read(&disk).unwrap();
         let recorder = Recorder::new(MemoryStorage::new(before.clone()));
         convert(&recorder, CHUNK_BYTES).unwrap();
@@ -109,29 +117,42 @@ fn at_any_point_of_its_writes() {
         return;
     }
     let reference = Reference::new();
+    let (states, gone_on) = visit(&reference, &reference.log, 6, |_, _| {});
+    assert!(states > 3000 && gone_on > 100, "{states} {gone_on}");
+}
+
+/// Goes on from the states that a crash can leave of these writes, from all of them where a stretch has at most
+/// `all_of` sectors; `look` sees each of them before.
+fn visit(
+    reference: &Reference,
+    log: &[Recorded],
+    all_of: usize,
+    mut look: impl FnMut(&Overlay<FileStorage>, Place),
+) -> (usize, usize) {
     let file = reference.workshop.write("before.img", &reference.before);
     let disk = Overlay::new(FileStorage::new(files::open(&file).0).unwrap());
     let per_stretch = if all() { 60 } else { 2 };
     let (mut states, mut gone_on, mut judged) = (0, 0, 0);
     let mut of_stretch = (usize::MAX, 0_usize);
-    crash::each_state(&disk, &reference.log, |state, place: Place| {
+    crash::each_state(&disk, log, |state, place: Place| {
         states += 1;
         of_stretch = match of_stretch {
             (flushes, count) if flushes == place.flushes => (flushes, count + 1),
             _ => (place.flushes, 0),
         };
+        look(state, place);
         // Long stretches are data, where one cut is like its neighbour; a header is looked at in every state.
-        let step = if place.sectors <= 6 {
-            1
-        } else {
-            470 / per_stretch
+        let step = match place.sectors {
+            sectors if sectors <= all_of || all() && sectors <= 7 => 1,
+            ..=7 => 16,
+            _ => 470 / per_stretch,
         };
         if !of_stretch.1.is_multiple_of(step) && !place.is_whole() {
             return;
         }
         gone_on += 1;
         let resumed = Overlay::new(state);
-        if is_complete(state, &reference) {
+        if is_complete(state, reference) {
             return; // the last state
         }
         let was_resumed = go_on(&resumed).unwrap_or_else(|error| panic!("{place:?}: {error}"));
@@ -144,7 +165,168 @@ fn at_any_point_of_its_writes() {
         }
     });
     println!("{states} states, {gone_on} gone on with, {judged} judged by programs");
-    assert!(states > 3000 && gone_on > 100, "{states} {gone_on}");
+    (states, gone_on)
+}
+
+/// A disk of which the root partition has old headers, valid and with higher sequence ids, at all nine places where a
+/// reader looks for the secondary one. Once the superblock is gone, none of them may be found.
+struct OldHeaders {
+    /// The first sector of each, and where it lies in the partition.
+    sectors: Vec<(u64, Vec<u8>)>,
+    root: std::ops::Range<u64>,
+    filesystem_bytes: u64,
+}
+
+impl OldHeaders {
+    /// Makes them by cryptsetup, and puts them into a disk in blocks that the filesystem does not use.
+    fn plant(disk: &Path) -> Self {
+        let folder = scratch();
+        let key = folder.path().join("key");
+        std::fs::write(&key, "test only").unwrap();
+        let root = crate::support::disk::read(disk).byte_range(ROOT);
+        let mut sectors = Vec::new();
+        for size in SECONDARY_OFFSETS_BYTES {
+            let container = folder.path().join("container");
+            let file = std::fs::File::create(&container).unwrap();
+            file.set_len(20 << 20).unwrap();
+            let cryptsetup = |arguments: &[&str]| {
+                let mut command = command("cryptsetup");
+                exits(command.arg("-q").args(arguments).arg(&container), 0);
+            };
+            let (size_k, key) = (format!("{}k", size >> 10), key.display().to_string());
+            cryptsetup(&[
+                "luksFormat",
+                "--type=luks2",
+                "--pbkdf=pbkdf2",
+                "--pbkdf-force-iterations=1000",
+                "--luks2-keyslots-size=256k",
+                "--luks2-metadata-size",
+                &size_k,
+                "--key-file",
+                &key,
+            ]);
+            for label in ["a", "b", "c"] {
+                cryptsetup(&["config", "--label", label]);
+            }
+            let copy = files::read(&container, size, usize::try_from(size).unwrap());
+            assert!(copy.starts_with(b"SKUL\xba\xbe") && copy[23] > 3);
+            files::write(disk, root.start + size, &copy);
+            sectors.push((size, copy[..512].to_vec()));
+        }
+        Self {
+            sectors,
+            root,
+            filesystem_bytes: Shape::Bored.geometry().filesystem_bytes(),
+        }
+    }
+
+    fn partition<'a>(&self, disk: &'a dyn ReadAt) -> Slice<&'a dyn ReadAt> {
+        Slice::new(disk, self.root.start, disk.len_bytes() - self.root.start).unwrap()
+    }
+
+    /// Whether ext4's superblock is there.
+    fn is_plain(&self, disk: &dyn ReadAt) -> bool {
+        self.partition(disk).read_vec(0x438, 2).unwrap() == b"\x53\xef"
+    }
+
+    /// Where an old header is still to be found.
+    fn found(&self, disk: &dyn ReadAt) -> Vec<u64> {
+        let partition = self.partition(disk);
+        let found = self
+            .sectors
+            .iter()
+            .filter(|(place, sector)| partition.read_vec(*place, 512).unwrap() == *sector);
+        found.map(|(place, _)| *place).collect()
+    }
+
+    /// Checks that the filesystem can be used as before.
+    #[track_caller]
+    fn assert_filesystem(&self, disk: &dyn ReadAt) {
+        let folder = scratch();
+        let file = folder.path().join("filesystem");
+        let len = usize::try_from(self.filesystem_bytes).unwrap();
+        std::fs::write(&file, self.partition(disk).read_vec(0, len).unwrap()).unwrap();
+        exits(command("e2fsck").arg("-fn").arg(&file), 0);
+    }
+
+    /// What cryptsetup makes of the partition: the UUID that stands in front of it when it is done, if it took a header.
+    fn uuid_by_cryptsetup(&self, disk: &dyn ReadAt, arguments: &[&str]) -> Option<Vec<u8>> {
+        let folder = scratch();
+        let file = folder.path().join("partition");
+        let partition = self.partition(disk);
+        let bytes = partition.read_vec(0, 16 << 20).unwrap();
+        std::fs::write(&file, bytes).unwrap();
+        files::open_to_write(&file)
+            .set_len(partition.len_bytes())
+            .unwrap();
+        let mut cryptsetup = command("cryptsetup");
+        let output = cryptsetup.args(arguments).arg(&file).output().unwrap();
+        let is_taken = output.status.success();
+        is_taken.then(|| files::read(&file, 168, 36))
+    }
+
+    fn is_old(&self, uuid: &[u8]) -> bool {
+        self.sectors
+            .iter()
+            .any(|(_, sector)| sector[168..204] == *uuid)
+    }
+}
+
+const READERS: [&[&str]; 2] = [&["luksDump"], &["-q", "repair"]];
+
+#[test]
+fn at_any_point_on_a_disk_with_old_headers_at_all_nine_places() {
+    if !ready() {
+        return;
+    }
+    let mut planted = None;
+    let reference = Reference::of(Roomy::of(Shape::Bored), |disk| {
+        planted = Some(OldHeaders::plant(disk));
+    });
+    let old = planted.unwrap();
+    // All of them are there, and cryptsetup would take one as soon as the superblock is gone.
+    let before = MemoryStorage::new(reference.before.clone());
+    assert_eq!(old.found(&before), SECONDARY_OFFSETS_BYTES);
+    assert!(old.is_plain(&before));
+    assert_eq!(old.uuid_by_cryptsetup(&before, READERS[0]), None);
+    before
+        .write_all_at(&[0; 1024], old.root.start + 1024)
+        .unwrap();
+    let taken = old.uuid_by_cryptsetup(&before, READERS[0]);
+    assert!(old.is_old(&taken.unwrap()));
+
+    // Up to the first chunk; what follows does not depend on what was there before.
+    let is_chunk = |call: &Recorded| {
+        matches!(call, Recorded::Write { bytes, offset_bytes }
+            if bytes.len() as u64 == CHUNK_BYTES && *offset_bytes >= reference.header.end as u64)
+    };
+    let chunk = reference.log.iter().position(is_chunk).unwrap();
+    let (mut plain, mut gone, mut asked) = (0, 0, 0);
+    let (states, gone_on) = visit(&reference, &reference.log[..chunk], 2, |state, place| {
+        if old.is_plain(state) {
+            plain += 1;
+            if place.is_whole() {
+                old.assert_filesystem(state);
+            }
+            return;
+        }
+        assert_eq!(old.found(state), Vec::<u64>::new(), "{place:?}");
+        gone += 1;
+        let step = if all() { 20 } else { 150 };
+        if gone % step == 1 || place.is_whole() {
+            asked += 1;
+            for reader in READERS {
+                let uuid = old.uuid_by_cryptsetup(state, reader);
+                let is_old = uuid.is_some_and(|uuid| old.is_old(&uuid));
+                assert!(!is_old, "{reader:?} takes an old header: {place:?}");
+            }
+        }
+    });
+    println!("{states} states, {plain} plain, {gone} without a superblock, cryptsetup saw {asked}");
+    assert!(
+        plain > 500 && gone > 500 && gone_on > 15,
+        "{plain} {gone} {gone_on}"
+    );
 }
 
 /// A power that fails again and again, while it is resumed, too.

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
+mod a_killed_conversion_goes_on_with_itself;
 mod a_lost_primary_header_is_not_made_up_for;
 mod an_old_header_copy_is_not_the_container;
 mod past;
@@ -10,3 +11,8 @@ mod what_may_be_two_things_is_refused;
 
 #[path = "../support/mod.rs"]
 mod support;
+
+/// True where the long tests were asked for, too.
+fn all() -> bool {
+    std::env::var_os("ECI_TEST_ALL").is_some_and(|value| value == "1")
+}

@@ -65,9 +65,11 @@ pub enum Shape {
     Bare,
     /// As little as possible, for tests that look at every byte of a trace.
     Tiny,
+    /// As little, and nothing where copies of a LUKS2 header of any size may lie: from 16 KiB to 8 MiB.
+    Bored,
 }
 
-/// All shapes.
+/// All shapes but the last, whose filesystem no program would make.
 pub const SHAPES: [Shape; 11] = [
     Shape::Stock,
     Shape::Demo,
@@ -126,18 +128,19 @@ impl Shape {
             _ => 512,
         };
         let block_bytes = match self {
-            Self::SmallBlocks | Self::LargeSectorsSmallBlocks | Self::Tiny => 1024,
+            Self::SmallBlocks | Self::LargeSectorsSmallBlocks | Self::Tiny | Self::Bored => 1024,
             _ => 4096,
         };
         let sectors = |mib: u64| mib * MIB / sector_bytes;
         // 111 MiB of BIOS boot and ESP, then the root.
-        let root_first_lba = if self == Self::Tiny {
+        let root_first_lba = if self.is_small() {
             sectors(3)
         } else {
             sectors(111)
         };
         let (mut disk_sectors, behind) = match self {
             Self::Tiny => (sectors(8), None),
+            Self::Bored => (sectors(20), None),
             Self::Azure => (sectors(151) + sectors(64), None),
             Self::TightGap => (sectors(171), Some(sectors(164))),
             Self::Followed => (sectors(160), Some(sectors(151))),
@@ -172,6 +175,10 @@ impl Shape {
         geometry
     }
 
+    fn is_small(self) -> bool {
+        matches!(self, Self::Tiny | Self::Bored)
+    }
+
     /// The type of the root partition.
     pub fn root_type(self) -> &'static str {
         if self == Self::Demo {
@@ -187,7 +194,8 @@ impl Shape {
             block_bytes: geometry.block_bytes,
             blocks: geometry.blocks,
             cloud_init: self != Self::Bare,
-            full: self != Self::Tiny,
+            full: !self.is_small(),
+            bored: self == Self::Bored,
         }
     }
 
@@ -195,7 +203,7 @@ impl Shape {
         let geometry = self.geometry();
         let sectors = |mib: u64| mib * MIB / geometry.sector_bytes;
         let (bios, esp, esp_sectors) = match self {
-            Self::Tiny => (sectors(1), sectors(2), sectors(1)),
+            Self::Tiny | Self::Bored => (sectors(1), sectors(2), sectors(1)),
             _ => (sectors(1), sectors(5), sectors(106)),
         };
         let mut script = format!(
@@ -235,7 +243,7 @@ impl Shape {
             .unwrap();
         disk::write_table(file, geometry.sector_bytes, &self.script());
         let table = disk::read(file);
-        if self != Self::Tiny {
+        if !self.is_small() {
             Self::make_esp(&folder.path().join("esp"), &table, &image);
         }
         let (root, len_bytes) = files::open(&root);
@@ -444,7 +452,8 @@ impl Image {
 
 /// The image of a shape, built at the first call. It must not be changed.
 pub fn image(shape: Shape) -> &'static Image {
-    static BUILT: [OnceLock<Image>; SHAPES.len()] = [const { OnceLock::new() }; SHAPES.len()];
+    const COUNT: usize = Shape::Bored as usize + 1;
+    static BUILT: [OnceLock<Image>; COUNT] = [const { OnceLock::new() }; COUNT];
     BUILT[shape as usize].get_or_init(|| {
         let raw = kept_folder().join(format!("{shape:?}.img").to_lowercase());
         kept(&raw, |file| shape.build(file));

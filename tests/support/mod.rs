@@ -31,7 +31,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use encrypt_cloud_image::filesystem::{self, OnlyLuks2};
+use encrypt_cloud_image::filesystem::OnlyLuks2;
 use encrypt_cloud_image::luks2::{self, Header};
 use encrypt_cloud_image::storage::ReadAt;
 
@@ -43,8 +43,7 @@ pub fn header_of(partition: &dyn ReadAt) -> Result<Header, luks2::Error> {
             position: luks2::Position::Primary,
             offset_bytes: 0,
         }),
-        Err(filesystem::Error::Storage(error)) => Err(error.into()),
-        Err(error) => panic!("{error}"),
+        Err(error) => Err(error.into()),
     }
 }
 

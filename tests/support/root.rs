@@ -28,6 +28,8 @@ pub struct Root {
     pub cloud_init: bool,
     /// False for as few files as possible.
     pub full: bool,
+    /// True where no block from 16 KiB to 8 MiB shall be used.
+    pub bored: bool,
 }
 
 impl Root {
@@ -42,7 +44,17 @@ impl Root {
         mke2fs.env("E2FSPROGS_FAKE_TIME", "1600000000");
         mke2fs.args(["-q", "-t", "ext4", "-T", "default", "-L", "cloudimg-rootfs"]);
         // Several block groups, so that there are backup superblocks and groups in the middle.
-        mke2fs.args(["-b", &self.block_bytes.to_string(), "-g", "4096"]);
+        mke2fs.args(["-b", &self.block_bytes.to_string()]);
+        if self.bored {
+            // Blocks that are bad to mke2fs, and good afterwards.
+            let bad = (16 << 10) / self.block_bytes..(8 << 20) / self.block_bytes;
+            let bad: Vec<String> = bad.map(|block| block.to_string()).collect();
+            let list = folder.path().join("bad");
+            fs::write(&list, bad.join("\n")).unwrap();
+            mke2fs.args(["-O", "^resize_inode", "-l"]).arg(list);
+        } else {
+            mke2fs.args(["-g", "4096"]);
+        }
         mke2fs.args([
             "-E",
             "root_owner=0:0,hash_seed=5e3f0a7c-1f29-4e8a-9c1b-7d6a5b4c3d2e",
@@ -52,6 +64,13 @@ impl Root {
         }
         mke2fs.args(["-U", "0d1e2f30-4152-6374-8596-a7b8c9dae0f1", "-d"]);
         run(mke2fs.arg(&tree).arg(file).arg(self.blocks.to_string()));
+        if self.bored {
+            let none = folder.path().join("none");
+            fs::write(&none, "").unwrap();
+            let mut e2fsck = command("e2fsck");
+            let output = e2fsck.args(["-fyL"]).arg(none).arg(file).output().unwrap();
+            assert!(matches!(output.status.code(), Some(0 | 1)), "{output:?}");
+        }
         debugfs(file, &self.debugfs_script());
         let mut e2fsck = command("e2fsck");
         e2fsck.env("E2FSPROGS_FAKE_TIME", "1600000000");

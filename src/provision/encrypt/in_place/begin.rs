@@ -1,11 +1,13 @@
 //! The beginning of a conversion: everything that must be durable before the first byte of the filesystem is touched.
 //!
 //! In this order, each step durable before the next: the EFI system partition's new file, in the phases that FAT
-//! survives; the partition table, one copy after the other; the tail; the record. A crash before the record is durable
+//! survives; the partition table, one copy after the other; zeros over old header copies that the tail does not keep; the
+//! tail; the record. A crash before the record is durable
 //! leaves a plain disk, on which the conversion begins anew.
 
 use std::ops::Range;
 
+use super::leftovers::Leftovers;
 use super::mark::{Mark, REQUIREMENT};
 use super::record::{Facts, RECORD_BYTES, Record, sha256};
 use super::run::{Conversion, Move, Work, volume_key};
@@ -25,6 +27,7 @@ pub const CHUNK_BYTES: u64 = HEAD_BYTES;
 pub struct Start {
     facts: Facts,
     tail: Tail,
+    leftovers: Leftovers,
     /// Where the partition lies in the disk.
     partition: Range<u64>,
     /// The changes of the EFI system partition in their phases, with offsets in the disk.
@@ -45,6 +48,7 @@ impl Start {
             &(partition.start..partition.start + layout.filesystem_bytes),
         );
         let plain = window(edited.base(), &partition)?;
+        let leftovers = Leftovers::find(&plain, layout.filesystem_bytes)?;
         let tail = Tail::take(&plain, &window(edited, &partition)?, &changed)?;
         let facts = Facts {
             partition: root.unique_guid,
@@ -59,6 +63,7 @@ impl Start {
         Ok(Self {
             facts,
             tail,
+            leftovers,
             partition,
             esp,
         })
@@ -93,6 +98,7 @@ impl Start {
         let partition = window(disk, &self.partition)?;
         let kept = usize::try_from(KEPT_HEAD_BYTES).unwrap_or_default(); // 2 MiB
         let new_head = head.read_vec(0, kept).map_err(Error::Source)?;
+        self.leftovers.clear(&partition).map_err(Error::Output)?;
         self.write_tail(&tail::window(&partition)?, &new_head)
             .map_err(Error::Output)?;
         Ok(Conversion {

@@ -15,6 +15,14 @@ pub enum Error {
         /// How much they change.
         changed_bytes: u64,
     },
+    /// What may be an old header lies in the filesystem's own blocks.
+    #[error(
+        "a copy of the LUKS2 header of an earlier container lies at {offset_bytes:#x} bytes from the start of the root partition, in a block that the filesystem uses: after a crash it would be taken for the new one"
+    )]
+    OldHeaderInUse {
+        /// Where it lies in the partition.
+        offset_bytes: u64,
+    },
     /// `--resume` where there is nothing to resume.
     #[error("no conversion in place is unfinished in the root partition")]
     NothingToResume,
@@ -93,6 +101,9 @@ impl Error {
         match self {
             Self::TooManyEdits { .. } => {
                 "the filesystem is too large to be converted in place: write to another file or device with --output"
+            }
+            Self::OldHeaderInUse { .. } => {
+                "nothing was written: write to another file or device with --output"
             }
             Self::Complete => "deploy binds it to a guest",
             Self::NothingToResume | Self::NotBegun => "leave --resume out to begin",

@@ -14,6 +14,7 @@ mod begin;
 mod error;
 mod job;
 mod journal;
+mod leftovers;
 mod mark;
 mod moving;
 mod record;

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use super::error::Error as InPlaceError;
 use super::journal::Journal;
+use super::leftovers;
 use super::mark::Mark;
 use super::moving::Moving;
 use super::record::Facts;
@@ -116,6 +117,7 @@ impl Move {
         entropy: &mut dyn Entropy,
     ) -> Result<(), Error> {
         if let Some(head) = &self.new_head {
+            leftovers::replace(partition, head).map_err(Error::Output)?;
             write_head(partition, head).map_err(Error::Output)?;
         }
         let (mut journal, mut mark) = Journal::open(partition)?;

@@ -1,0 +1,105 @@
+//! A disk with an old LUKS2 header in it is converted in place: wherever the run is killed, `--resume` goes on with this
+//! conversion, and never with the old container.
+
+use crate::past::{Past, Root, SECONDARY, ready};
+use crate::support::workshop::stderr;
+use crate::support::{command, exits, files, programs};
+
+/// Kills a conversion at its n-th write. True where it was killed.
+fn killed(past: &Past, write: usize) -> bool {
+    let mut strace = past.workshop.command("strace");
+    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64", "-e"]);
+    strace.arg(format!("inject=pwrite64:signal=KILL:when={write}"));
+    strace.arg(past.workshop.program());
+    strace.args([
+        "encrypt",
+        "--profile=generic",
+        "--threads=1",
+        "--in-place",
+        "disk.img",
+    ]);
+    !strace.output().unwrap().status.success()
+}
+
+#[test]
+fn a_killed_run_is_never_resumed_into_the_old_container() {
+    if !ready() || !programs(&["strace"]) {
+        return;
+    }
+    let past = Past::encrypted(Root::Free);
+    let old = files::read(&past.disk, past.root().start + SECONDARY, 4096);
+    past.write_sparsely(4096);
+    let before = past.workshop.path("before.img");
+    std::fs::rename(&past.disk, &before).unwrap();
+    // Before what takes the old header's place, block 0, keyslots, header copies, a chunk; all from the tail to two chunks.
+    let mut resumed = 0;
+    let writes = if crate::all() { 2..=12 } else { 5..=9 };
+    for write in writes {
+        let _ = std::fs::remove_file(&past.disk);
+        past.workshop.put(&before, "disk.img");
+        assert!(killed(&past, write), "{write}");
+        let output = past.command("encrypt", &["--resume", "disk.img"]).output();
+        let output = output.unwrap();
+        if output.status.success() {
+            resumed += 1;
+        } else {
+            let said = stderr(&output);
+            assert!(
+                said.contains("no conversion in place is unfinished"),
+                "{said}"
+            );
+            past.run("encrypt", &["--in-place", "disk.img"]);
+        }
+        past.decrypted("disk.img");
+        let header = past.partition("disk.img");
+        assert_eq!(files::find(&header, &old[168..204]), None, "{write}");
+        let told = exits(&mut past.command("inspect", &["disk.img"]), 0);
+        let told = String::from_utf8(told.stdout).unwrap();
+        assert!(told.contains("encrypted, not deployed"), "{told}");
+    }
+    assert!(resumed >= 5, "{resumed}");
+}
+
+#[test]
+fn what_lies_in_a_block_of_the_filesystem_is_left_alone() {
+    if !ready() {
+        return;
+    }
+    let message = |place: u64| {
+        format!(
+            "error: disk.img: a copy of the LUKS2 header of an earlier container lies at {place:#x} bytes from the start \
+             of the root partition, in a block that the filesystem uses: after a crash it would be taken for the new one\n\
+             hint: nothing was written: write to another file or device with --output\n"
+        )
+    };
+    let past = Past::under(Root::Journal, 4096);
+    for arguments in [
+        &["--in-place", "disk.img"][..],
+        &["--in-place", "--dry-run", "disk.img"],
+    ] {
+        assert_eq!(past.refused("encrypt", arguments), message(SECONDARY));
+    }
+    past.run("encrypt", &["-o", "output.img", "disk.img"]);
+    past.decrypted("output.img");
+
+    // Live data behind the first 2 MiB, of which a conversion keeps no copy.
+    let place = 4 << 20;
+    files::write(&past.disk, past.root().start + SECONDARY, &[0; 512]);
+    files::write(&past.disk, past.root().start + place, b"SKUL\xba\xbe");
+    let partition = past.partition("disk.img");
+    let mut test = command("debugfs");
+    let output = exits(
+        test.args(["-R", &format!("testb {}", place / 4096)])
+            .arg(&partition),
+        0,
+    );
+    assert!(
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .contains("marked in use")
+    );
+    assert_eq!(
+        past.refused("encrypt", &["--in-place", "disk.img"]),
+        message(place)
+    );
+}
