@@ -8,7 +8,7 @@ use super::message::{Failure, answer, say, warn, warn_of_refusal};
 use super::progress::Progress;
 use super::report_file::ReportFile;
 use super::{args, binding, deploy_files, deploy_plan, deploy_report, recovery_key, signals};
-use crate::provision::deploy::{Error, Job, Ready};
+use crate::provision::deploy::{Done, Error, Job, Ready};
 use crate::provision::{StopFlag, SystemEntropy};
 
 /// Deploys an image, or shows what that would do. `verbose`: a run tells its whole plan.
@@ -38,14 +38,16 @@ pub fn run(command: &args::Deploy, verbose: bool) -> Result<(), Failure> {
     warn(&plan.warnings);
     let progress = Progress::new();
     let written = match report {
-        None => ready.run(&progress, &stop).map_err(failure),
+        None => ready.run(&progress, &stop).map_err(&failure),
         Some(report) => with_report(report, &ready, &progress, &stop, failure),
     };
     progress.clear();
-    written?;
+    let done = written?;
     if let (true, Some(key)) = (command.binding.recovery.print, ready.new_recovery_key()) {
-        recovery_key::answer_digits(&key.text())?;
+        let told = recovery_key::answer_digits(&key.text());
+        told.map_err(|failure| failure.after(&plan.output))?;
     }
+    done.durable().map_err(failure)?;
     let what = match (plan.completes, &plan.again) {
         (true, _) => {
             "an interrupted deploy was completed; the image is bound as that run was told, not as this one"
@@ -68,12 +70,13 @@ fn with_report(
     progress: &Progress,
     stop: &StopFlag,
     failure: impl Fn(Error) -> Failure,
-) -> Result<(), Failure> {
+) -> Result<Done, Failure> {
     report.check()?;
     let digests = ready.digests(progress, stop).map_err(&failure)?;
     let staged = report.stage(deploy_report::json(ready.plan(), &digests))?;
-    ready.run(progress, stop).map_err(&failure)?;
-    staged.publish()
+    let done = ready.run(progress, stop).map_err(&failure)?;
+    staged.publish(&ready.plan().output)?;
+    Ok(done)
 }
 
 /// Leaves the run the files of its command line, each of which is one of its own.

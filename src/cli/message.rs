@@ -15,6 +15,7 @@ pub struct Failure {
     error: anyhow::Error,
     file: Option<PathBuf>,
     line: Option<usize>,
+    made: Option<PathBuf>,
     hint: Option<String>,
 }
 
@@ -25,6 +26,7 @@ impl Failure {
             error,
             file: None,
             line: None,
+            made: None,
             hint,
         }
     }
@@ -54,6 +56,14 @@ impl Failure {
         }
     }
 
+    /// The failure of what came last, when the image `made` was there already.
+    pub fn after(self, made: &Path) -> Self {
+        Self {
+            made: Some(made.to_owned()),
+            ..self
+        }
+    }
+
     /// Prints the failure and returns the exit code that goes with it.
     pub fn report(self) -> ExitCode {
         self.say();
@@ -71,8 +81,10 @@ impl Failure {
                 .as_ref()
                 .map(|file| format!("{}: ", file.display()));
             let line = self.line.map(|line| format!("line {line}: "));
-            let (line, file) = (line.unwrap_or_default(), file.unwrap_or_default());
-            let _ = writeln!(text, "error: {line}{file}{first}");
+            let made = self.made.as_ref();
+            let made = made.map(|made| format!("{} is complete, but: ", made.display()));
+            let parts = [line, made, file].map(Option::unwrap_or_default).concat();
+            let _ = writeln!(text, "error: {parts}{first}");
         }
         for cause in causes {
             let _ = writeln!(text, "  because: {cause}");

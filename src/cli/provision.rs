@@ -13,7 +13,7 @@ use super::{
     args, binding, deploy_files, deploy_report, provision_device, provision_guests, provision_plan,
     recovery_key, signals,
 };
-use crate::provision::deploy::Error;
+use crate::provision::deploy::{Done, Error};
 use crate::provision::guests::{GuestImage, PlainImage, Written};
 use crate::provision::{StopFlag, SystemEntropy, is_device};
 
@@ -74,18 +74,22 @@ fn run_one(
         report.check()?;
     }
     let written = batch.write(std::slice::from_ref(&image), &progress, stop);
-    let published = written.into_iter().try_for_each(|written| {
+    let publish = |written: Result<Written<'_>, Error>| {
         let written = written.map_err(failure)?;
         publish(&source, &image, written, report, &progress, stop, failure)
-    });
+    };
+    let published: Result<Vec<_>, _> = written.into_iter().map(publish).collect();
     progress.clear();
-    published?;
+    let published = published?;
     if verbose {
         progress.say_times();
     }
     if let (true, Some(key)) = (command.binding.recovery.print, image.new_recovery_key()) {
-        recovery_key::answer_digits(&key.text())?;
+        let told = recovery_key::answer_digits(&key.text());
+        told.map_err(|failure| failure.after(output))?;
     }
+    let mut published = published.into_iter();
+    published.try_for_each(|done| done.durable().map_err(failure))?;
     let seconds = started.elapsed().as_secs_f64();
     let output = output.display();
     say(&format!("{output}: provisioned in {seconds:.1} s\n"));
@@ -101,7 +105,7 @@ pub fn publish(
     progress: &Progress,
     stop: &StopFlag,
     failure: impl Fn(Error) -> Failure,
-) -> Result<(), Failure> {
+) -> Result<Done, Failure> {
     let Some(report) = report else {
         return written.publish(progress, stop).map_err(failure);
     };
@@ -116,8 +120,9 @@ pub fn publish(
         &digests,
     );
     let staged = report.stage(text)?;
-    written.publish(progress, stop).map_err(&failure)?;
-    staged.publish()
+    let done = written.publish(progress, stop).map_err(&failure)?;
+    staged.publish(&image.plan().output)?;
+    Ok(done)
 }
 
 fn warn_of(image: &GuestImage) {

@@ -50,16 +50,19 @@ pub fn run(
         progress.say_times();
     }
     if let (true, Some(key)) = (command.binding.recovery.print, guest.new_recovery_key()) {
-        recovery_key::answer_digits(&key.text())?;
+        let told = recovery_key::answer_digits(&key.text());
+        told.map_err(|failure| failure.after(device))?;
     }
-    let (device, seconds) = (device.display(), started.elapsed().as_secs_f64());
+    let (path, device, seconds) = (device, device.display(), started.elapsed().as_secs_f64());
     say(&format!("{device}: provisioned in {seconds:.1} s\n"));
     // The device is complete, whatever becomes of its report.
     let Some(report) = report else { return Ok(()) };
     let digests = guest.digests(&progress, stop);
     progress.clear();
     let source_bytes = guest.source_bytes();
-    let digests = digests.map_err(failure)?;
+    let digests = digests.map_err(|error| failure(error).after(path))?;
     let text = deploy_report::of_provision((encrypted, bound), source_bytes, &digests);
-    report.stage(text)?.publish()
+    let staged = report.stage(text);
+    let staged = staged.map_err(|failure| failure.after(path))?;
+    staged.publish(path)
 }

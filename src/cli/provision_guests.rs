@@ -153,7 +153,9 @@ impl Run<'_> {
             let failed = |error| failure(error, &self.command.source, &guest.output);
             let report = guest.report.as_deref().map(ReportFile::of);
             let published = written.map_err(failed).and_then(|written| {
-                publish(source, image, written, report, &progress, self.stop, failed)
+                publish(source, image, written, report, &progress, self.stop, failed)?
+                    .durable()
+                    .map_err(failed)
             });
             progress.clear();
             match published {

@@ -68,11 +68,12 @@ impl<'a> ReportFile<'a> {
 }
 
 impl StagedReport<'_> {
-    /// Gives it its name.
-    pub fn publish(self) -> Result<(), Failure> {
-        match self {
+    /// Gives it its name, behind the image `made`.
+    pub fn publish(self, made: &Path) -> Result<(), Failure> {
+        let published = match self {
             Self::Stdout(text) => answer(&text),
             Self::File(staged, file) => staged.publish().map_err(|error| file.unwritten(error)),
-        }
+        };
+        published.map_err(|failure| failure.after(made))
     }
 }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use super::backing::BackingFormat;
 use super::detect::SourceFormat;
 use super::dynamic_vhd::DynamicVhdDefect;
@@ -257,7 +259,7 @@ pub enum Error {
     /// Mode or owner of the output could not be set.
     #[error("cannot set the output's mode or owner")]
     Attributes(#[source] io::Error),
-    /// The complete file could not be given its name; it is gone.
+    /// The complete file could not be given its name, and is gone.
     #[error("cannot give the finished output its name")]
     Publish(#[source] io::Error),
     /// The publishing was called off; the file is gone.
@@ -290,6 +292,26 @@ fn whole(error: &Error) -> String {
 
 /// The way out where a backing file is not named.
 const NAME_IT: &str = "name the file to read, the one in the image is not followed: --backing-file FILE, once for each file below, from the top down";
+
+impl From<Error> for io::Error {
+    /// The operating system's part of it, where there is one.
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Open(source)
+            | Error::CannotCreate { source, .. }
+            | Error::Target(source)
+            | Error::Attributes(source)
+            | Error::Publish(source)
+            | Error::SyncDirectory(source)
+            | Error::Space { source, .. } => source,
+            Error::Storage(error) => error.into(),
+            Error::Exists => Errno::EXIST.into(),
+            Error::NoDirectory { .. } => Errno::NOENT.into(),
+            Error::NotADirectory { .. } => Errno::NOTDIR.into(),
+            error => io::Error::other(error),
+        }
+    }
+}
 
 impl Error {
     /// The command that is a way out, where there is one; `path` is the file that the error is about.

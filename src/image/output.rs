@@ -62,17 +62,28 @@ impl Output {
         replace: Replace,
         temporary: Temporary,
     ) -> Result<Self> {
+        Self::create_with_mode(path, len_bytes, replace, temporary, 0o600)
+    }
+
+    /// The same with other permission bits, of which the process's mask takes its own away.
+    pub fn create_with_mode(
+        path: &Path,
+        len_bytes: u64,
+        replace: Replace,
+        temporary: Temporary,
+        mode: u32,
+    ) -> Result<Self> {
         let path = checked_target(path, replace)?;
         let name = path.file_name().ok_or(Error::NoName)?.to_owned();
         let directory_path = directory_of(&path);
         let directory = open_directory(&directory_path)?;
         let unnamed = match temporary {
-            Temporary::UnnamedIfPossible => create_unnamed(&directory),
+            Temporary::UnnamedIfPossible => create_unnamed(&directory, mode),
             Temporary::Named => None,
         };
         let (file, temporary) = match unnamed {
             Some(file) => (file, None),
-            None => create_named(&directory_path, &name)?,
+            None => create_named(&directory_path, &name, mode)?,
         };
         let storage = FileStorage::with_len(file, len_bytes)?;
         Ok(Self {
@@ -200,9 +211,9 @@ fn refuse_read_only(directory: &File) -> io::Result<()> {
 }
 
 /// An unnamed file, `None` where that is not possible for whatever reason: the named one tells it.
-fn create_unnamed(directory: &File) -> Option<File> {
+fn create_unnamed(directory: &File, mode: u32) -> Option<File> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(directory, ".", flags, Mode::RUSR | Mode::WUSR).ok()?;
+    let file = rustix::fs::openat(directory, ".", flags, Mode::from_raw_mode(mode)).ok()?;
     let file = File::from(file);
     // It gets its name by way of /proc; where that is missing, better know now.
     let by_proc = proc_path(&file).metadata().ok()?;
@@ -216,15 +227,23 @@ pub(super) fn create_beside(
     output: &Path,
 ) -> Result<(File, Option<TempPath>)> {
     let directory = open_directory(directory_path)?;
-    match create_unnamed(&directory) {
+    match create_unnamed(&directory, 0o600) {
         Some(file) => Ok((file, None)),
-        None => create_named(directory_path, output.file_name().unwrap_or_default()),
+        None => create_named(
+            directory_path,
+            output.file_name().unwrap_or_default(),
+            0o600,
+        ),
     }
 }
 
-fn create_named(directory_path: &Path, name: &OsStr) -> Result<(File, Option<TempPath>)> {
+fn create_named(
+    directory_path: &Path,
+    name: &OsStr,
+    mode: u32,
+) -> Result<(File, Option<TempPath>)> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create_new(true).mode(0o600);
+    options.read(true).write(true).create_new(true).mode(mode);
     let named = tempfile::Builder::new()
         .prefix(&temporary_prefix(name))
         .suffix(".partial")

@@ -1,8 +1,8 @@
 //! An image that is bound to a guest in memory, before its first byte is written.
 
-use super::Error as CommonError;
 use super::deploy::{self, Binding, Error, NewImage, Recovery, RecoveryKeyOf, RecoverySource};
 use super::encrypt::{Plan, Prepared};
+use super::key_file::KeyFile;
 use crate::secret::Entropy;
 use crate::storage::ReadAt;
 
@@ -50,12 +50,11 @@ impl Bound {
         }
     }
 
-    /// Makes a new recovery key durable in its file, then the image. Where that fails, the file goes again.
-    pub fn make(&self, image: impl FnOnce() -> Result<(), CommonError>) -> Result<(), Error> {
-        let Some((from, key)) = &self.recovery else {
-            return Ok(image()?);
-        };
-        from.store(key)?;
-        Ok(image().inspect_err(|_| from.take_back())?)
+    /// Writes a new recovery key into its file, which has no name yet.
+    pub fn key_file(&self) -> Result<KeyFile, Error> {
+        match &self.recovery {
+            Some((from, key)) => from.create_file(key),
+            None => Ok(KeyFile::none()),
+        }
     }
 }

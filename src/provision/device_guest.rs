@@ -6,7 +6,7 @@
 use super::bound::Bound;
 use super::deploy::{self, Binding, Digests, Error, Recovery};
 use super::encrypt::{Plan, ReadyOnDevice, UnlockKey};
-use super::{Job, Observer, Phase, StopFlag};
+use super::{Error as CommonError, Job, Observer, Phase, StopFlag};
 use crate::secret::Entropy;
 use crate::storage::ReadAt as _;
 
@@ -49,10 +49,18 @@ impl DeviceGuest {
         self.bound.new_recovery_key()
     }
 
-    /// Makes a new recovery key durable in its file, then writes the device. What ends it early leaves neither that file
-    /// nor a partition table on the device.
+    /// Writes the device. A new recovery key is durable in its file before the partition table is written. What ends it early
+    /// leaves neither that file nor a partition table on the device; where the table's writes fail and it cannot be taken away
+    /// again, the file stays.
     pub fn run(&self, observer: &dyn Observer, stop: &StopFlag) -> Result<(), Error> {
-        self.bound.make(|| self.ready.run(observer, stop))
+        let mut key = self.bound.key_file()?;
+        self.ready.write_data(observer, stop)?;
+        let made = key.give_name();
+        match made.and_then(|()| Ok(self.ready.write_table()?)) {
+            Ok(()) => Ok(()),
+            Err(error @ Error::Common(CommonError::TableOnDevice(_))) => Err(key.kept(error)),
+            Err(error) => Err(key.take_back(error)),
+        }
     }
 
     /// Length of the source's file in bytes.

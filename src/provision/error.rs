@@ -163,6 +163,9 @@ pub enum Error {
     /// A device was not written to its end.
     #[error(transparent)]
     PartOnDevice(Box<Error>),
+    /// The partition table was not written to its end, and could not be taken away again.
+    #[error("the device may have its partition table, or a part of it: its writes fail")]
+    TableOnDevice(#[source] Box<Error>),
     /// The stop flag was raised while a device was written.
     #[error("interrupted; the device has no partition table, and a part of the image")]
     InterruptedOnDevice,
@@ -290,6 +293,7 @@ impl Error {
             | Self::OutputFile(_)
             | Self::OutputIsBackingFile { .. }
             | Self::InterruptedOnDevice
+            | Self::TableOnDevice(_)
             | Self::TooLong { .. } => About::Output,
             _ => About::Neither,
         }
@@ -358,6 +362,14 @@ impl Error {
             Self::InPlace(problem) => Some(problem.hint().to_owned()),
             Self::PartOnDevice(_) | Self::InterruptedOnDevice => Some(
                 "nobody takes what is on the device for a disk; run again with --overwrite"
+                    .to_owned(),
+            ),
+            Self::TableOnDevice(_) => Some(
+                "do not use what is on the device; write it again with --overwrite, or another one"
+                    .to_owned(),
+            ),
+            Self::OutputFile(image::Error::SyncDirectory(_)) => Some(
+                "its name may be lost if the machine fails now: find out what is wrong with the file system, then run sync"
                     .to_owned(),
             ),
             Self::Unfinished(_) => Some(in_place::RESUME.to_owned()),

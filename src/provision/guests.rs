@@ -14,8 +14,9 @@ use std::sync::{Arc, OnceLock};
 
 use super::backing::BackingFiles;
 use super::bound::Bound;
-use super::deploy::{self, Binding, Error, Recovery};
+use super::deploy::{self, Binding, Done, Error, Recovery};
 use super::encrypt::{self, CHUNK_BYTES, Opened, Part, Pass, Ready, Shrunk, UnlockKey};
+use super::key_file::KeyFile;
 use super::{Error as CommonError, Job, Observer, Phase, StopFlag};
 use crate::image::{self, Lock, Output, Source};
 use crate::secret::Entropy;
@@ -52,6 +53,7 @@ pub struct GuestImage {
 pub struct Written<'a> {
     image: &'a GuestImage,
     output: Output,
+    key: KeyFile,
 }
 
 impl PlainImage {
@@ -164,10 +166,12 @@ impl Batch<'_> {
         let live: Vec<_> = begun.iter().flatten().collect();
         let mut outcomes = encrypt(&live, observer, stop).into_iter();
         let complete = |begun: Result<Begun<'i>, Error>| {
-            let Begun { image, output, .. } = begun?;
+            let Begun {
+                image, output, key, ..
+            } = begun?;
             outcomes.next().unwrap_or(Ok(()))?;
             image.ready.complete(&output)?;
-            Ok(Written { image, output })
+            Ok(Written { image, output, key })
         };
         begun.into_iter().map(complete).collect()
     }
@@ -178,6 +182,7 @@ struct Begun<'a> {
     image: &'a GuestImage,
     output: Output,
     shrunk: Option<Shrunk>,
+    key: KeyFile,
 }
 
 impl<'a> Begun<'a> {
@@ -191,6 +196,7 @@ impl<'a> Begun<'a> {
         Ok(Self {
             image,
             output: image.ready.create()?,
+            key: image.bound.key_file()?,
             shrunk: image.ready.shrunk(observer, stop)?,
         })
     }
@@ -273,11 +279,14 @@ impl Written<'_> {
         deploy::digest(self.output.storage(), observer, stop)
     }
 
-    /// Makes a new recovery key durable in its file, then the image, and gives the image its name. Where that fails,
-    /// neither is left.
-    pub fn publish(self, observer: &dyn Observer, stop: &StopFlag) -> Result<(), Error> {
-        let Self { image, output } = self;
-        let publish = || image.ready.publish(output, observer, stop);
-        image.bound.make(publish)
+    /// Gives a new recovery key its name, then the image. Where that fails, neither is left.
+    pub fn publish(self, observer: &dyn Observer, stop: &StopFlag) -> Result<Done, Error> {
+        let Self { image, output, key } = self;
+        let finished = image.ready.finish(output, observer)?;
+        if stop.is_raised() {
+            return Err(CommonError::Interrupted.into());
+        }
+        let published = key.with(|| Ok(encrypt::publish(finished, observer, stop)?))?;
+        Ok(Done::published(published))
     }
 }

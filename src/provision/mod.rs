@@ -12,6 +12,7 @@ mod encrypt;
 mod error;
 pub mod guests;
 pub mod inspect;
+mod key_file;
 mod layout;
 mod observer;
 mod partitions;

@@ -1,28 +1,25 @@
 //! A small output file that appears whole or not at all.
 //!
-//! It is written beside its name, flushed and renamed, so that a longer old file leaves no tail and a reader never
-//! sees a half. A file that is replaced keeps its mode, a symbolic link stays and the file behind it is replaced. What
-//! is no plain file (`/dev/stdout`, a pipe) is written as it is.
+//! It is written under no name ([`Output`]), flushed, and gets its name in one step, so that a longer old file leaves no tail
+//! and a reader never sees a half. A file that is replaced keeps its mode, a symbolic link stays and the file behind it is
+//! replaced. What is no plain file (`/dev/stdout`, a pipe) is written as it is.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use tempfile::NamedTempFile;
+use crate::image::{self, Finished, Output, Replace, Temporary};
+use crate::storage::WriteAt as _;
 
 /// Mode of new files, before the process's mask.
 const MODE: u32 = 0o644;
 
 /// A file that is written and has no name yet.
 pub enum Staged {
-    /// A file beside its name to be.
-    Beside {
-        /// The temporary file.
-        file: NamedTempFile,
-        /// Its name.
-        path: PathBuf,
-    },
+    /// A file that will get its name.
+    Unnamed(Finished),
     /// Something that is no plain file, not written to yet.
     AsItIs {
         /// What was opened.
@@ -33,7 +30,7 @@ pub enum Staged {
 }
 
 impl Staged {
-    /// Writes the file under a name that vanishes again, unless it is published.
+    /// Writes the file, which vanishes again, unless it is published.
     pub fn new(path: &Path, bytes: &[u8]) -> io::Result<Self> {
         let old = match fs::metadata(path) {
             Ok(old) if !old.is_file() => {
@@ -43,41 +40,36 @@ impl Staged {
                     bytes: bytes.to_vec(),
                 });
             }
-            Ok(old) => Some(old.permissions()),
+            Ok(old) => Some(old.permissions().mode() & 0o7777),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        // Behind a symbolic link the file that it names is replaced, and the link stays.
-        let path = if old.is_some() {
-            fs::canonicalize(path)?
-        } else {
-            path.to_owned()
-        };
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        fs::metadata(folder)?; // its error does not name a temporary file
-        let mut file = tempfile::Builder::new()
-            .prefix(".encrypt-cloud-image.")
-            .permissions(Permissions::from_mode(MODE))
-            .tempfile_in(folder)?;
-        if let Some(permissions) = old {
-            file.as_file().set_permissions(permissions)?;
-        }
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        Ok(Self::Beside { file, path })
+        Ok(Self::Unnamed(written(path, bytes, old)?))
     }
 
-    /// Gives the file its name.
+    /// Gives the file its name, and makes that durable.
     pub fn publish(self) -> io::Result<()> {
         match self {
-            Self::Beside { file, path } => match file.persist(&path) {
-                Ok(_) => Ok(()),
-                Err(error) => Err(error.error),
-            },
+            Self::Unnamed(finished) => {
+                let mut published = finished.publish(&mut |_| ControlFlow::Continue(()))?;
+                published.durable().map_err(|error| {
+                    let source = io::Error::from(error);
+                    let what = "it is written, but its directory could not be flushed";
+                    io::Error::new(source.kind(), format!("{what}: {source}"))
+                })
+            }
             Self::AsItIs { mut file, bytes } => file.write_all(&bytes),
         }
     }
+}
+
+fn written(path: &Path, bytes: &[u8], old_mode: Option<u32>) -> image::Result<Finished> {
+    let len_bytes = bytes.len() as u64; // usize is at most 64 bits wide
+    let (replace, temporary) = (Replace::Existing, Temporary::default());
+    let output = Output::create_with_mode(path, len_bytes, replace, temporary, MODE)?;
+    if let Some(mode) = old_mode {
+        output.set_mode(mode)?;
+    }
+    output.storage().write_all_at(bytes, 0)?;
+    output.finish()
 }

@@ -39,6 +39,19 @@ pub enum Error {
     Extent(#[source] io::Error),
 }
 
+impl From<Error> for io::Error {
+    /// The operating system's part of it, where there is one.
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Read { source, .. }
+            | Error::Write { source, .. }
+            | Error::Flush(source)
+            | Error::Extent(source) => source,
+            error @ Error::BeyondEnd { .. } => io::Error::other(error),
+        }
+    }
+}
+
 impl Error {
     /// The operating system's part of the error, where there is one.
     pub fn io(&self) -> Option<&io::Error> {

@@ -53,6 +53,11 @@ impl FileStorage {
         &self.file
     }
 
+    /// Gives the file back.
+    pub fn into_file(self) -> File {
+        self.file
+    }
+
     /// The offset of the first byte of the kind `whence` at or behind `from_bytes`; `None` where there is
     /// none before the end.
     fn seek(&self, whence: SeekFrom) -> Result<Option<u64>> {

@@ -126,6 +126,56 @@ fn or_a_failed_run_leaves_neither_a_table_nor_a_recovery_key() {
     assert_eq!(plain.workshop().names(), names);
 }
 
+/// Every flush of a run, in its order: the key's file, the blanked ends, the data, the directory of the key, LBA 0, both copies
+/// of the table, what it leaves free.
+#[test]
+fn whichever_flush_fails() {
+    if !encrypted::ready() || !can_loop() || !programs(&["strace"]) {
+        return;
+    }
+    let Some((plain, device)) = used_device() else {
+        return;
+    };
+    let names = plain.workshop().names();
+    let onto = ["--overwrite", "-o", device.name(), "plain.img"];
+    let provision = |fault: &str| {
+        let mut strace = plain.workshop().command("strace");
+        strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e"]);
+        strace.arg(format!("inject=fsync:{fault}"));
+        strace.arg(plain.workshop().program()).arg("provision");
+        strace.args(WITHOUT_PCRS).arg("--recovery-key-out=new.key");
+        strace.args(onto);
+        strace
+    };
+    for number in [1, 4, 5, 7, 8] {
+        let talk = refused(&mut provision(&format!("error=EIO:when={number}")));
+        assert_eq!(plain.workshop().names(), names, "{number}: {talk}");
+        let is_blank = files::is_zero(&files::read(&device.device, 0, 34 * 512));
+        assert_eq!(is_blank, number > 1, "{number}: {talk}");
+        let of_the_key = "error: --recovery-key-out: cannot write new.key\n  because: Input/output error (os error 5)\n";
+        let of_the_device = format!("error: {}: cannot flush what was written\n", device.name());
+        let is_told = match number {
+            1 | 4 => talk == of_the_key,
+            _ => talk.starts_with(&of_the_device),
+        };
+        assert!(is_told, "{number}: {talk}");
+    }
+    // From the table on: it cannot be taken away again, so nobody knows what the medium holds.
+    let talk = refused(&mut provision("error=EIO:when=6+"));
+    let said = format!(
+        "error: {}: new.key stays: a keyslot of the image may have its key\n  \
+         because: the device may have its partition table, or a part of it: its writes fail\n  \
+         because: cannot flush what was written\n  \
+         because: Input/output error (os error 5)\n\
+         hint: do not use what is on the device; write it again with --overwrite, or another one\n",
+        device.name()
+    );
+    assert_eq!(talk, said);
+    assert!(plain.path("new.key").exists());
+    std::fs::remove_file(plain.path("new.key")).unwrap();
+    exits(&mut provision("error=EIO:when=99"), 0);
+}
+
 #[test]
 fn and_what_does_not_go_is_refused() {
     if !encrypted::ready() || !can_loop() {

@@ -100,7 +100,7 @@ fn stopped(plain: &Plain, after: usize) -> (Vec<String>, Result<(), String>) {
     let image = batch.prepare(job, &binding, entropy, 1_700_000_000);
     let images = [image.unwrap()];
     let written = batch.write(&images, &observer, &stop).pop().unwrap();
-    let done = written.and_then(|written| written.publish(&observer, &stop));
+    let done = written.and_then(|written| written.publish(&observer, &stop)?.durable());
     let steps = observer.steps.into_inner().unwrap();
     (steps, done.map_err(|error| error.to_string()))
 }

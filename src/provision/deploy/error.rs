@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{KeyObjectKind, Phase};
-use crate::image::{Error as ImageError, FileKind, OtherFormat};
+use crate::image::{self, Error as ImageError, FileKind, OtherFormat};
 use crate::keyobject::{RecoveryTextError, secboot, systemd_tpm2};
 use crate::provision::predict::PredictError;
 use crate::provision::{self, About, Error as CommonError, recovery_key};
@@ -257,6 +257,29 @@ pub enum Error {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// The file of a new recovery key could not be removed, and its image is not there.
+    #[error(
+        "--recovery-key-out: {} is left behind, and opens nothing: it could not be removed ({source})",
+        path.display()
+    )]
+    RecoveryKeyLeft {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+        /// Why there is no image; `None` where the run was interrupted.
+        #[source]
+        problem: Option<Box<Error>>,
+    },
+    /// The image was changed in part, and may need the new recovery key.
+    #[error("{} stays: a keyslot of the image may have its key", path.display())]
+    RecoveryKeyKept {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        #[source]
+        problem: Box<Error>,
+    },
     /// What was built is not what it should be; nothing is written.
     #[error("{what} did not come out as planned; nothing was written")]
     Verify {
@@ -343,6 +366,7 @@ impl Error {
             | Self::Esp(_) => About::Source,
             Self::Predict(error) if error.is_about_boot_files() => About::Source,
             Self::Write { .. } | Self::Copy(_) => About::Output,
+            Self::RecoveryKeyKept { problem, .. } => problem.about(),
             _ => About::Neither,
         }
     }
@@ -436,6 +460,10 @@ impl Error {
                 Some(hint)
             }
             Self::Predict(error) => error.hint(),
+            Self::RecoveryKeyKept { problem, .. } => problem.hint(source),
+            Self::RecoveryKeyLeft { path, .. } => {
+                Some(format!("rm {}", image::quoted(path)))
+            }
             Self::Write { .. } => Some(
                 "run deploy again when the cause is gone; do not ship the image before".to_owned(),
             ),

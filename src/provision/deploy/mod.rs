@@ -27,8 +27,7 @@ mod step;
 mod tokens;
 mod unlock;
 
-use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use binding::Binding;
 pub use digests::Digests;
@@ -41,16 +40,18 @@ pub use plan::{
 };
 pub use recovery::{Recovery, RecoveryForm, RecoverySource};
 pub use sealing::{KeyObject, SrkMode, SrkOptions, TemplateChoice};
+use step::Before;
 pub use step::{Phase, Step, write};
 
 pub use crate::filesystem::fat::SectorWrite;
 pub use crate::keyobject::systemd_tpm2::{DEFAULT_SRK_HANDLE, Parent};
 
+use super::key_file::KeyFile;
 use super::observer::{Observer, Phase as Work, StopFlag};
 use super::partitions::{self, Named, byte_range, window};
-use super::{Error as CommonError, PublishStep};
+use super::{Error as CommonError, encrypt};
 use crate::gpt::{self, Table};
-use crate::image::{self, Lock, Output, Replace, Source, Temporary};
+use crate::image::{self, Lock, Output, Published, Replace, Source, Temporary};
 use crate::secret::Entropy;
 use crate::storage::{ReadAt, Slice, WriteAt};
 use binding::{Parts, Unlocked};
@@ -308,53 +309,90 @@ impl Ready {
     }
 
     /// Does it. A stop is heard until the first write to an image in place, and until a copy gets its name.
-    pub fn run(&self, observer: &dyn Observer, stop: &StopFlag) -> Result<(), Error> {
-        let Some((path, replace)) = &self.copy else {
-            if stop.is_raised() {
-                return Err(CommonError::Interrupted.into());
-            }
-            return self.write_steps(self.source.storage());
-        };
+    pub fn run(&self, observer: &dyn Observer, stop: &StopFlag) -> Result<Done, Error> {
         self.check_room()?;
-        let len_bytes = self.source.len_bytes();
-        let output = Output::create(path, len_bytes, *replace, Temporary::default());
-        let output = output.map_err(CommonError::OutputFile)?;
-        observer.begin(
-            Work::CopyImage,
-            copy::data_bytes(&self.source, &self.header_copies)?,
-        );
-        copy::copy(
-            &self.source,
-            output.storage(),
-            &self.header_copies,
-            observer,
-            stop,
-        )?;
-        self.write_steps(output.storage())?;
-        let mut on_step = |step: PublishStep| {
-            observer.publishing(step);
-            if stop.is_raised() {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
+        let key = match &self.recovery {
+            Some((from, key)) => from.create_file(key)?,
+            None => KeyFile::none(),
         };
-        output.publish(&mut on_step).map_err(|error| {
-            Error::Common(match error {
-                image::Error::Stopped => CommonError::Interrupted,
-                error => CommonError::OutputFile(error),
-            })
-        })
+        match &self.copy {
+            None => self.change(key, stop),
+            Some((path, replace)) => self.make_copy(path, *replace, key, observer, stop),
+        }
     }
 
-    fn write_steps(&self, disk: &dyn WriteAt) -> Result<(), Error> {
-        // On disk before the keyslot that it opens; where it cannot be written, the image is as it was.
-        if let Some((from, key)) = &self.recovery {
-            from.store(key)?;
+    /// Changes the image where it lies. The key's file is there before a header that counts may name its keyslot.
+    fn change(&self, mut key: KeyFile, stop: &StopFlag) -> Result<Done, Error> {
+        if stop.is_raised() {
+            return Err(CommonError::Interrupted.into());
         }
+        let disk = self.source.storage();
+        let mut first_header: Option<Before> = None;
+        let written = self.write_steps(disk, |step| {
+            if step.phase.is_header() && first_header.is_none() {
+                key.give_name()?;
+                first_header = Some(Before::of(step, disk)?);
+            }
+            Ok(())
+        });
+        match written {
+            Ok(()) => Ok(Done(None)),
+            Err(error) if first_header.is_none_or(|before| before.still_is(disk, &error)) => {
+                Err(key.take_back(error))
+            }
+            Err(error) => Err(key.kept(error)),
+        }
+    }
+
+    fn make_copy(
+        &self,
+        path: &Path,
+        replace: Replace,
+        key: KeyFile,
+        observer: &dyn Observer,
+        stop: &StopFlag,
+    ) -> Result<Done, Error> {
+        let (source, left_out) = (&self.source, &self.header_copies);
+        let output = Output::create(path, source.len_bytes(), replace, Temporary::default());
+        let output = output.map_err(CommonError::OutputFile)?;
+        observer.begin(Work::CopyImage, copy::data_bytes(source, left_out)?);
+        copy::copy(source, output.storage(), left_out, observer, stop)?;
+        self.write_steps(output.storage(), |_| Ok(()))?;
+        let finished = output.finish().map_err(CommonError::OutputFile)?;
+        if stop.is_raised() {
+            return Err(CommonError::Interrupted.into());
+        }
+        let published = key.with(|| Ok(encrypt::publish(finished, observer, stop)?))?;
+        Ok(Done::published(published))
+    }
+
+    fn write_steps(
+        &self,
+        disk: &dyn WriteAt,
+        mut before: impl FnMut(&Step) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         step::write(&self.steps, disk, |step| {
             tracing::debug!("writing {} bytes: {}", step.len_bytes(), step.phase);
-            Ok(())
+            before(step)
         })
+    }
+}
+
+/// An image that is there, whole, and its new recovery key with it.
+#[must_use = "a new image's name may not be durable"]
+pub struct Done(Option<Published>);
+
+impl Done {
+    /// An image that has got its name.
+    pub(in crate::provision) fn published(image: Published) -> Self {
+        Self(Some(image))
+    }
+
+    /// Fails where the name of a new image may not outlast a power cut.
+    pub fn durable(self) -> Result<(), Error> {
+        let Some(mut copy) = self.0 else {
+            return Ok(());
+        };
+        Ok(copy.durable().map_err(CommonError::OutputFile)?)
     }
 }

@@ -4,9 +4,8 @@
 //! what is typed as the passphrase: there a key that was given opens by its printed digits, with their dashes, and a new
 //! one is made in systemd's own form.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -14,6 +13,7 @@ use zeroize::Zeroizing;
 use super::{Error, KeyObject};
 use crate::keyobject::{RecoveryKey, recovery_token, systemd_recovery};
 use crate::luks2::Hash;
+use crate::provision::key_file::KeyFile;
 use crate::provision::{self, recovery_key};
 use crate::secret::{Entropy, SecretBytes};
 
@@ -130,26 +130,11 @@ impl RecoverySource {
         Ok(Recovery::new(&key, key_object))
     }
 
-    /// Makes a new key durable in its file, with mode 0600; nothing for a key that was there.
-    pub(in crate::provision) fn store(&self, key: &Recovery) -> Result<(), Error> {
-        let Self::New(path) = self else {
-            return Ok(());
-        };
-        write(path, key).map_err(|source| match source.kind() {
-            io::ErrorKind::AlreadyExists => Error::RecoveryKeyExists { path: path.clone() },
-            _ => Error::RecoveryKeyOut {
-                path: path.clone(),
-                source,
-            },
-        })
-    }
-}
-
-impl RecoverySource {
-    /// Removes the file of a new key, which opens nothing.
-    pub(in crate::provision) fn take_back(&self) {
-        if let Self::New(path) = self {
-            let _ = fs::remove_file(path);
+    /// Writes a new key into a file that has no name yet; nothing for a key that was there.
+    pub(in crate::provision) fn create_file(&self, key: &Recovery) -> Result<KeyFile, Error> {
+        match self {
+            Self::New(path) => KeyFile::create(path, key.passphrase()),
+            Self::File(_) | Self::Text(_) => Ok(KeyFile::none()),
         }
     }
 }
@@ -165,21 +150,4 @@ fn folder(path: &Path) -> &Path {
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
     folder.unwrap_or(Path::new("."))
-}
-
-fn write(path: &Path, key: &Recovery) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    let written = file
-        .write_all(key.passphrase().expose())
-        .and_then(|()| file.sync_all())
-        .and_then(|()| File::open(folder(path))?.sync_all());
-    if written.is_err() {
-        let _ = fs::remove_file(path);
-    }
-    written
 }

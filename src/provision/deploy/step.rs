@@ -8,7 +8,8 @@ use std::fmt;
 
 use super::Error;
 use crate::filesystem::fat::SectorWrite;
-use crate::storage::WriteAt;
+use crate::provision;
+use crate::storage::{self, WriteAt};
 
 /// What a step writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +38,16 @@ pub enum Phase {
     SecondHeader,
     /// What nobody uses any more becomes free; areas of keyslots that are gone are overwritten.
     Tidy,
+}
+
+impl Phase {
+    /// True where a header copy is written: from then on the keyslots that it names may count.
+    pub fn is_header(self) -> bool {
+        matches!(
+            self,
+            Self::FirstBesideOld | Self::SecondBesideOld | Self::FirstHeader | Self::SecondHeader
+        )
+    }
 }
 
 impl fmt::Display for Phase {
@@ -85,6 +96,42 @@ impl Step {
             .iter()
             .map(|write| write.bytes.len() as u64)
             .sum()
+    }
+}
+
+/// What a disk held where a step writes.
+pub(super) struct Before(Vec<SectorWrite>);
+
+impl Before {
+    pub fn of(step: &Step, disk: &dyn WriteAt) -> Result<Self, Error> {
+        let held = |write: &SectorWrite| {
+            let offset_bytes = write.offset_bytes;
+            let bytes = disk.read_vec(offset_bytes, write.bytes.len());
+            let bytes = bytes.map_err(provision::Error::Source)?;
+            Ok(SectorWrite {
+                offset_bytes,
+                bytes,
+            })
+        };
+        let held: Result<_, provision::Error> = step.writes.iter().map(held).collect();
+        Ok(Self(held?))
+    }
+
+    /// True where it is sure that nothing of the step was written, after `error`. What a flush that failed has left on the
+    /// disk, nobody knows.
+    pub fn still_is(&self, disk: &dyn WriteAt, error: &Error) -> bool {
+        let is_flush = matches!(
+            error,
+            Error::Write {
+                source: storage::Error::Flush(_),
+                ..
+            }
+        );
+        let is_there = |held: &SectorWrite| {
+            let bytes = disk.read_vec(held.offset_bytes, held.bytes.len());
+            bytes.is_ok_and(|bytes| bytes == held.bytes)
+        };
+        !is_flush && self.0.iter().all(is_there)
     }
 }
 

@@ -35,8 +35,8 @@ use super::layout::{MakeRoom, Room, SectorSizeChoice};
 use super::observer::{Observer, Phase, StopFlag};
 use super::partitions::Named;
 use crate::image::{
-    self, DiskFormat, Footer, Lock, Output, Packing, PublishStep, Replace, Source, SourceFormat,
-    Temporary,
+    self, DiskFormat, Finished, Footer, Lock, Output, Packing, PublishStep, Published, Replace,
+    Source, SourceFormat, Temporary,
 };
 use crate::secret::Entropy;
 use crate::storage::{FileStorage, ReadAt, Slice, WriteAt};
@@ -340,7 +340,9 @@ impl Ready {
         observer.begin(Phase::Encrypt, pass.total_bytes());
         data_pass::run_one(pass, self.threads, observer, stop)?;
         self.complete(&output)?;
-        self.publish(output, observer, stop)
+        let finished = self.finish(output, observer)?;
+        let mut published = publish(finished, observer, stop)?;
+        published.durable().map_err(Error::OutputFile)
     }
 
     /// The image in memory.
@@ -410,32 +412,40 @@ impl Ready {
         shrink::shrink(root, used, blocks, copy, self.threads, observer, stop).map(Some)
     }
 
-    /// Gives the output its name.
-    pub(super) fn publish(
+    /// Completes the output's file, which has no name yet.
+    pub(super) fn finish(
         &self,
         output: Output,
         observer: &dyn Observer,
-        stop: &StopFlag,
-    ) -> Result<(), Error> {
+    ) -> Result<Finished, Error> {
         if self.replaces_source {
             keep_owner(&output, &self.source);
         }
         // Exactly, whatever the umask: it was made with what the umask left.
         output.set_mode(self.mode).map_err(Error::OutputFile)?;
         observer.begin(Phase::Flush, 0);
-        let mut on_step = |step: PublishStep| {
-            observer.publishing(step);
-            if stop.is_raised() {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        };
-        output.publish(&mut on_step).map_err(|error| match error {
-            image::Error::Stopped => Error::Interrupted,
-            error => Error::OutputFile(error),
-        })
+        output.finish().map_err(Error::OutputFile)
     }
+}
+
+/// Gives an output its name, unless it is stopped before.
+pub(super) fn publish(
+    finished: Finished,
+    observer: &dyn Observer,
+    stop: &StopFlag,
+) -> Result<Published, Error> {
+    let mut on_step = |step: PublishStep| {
+        observer.publishing(step);
+        if stop.is_raised() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    };
+    finished.publish(&mut on_step).map_err(|error| match error {
+        image::Error::Stopped => Error::Interrupted,
+        error => Error::OutputFile(error),
+    })
 }
 
 /// A warning where the output's name promises a format that is not written.

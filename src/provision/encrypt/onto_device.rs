@@ -119,15 +119,35 @@ impl ReadyOnDevice {
 
     /// Does it. What ends it early leaves a device without a partition table, and a part of the image on it.
     pub fn run(&self, observer: &dyn Observer, stop: &StopFlag) -> Result<(), Error> {
+        self.write_data(observer, stop)?;
+        self.write_table()
+    }
+
+    /// The first half: everything but the partition table, made durable.
+    pub(in crate::provision) fn write_data(
+        &self,
+        observer: &dyn Observer,
+        stop: &StopFlag,
+    ) -> Result<(), Error> {
         if stop.is_raised() {
             return Err(Error::Interrupted);
         }
         let device = self.device.storage();
         let written = self
             .prepared
-            .write_to_device(device, self.threads, observer, stop);
+            .write_data_to_device(device, self.threads, observer, stop);
         written.map_err(|error| match error {
             Error::Interrupted => Error::InterruptedOnDevice,
+            error => Error::PartOnDevice(Box::new(error)),
+        })
+    }
+
+    /// The second half: the partition table, with which the device is the image. An error says that it has none, unless it is
+    /// [`Error::TableOnDevice`].
+    pub(in crate::provision) fn write_table(&self) -> Result<(), Error> {
+        let written = self.prepared.write_table_to_device(self.device.storage());
+        written.map_err(|error| match error {
+            error @ Error::TableOnDevice(_) => error,
             error => Error::PartOnDevice(Box::new(error)),
         })
     }

@@ -314,6 +314,18 @@ impl<S: ReadAt> Prepared<S> {
         observer: &dyn Observer,
         stop: &StopFlag,
     ) -> Result<(), Error> {
+        self.write_data_to_device(device, threads, observer, stop)?;
+        self.write_table_to_device(device)
+    }
+
+    /// The same up to the partition table: everything else, made durable.
+    pub(in crate::provision) fn write_data_to_device(
+        &self,
+        device: &dyn WriteAt,
+        threads: usize,
+        observer: &dyn Observer,
+        stop: &StopFlag,
+    ) -> Result<(), Error> {
         image::blank(device).map_err(Error::OutputFile)?;
         let mut parts = self.parts(None)?;
         for part in parts.iter_mut().filter(|part| part.encryption.is_none()) {
@@ -329,11 +341,25 @@ impl<S: ReadAt> Prepared<S> {
         data_pass::run_one(pass, threads, observer, stop)?;
         self.write_head(device)?;
         observer.begin(Phase::Flush, 0);
-        device.flush().map_err(Error::Output)?;
+        device.flush().map_err(Error::Output)
+    }
+
+    /// Writes the partition table, which comes last. Where that fails it is taken away again; where that fails, too, the
+    /// error is [`Error::TableOnDevice`].
+    pub(in crate::provision) fn write_table_to_device(
+        &self,
+        device: &dyn WriteAt,
+    ) -> Result<(), Error> {
         let written = self.table.write_in_place(device, CopyName::Backup);
-        written.map_err(|error| match error {
-            gpt::Error::Storage(error) => Error::Output(error),
-            error => Error::Gpt(error),
+        written.map_err(|error| {
+            let error = match error {
+                gpt::Error::Storage(error) => Error::Output(error),
+                error => Error::Gpt(error),
+            };
+            match image::blank(device) {
+                Ok(()) => error,
+                Err(_) => Error::TableOnDevice(Box::new(error)),
+            }
         })
     }
 }

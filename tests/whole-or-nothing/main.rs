@@ -1,0 +1,31 @@
+//! The files that a run makes beside each other: whatever call fails and whatever signal comes in the phase in which they get
+//! their names, no image is without its recovery key, no recovery key without its image, and the messages say what is there.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
+mod calls;
+mod every_call_that_fails;
+mod every_kill;
+mod every_stop;
+mod runs;
+
+#[path = "../predict/data.rs"]
+#[allow(dead_code, reason = "parts of it")]
+mod data;
+#[path = "../deploy/encrypted.rs"]
+#[allow(dead_code, reason = "parts of it")]
+mod encrypted;
+#[path = "../provision/plain.rs"]
+#[allow(dead_code, reason = "parts of it")]
+mod plain;
+#[path = "../support/mod.rs"]
+mod support;
+
+/// True where the judges are there.
+fn ready() -> bool {
+    encrypted::ready() && support::programs(&["strace"])
+}
+
+/// True where the whole matrix is asked for.
+fn all() -> bool {
+    std::env::var_os("ECI_TEST_ALL").is_some_and(|value| value == "1")
+}
