@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::error::Problem;
 use super::identity::Shim;
 use super::judge::Judge;
+use super::release::{Release, VendorEvent};
 use super::rollover;
 use super::rules::Rules;
 use crate::efi::chain::Library;
@@ -319,9 +320,9 @@ fn allowed<'e>(
     Ok(found.map(|(entry, anchor)| from_database("db", entry, &anchor.subject().to_string())))
 }
 
-/// Below 15.3 shim measures an entry's data without its owner.
+/// As this release measures it: with the entry's owner, or without.
 fn shorten(authority: Authority, version: Version) -> Authority {
-    if version >= Version(15, 3) {
+    if Release::of(version).measures_owners {
         return authority;
     }
     Authority {
@@ -358,23 +359,7 @@ impl<'a> Vendor<'a> {
                 if !judge.accepts(signature, certificate)? {
                     return Ok(None);
                 }
-                let subject = certificate.subject();
-                Some(if version >= Version(15, 7) {
-                    let owner = guid::SHIM_LOCK.to_bytes_le();
-                    Authority {
-                        database: "MokListRT",
-                        guid: guid::SHIM_LOCK,
-                        data: [&owner[..], certificate.as_der()].concat(),
-                        description: format!("MokListRT entry of shim, built in: {subject}"),
-                    }
-                } else {
-                    Authority {
-                        database: "Shim",
-                        guid: guid::SHIM_LOCK,
-                        data: certificate.as_der().to_vec(),
-                        description: format!("certificate built into shim: {subject}"),
-                    }
-                })
+                Some(built_in(certificate, Release::of(version).vendor_event))
             }
             Self::Database(database) => {
                 let found = if judge.follows_reference() {
@@ -388,6 +373,25 @@ impl<'a> Vendor<'a> {
                 })
             }
         })
+    }
+}
+
+/// What is measured for the certificate that is built into shim.
+fn built_in(certificate: &Certificate, event: VendorEvent) -> Authority {
+    let subject = certificate.subject();
+    match event {
+        VendorEvent::MokListRt => Authority {
+            database: "MokListRT",
+            guid: guid::SHIM_LOCK,
+            data: [&guid::SHIM_LOCK.to_bytes_le()[..], certificate.as_der()].concat(),
+            description: format!("MokListRT entry of shim, built in: {subject}"),
+        },
+        VendorEvent::Shim => Authority {
+            database: "Shim",
+            guid: guid::SHIM_LOCK,
+            data: certificate.as_der().to_vec(),
+            description: format!("certificate built into shim: {subject}"),
+        },
     }
 }
 

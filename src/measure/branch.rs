@@ -11,8 +11,9 @@ use std::collections::BTreeMap;
 use super::authority::{self, Authority, Database as Entries};
 use super::error::{Error, Problem, Warning};
 use super::event::{Event, Source};
-use super::identity::{self, Namespace, ORIGINAL_LEVEL, Shim};
+use super::identity::{self, Namespace, Shim};
 use super::reader::{self, Reader};
+use super::release::{self, ORIGINAL_LEVEL, Release};
 use super::rules::{Profile, Rules};
 use super::sections;
 use crate::efi::config::{Database, UefiConfig};
@@ -565,29 +566,29 @@ impl<'a> Walk<'a> {
     /// Files beside shim that it would load and measure before the kernel.
     fn refuse_companions(&self, shim: &Shim) -> Result<(), Error> {
         let Input { rules, boot, .. } = self.input;
-        if rules.follow_reference || !rules.secure_boot || shim.version < Version(15, 8) {
+        if rules.follow_reference {
             return Ok(());
         }
-        let is_loaded = |name: &&String| {
-            let name = name.to_ascii_lowercase();
-            let revocations = [
-                "revocations.efi",
-                "revocations_sbat.efi",
-                "revocations_sku.efi",
-            ];
-            revocations.contains(&name.as_str())
-                || name.starts_with("shim_certificate") && name.strip_suffix(".efi").is_some()
+        let release = shim.release();
+        let names = &boot.beside_shim;
+        let error = |name: &String, problem| Error::Program {
+            file: name.clone(),
+            problem,
         };
-        match boot.beside_shim.iter().find(is_loaded) {
-            None => Ok(()),
-            Some(name) => Err(Error::Program {
-                file: name.clone(),
-                problem: Problem::LoadedByShim { shim: shim.version },
-            }),
+        if let Some(name) = release::companion(names, release.choosers) {
+            let problem = Problem::ChoosesForShim { shim: shim.version };
+            return Err(error(name, problem));
+        }
+        match release::companion(names, release.companions) {
+            Some(name) if rules.secure_boot => {
+                Err(error(name, Problem::LoadedByShim { shim: shim.version }))
+            }
+            _ => Ok(()),
         }
     }
 
-    /// The SBAT level that a shim measures: its own where that is newer than the one it finds.
+    /// What a shim measures of itself: its SBAT level, its own where that is newer than the one it finds; then
+    /// `MokListTrusted`.
     fn level(
         &mut self,
         file: &BootFile,
@@ -600,14 +601,34 @@ impl<'a> Walk<'a> {
             return Ok(());
         };
         let Input { rules, bank, .. } = self.input;
-        if !rules.secure_boot {
-            if shim.version < Version(15, 8) {
-                return Err(problem_of(file)(Problem::ShimSecureBootOff(shim.version)));
-            }
-            events.push(Event::level(bank, &file.name, ORIGINAL_LEVEL));
-            return Ok(());
+        if rules.secure_boot {
+            self.level_text(file, shim, own, variable, left)?;
+        } else if shim.release().resets_level {
+            ORIGINAL_LEVEL.clone_into(variable);
+        } else {
+            variable.clone_from(own);
         }
-        if shim.level_is_built_in && !rules.follow_reference {
+        events.push(Event::level(bank, &file.name, variable));
+        if shim.release().measures_mok_list_trusted && !rules.follow_reference {
+            self.warn(Warning::MokListTrusted {
+                file: file.name.clone(),
+                shim: shim.version,
+            });
+            events.push(Event::mok_list_trusted(bank, &file.name));
+        }
+        Ok(())
+    }
+
+    /// Sets `variable` to the level that a shim leaves there under Secure Boot.
+    fn level_text(
+        &mut self,
+        file: &BootFile,
+        shim: &Shim,
+        own: &String,
+        variable: &mut String,
+        left: &mut Levels,
+    ) -> Result<(), Error> {
+        if shim.level_is_built_in && !self.input.rules.follow_reference {
             self.warn(Warning::BuiltInLevel {
                 file: file.name.clone(),
                 shim: shim.version,
@@ -622,7 +643,6 @@ impl<'a> Walk<'a> {
             }
             variable.clone_from(own);
         }
-        events.push(Event::level(bank, &file.name, variable));
         Ok(())
     }
 
@@ -672,9 +692,9 @@ fn problem_of(file: &BootFile) -> impl Fn(Problem) -> Error {
     }
 }
 
-/// shim from 15.3 on refuses what has no `.sbat`, or a component below the level in force.
+/// shim refuses what has no `.sbat`, or a component below the level in force.
 fn refused_for_sbat(program: &Program, shim: Version, level: &str) -> Result<(), Problem> {
-    if shim < Version(15, 3) {
+    if !Release::of(shim).asks_for_sbat() {
         return Ok(());
     }
     let section = program.section(".sbat").unwrap_or_default();

@@ -197,9 +197,14 @@ pub enum Problem {
         /// The version of the shim.
         shim: Version,
     },
-    /// What this shim measures with Secure Boot off is not known.
-    #[error("is shim {0}; what it measures with Secure Boot off is known from 15.8 on")]
-    ShimSecureBootOff(Version),
+    /// A file lies beside shim that says what shim starts.
+    #[error(
+        "lies beside shim {shim}, which starts what this file names in place of the kernel: that is not predicted"
+    )]
+    ChoosesForShim {
+        /// The version of the shim.
+        shim: Version,
+    },
     /// The stub's version is not known.
     #[error(
         "holds a kernel, but its .sdmagic names no version of systemd-stub: what that measures of it is not known"
@@ -307,6 +312,16 @@ pub enum Warning {
     /// A shim has an SBAT level that the reference does not know.
     #[error("{file}: shim {shim} has its SBAT level built in; the reference predicts an empty one")]
     BuiltInLevel {
+        /// The boot file.
+        file: String,
+        /// Its version.
+        shim: Version,
+    },
+    /// A shim measures a variable that the reference does not know of.
+    #[error(
+        "{file}: shim {shim} measures MokListTrusted into PCR 7; the reference leaves it out, and --compat reference gives that value"
+    )]
+    MokListTrusted {
         /// The boot file.
         file: String,
         /// Its version.

@@ -123,6 +123,11 @@ pub enum Source {
         /// Name of the boot file.
         file: String,
     },
+    /// The variable `MokListTrusted`, which the shim `file` makes where it finds none.
+    MokListTrusted {
+        /// Name of the boot file.
+        file: String,
+    },
     /// The program itself.
     Program {
         /// Name of the boot file.
@@ -307,6 +312,16 @@ impl Event {
         };
         Self::hashed(bank, 7, EventKind::Authority, hashed, source)
             .described(format!("SbatLevel of {file}: {text:?}"))
+    }
+
+    /// What a shim measures where nobody took its trust in the list of machine owner keys away.
+    pub(super) fn mok_list_trusted(bank: Bank, file: &str) -> Self {
+        let hashed = variable_data(guid::SHIM_LOCK, "MokListTrusted", &[1]);
+        let source = Source::MokListTrusted {
+            file: file.to_owned(),
+        };
+        Self::hashed(bank, 7, EventKind::Authority, hashed, source)
+            .described(format!("MokListTrusted of {file}: yes"))
     }
 
     /// A program's digest; `path` is what the log shows as its place.

@@ -6,14 +6,11 @@
 //! measured; for anything else the rules must merely not fail.
 
 use super::error::Problem;
+use super::release::{LevelSource, OLDEST, ORIGINAL_LEVEL, Release};
 use super::rules::Rules;
 use crate::efi::shim::{Authorised, Levels, Vendor, Version};
 use crate::efi::signature_list::{SignatureList, X509};
 use crate::efi::{Certificate, Program, Signature, sbat};
-
-/// What shim sets where it has no section `.sbatlevel`, and where Secure Boot is off.
-pub(super) const ORIGINAL_LEVEL: &str = "sbat,1,2021030218\n";
-const FIRST_WITH_LEVEL: Version = Version(15, 3);
 
 /// Subjects (DER) and key identifiers of the authorities whose programs are in the namespace: Microsoft's UEFI
 /// CAs of 2011 and of 2023.
@@ -45,10 +42,17 @@ const LATE_15: [[u8; 32]; 2] = [
 pub(super) struct Shim {
     pub version: Version,
     pub vendor: Vendor,
-    /// The level it sets: `None` below 15.3, empty where it is not known to have one.
+    /// The level it sets: `None` where its release has none, empty where it is not known to have one.
     pub level: Option<String>,
     /// The reference takes the level for empty.
     pub level_is_built_in: bool,
+}
+
+impl Shim {
+    /// What its release measures.
+    pub fn release(&self) -> Release {
+        Release::of(self.version)
+    }
 }
 
 /// The certificates that a shim of the namespace adds to it.
@@ -76,7 +80,7 @@ pub(super) fn identify(
     }
     if program.section(".vendor_cert").is_some() {
         let version = version(program)?;
-        if version < Version(15, 2) {
+        if version < OLDEST.version {
             return Err(Problem::ShimTooOld(version));
         }
         return shim(program, version, false, rules).map(Some);
@@ -113,9 +117,9 @@ fn inside(program: &Program, rules: Rules) -> Result<Option<Shim>, Problem> {
     }
     let mut version = version(program)?;
     if version == Version(15, 0) && LATE_15.contains(program.image_digest()) {
-        version = Version(15, 2);
+        version = OLDEST.version;
     }
-    if version < Version(15, 2) {
+    if version < OLDEST.version {
         return Err(Problem::ShimTooOld(version));
     }
     shim(program, version, true, rules).map(Some)
@@ -164,38 +168,43 @@ fn shim(
 ) -> Result<Shim, Problem> {
     let section = program.section(".vendor_cert").ok_or(Problem::NoVendor)?;
     let vendor = Vendor::parse(section, rules.follow_reference).map_err(Problem::Vendor)?;
-    let mut level_is_built_in = false;
-    let level = if version < FIRST_WITH_LEVEL {
-        None
-    } else if let Some(section) = program.section(".sbatlevel") {
-        let levels = Levels::parse(section).map_err(Problem::Level)?;
-        // No shim of 15.3 to 15.5 with this section was ever built; the reference says "latest".
-        Some(if version < Version(15, 6) {
-            levels.latest
-        } else {
-            levels.previous
-        })
-    } else if is_known && version <= Version(15, 6) {
-        Some(ORIGINAL_LEVEL.to_owned())
-    } else if version < Version(15, 6) {
-        level_is_built_in = true;
-        Some(
-            if rules.follow_reference {
-                ""
-            } else {
-                ORIGINAL_LEVEL
-            }
-            .to_owned(),
-        )
-    } else {
-        Some(String::new())
-    };
+    let (level, level_is_built_in) = level(program, version, is_known, rules)?;
     Ok(Shim {
         version,
         vendor,
         level,
         level_is_built_in,
     })
+}
+
+/// The level that a shim sets, and whether the reference takes it for empty.
+fn level(
+    program: &Program,
+    version: Version,
+    is_known: bool,
+    rules: Rules,
+) -> Result<(Option<String>, bool), Problem> {
+    let source = Release::of(version).level;
+    if source == LevelSource::Nowhere {
+        return Ok((None, false));
+    }
+    if let Some(section) = program.section(".sbatlevel") {
+        let levels = Levels::parse(section).map_err(Problem::Level)?;
+        // No shim of 15.3 to 15.5 with this section was ever built; the reference says "latest".
+        let level = if version < Version(15, 6) {
+            levels.latest
+        } else {
+            levels.previous
+        };
+        return Ok((Some(level), false));
+    }
+    let is_built_in = source == LevelSource::Code;
+    let level = if is_built_in && (is_known || !rules.follow_reference) {
+        ORIGINAL_LEVEL
+    } else {
+        ""
+    };
+    Ok((Some(level.to_owned()), is_built_in && !is_known))
 }
 
 /// The certificates that a shim trusts: each list's first entry, as shim itself looks at no other.

@@ -6,7 +6,7 @@
 //! measures; shim and systemd's stub have their own rules.
 //!
 //! PCR 7, in order: `SecureBoot`, `PK`, `KEK`, `db`, `dbx`, a separator; the authority for shim; shim's
-//! `SbatLevel`; the authorities for the kernel. PCR 4: an action, a separator, shim's digest, the
+//! `SbatLevel`, and what else its release measures (`release.rs`); the authorities for the kernel. PCR 4: an action, a separator, shim's digest, the
 //! kernel's digest. PCR 11: the sections of a unified kernel image, then `enter-initrd`, where that is asked for.
 //! PCR 12: the epoch of snap-bootstrap, where that is the [`Reader`] of the key. PCR 15: nothing before a volume is
 //! opened.
@@ -29,6 +29,7 @@ mod explain;
 mod identity;
 mod judge;
 mod reader;
+mod release;
 mod rollover;
 mod rules;
 mod sections;

@@ -13,6 +13,7 @@ mod firmware;
 mod real_logs;
 mod second_opinion;
 mod several_configurations;
+mod shim_releases;
 mod software_tpm;
 mod systemd_readers;
 mod vectors;

@@ -180,6 +180,14 @@ pub enum Cause {
         /// The predicted shim.
         file: String,
     },
+    /// shim's trust in the list of machine owner keys was taken away.
+    #[error(
+        "the log has no MokListTrusted: somebody took the trust away with mokutil, or {file} is not the shim of 15.6 that the prediction takes it for"
+    )]
+    NoMokListTrusted {
+        /// The shim.
+        file: String,
+    },
     /// A shim that was not predicted.
     #[error("{program} is a shim that the prediction does not have: it measures its SbatLevel")]
     ExtraLevel {
@@ -398,6 +406,7 @@ impl Cause {
             Self::NewerLevel { .. } => "newer-sbat-level",
             Self::OtherLevel { .. } => "other-sbat-level",
             Self::NoLevel { .. } => "no-sbat-level",
+            Self::NoMokListTrusted { .. } => "no-mok-list-trusted",
             Self::ExtraLevel { .. } => "extra-sbat-level",
             Self::MokSbState => "mok-sb-state",
             Self::MokListTrusted => "mok-list-trusted",

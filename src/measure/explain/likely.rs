@@ -317,6 +317,7 @@ impl<'a> Sides<'a> {
             Source::Authority { file, .. } => Cause::NoAuthority { file: file.clone() },
             Source::InnerKernel { .. } if self.is_on_unforeseen() => Cause::SecureBootOn,
             Source::Level { file } => Cause::NoLevel { file: file.clone() },
+            Source::MokListTrusted { file } => Cause::NoMokListTrusted { file: file.clone() },
             Source::Program { file } => Cause::NotStarted { file: file.clone() },
             Source::Section { file } => self.of_predicted_section(predicted, file),
             _ => Cause::Missing {

@@ -299,6 +299,9 @@ fn likeness(predicted: &Event, logged: &Logged<'_>, bank: Bank) -> Likeness {
     let same_place = match (&predicted.source, &logged.meaning) {
         (Source::Variable(wanted), Meaning::Variable { name, .. }) => wanted == name,
         (Source::Level { .. }, Meaning::Authority { name, .. }) => name == "SbatLevel",
+        (Source::MokListTrusted { .. }, Meaning::Authority { name, .. }) => {
+            name == "MokListTrusted"
+        }
         (Source::Authority { .. }, Meaning::Authority { name, .. }) => !is_shims_variable(name),
         // The first pass through fallback is one boot within another, not another kernel.
         (Source::Program { .. } | Source::InnerKernel { .. }, Meaning::Program(_)) => {
