@@ -3,10 +3,12 @@
 use encrypt_cloud_image::efi::Database;
 use encrypt_cloud_image::efi::azure;
 use encrypt_cloud_image::efi::config::Rules;
+use encrypt_cloud_image::efi::foreign;
 
 use super::told;
 
 pub fn run(input: &[u8]) -> bool {
+    let _ = foreign::recognise(input);
     let mut is_read = false;
     for rules in [Rules::Ours, Rules::Reference] {
         match azure::from_json(input, rules) {

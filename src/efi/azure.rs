@@ -9,7 +9,8 @@
 //!
 //! A database is an array of `{"type": "x509" or "sha256", "value": [base64, …]}`, PK one such object. Each
 //! certificate becomes a list of its own, all digests of an object one list, and the owner of every entry is
-//! Microsoft. Settings that build upon a template of the service are refused: its bytes are not here. Names of
+//! Microsoft. Beside them may stand `MokList` and `MokListX`, of the same form: lists of shim's, which are no part of
+//! the configuration and are told. Settings that build upon a template of the service are refused: its bytes are not here. Names of
 //! members may have any letter case. A document that holds resources, as a template does, is looked through
 //! for the one with UEFI settings.
 
@@ -146,6 +147,11 @@ pub struct FromAzure {
     pub config: UefiConfig,
     /// Digests in all databases; the service refuses more than [`MAX_DIGESTS`].
     pub digests: usize,
+    /// Which of shim's lists the description sets (`MokList`, `MokListX`), as it writes their names. What shim trusts
+    /// by them is not predicted.
+    pub shims_lists: Vec<String>,
+    /// Members among the databases that are none.
+    pub unknown_members: Vec<String>,
     /// Members beside the signatures, each a variable that the description sets. PCR 4, 7 and 12 do not
     /// measure them.
     pub other_variables: Vec<String>,
@@ -278,6 +284,8 @@ fn missing(name: &str, rules: Rules) -> Result<FromAzure, Error> {
         Rules::Reference => Ok(FromAzure {
             config: UefiConfig::default(),
             digests: 0,
+            shims_lists: Vec::new(),
+            unknown_members: Vec::new(),
             other_variables: Vec::new(),
         }),
     }
@@ -327,11 +335,22 @@ fn databases(
         }
         config.set(database, Some(content));
     }
+    let (shims_lists, unknown_members) = signatures
+        .others(&Database::ALL.map(Database::name))
+        .into_iter()
+        .partition(|name| is_shims_list(name));
     Ok(FromAzure {
         config,
         digests,
+        shims_lists,
+        unknown_members,
         other_variables,
     })
+}
+
+fn is_shims_list(name: &str) -> bool {
+    let names = ["MokList", "MokListX"];
+    names.iter().any(|list| list.eq_ignore_ascii_case(name))
 }
 
 /// The lists that one `{"type": …, "value": […]}` stands for.
@@ -440,7 +459,14 @@ mod tests {
         let two_objects = read(&disk(&format!(
             r#""db":[{{"type":"x509","value":["{a}"]}},{{"type":"x509","value":["{a}"]}}],"dbx":[{{"type":"sha256","value":["{one}","{two}"]}}],"other":1"#
         )));
-        assert_eq!(two_values, two_objects);
+        assert_eq!(two_objects.unknown_members, ["other"]);
+        assert_eq!(
+            two_values,
+            FromAzure {
+                unknown_members: Vec::new(),
+                ..two_objects
+            }
+        );
         let sizes = |database| {
             let lists = two_values.config.lists(database).unwrap();
             lists

@@ -16,6 +16,8 @@ pub const SHIM_LOCK: Uuid = uuid!("605dab50-e046-4300-abb6-3dd810dd8b23");
 pub const SECURE_BOOT_ENABLE: Uuid = uuid!("f0a30bc7-af08-4556-99c4-001009c93a44");
 /// The owner of what Microsoft puts into a database; Azure gives it to every entry.
 pub const MICROSOFT: Uuid = uuid!("77fa9abd-0359-4d32-bd60-28f4e78f784b");
+/// The owner of every certificate on the machines of Google Compute Engine, Microsoft's among them.
+pub const GOOGLE: Uuid = uuid!("d281fad2-8d88-47a4-9792-5baa47bb1b89");
 /// The owner that edk2's `EnrollDefaultKeys` gives to a distribution's own keys.
 pub const ENROLL_DEFAULT_KEYS: Uuid = uuid!("a0baa8a3-041d-48a8-bc87-c36d121b5e3d");
 
@@ -23,6 +25,7 @@ pub const ENROLL_DEFAULT_KEYS: Uuid = uuid!("a0baa8a3-041d-48a8-bc87-c36d121b5e3
 pub fn owner_name(owner: Uuid) -> Option<&'static str> {
     Some(match owner {
         MICROSOFT => "Microsoft",
+        GOOGLE => "Google Compute Engine",
         ENROLL_DEFAULT_KEYS => "edk2 EnrollDefaultKeys",
         GLOBAL_VARIABLE => "EFI global variable",
         SHIM_LOCK => "shim or efitools",

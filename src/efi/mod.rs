@@ -31,6 +31,7 @@ mod der;
 pub mod device_path;
 pub mod efivarfs;
 mod error;
+pub mod foreign;
 mod grub;
 pub mod guid;
 mod json;

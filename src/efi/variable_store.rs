@@ -37,7 +37,7 @@ use super::variable_record::{self, Record, RecordError, State};
 use crate::storage::{self, ReadAt};
 
 /// `EFI_SYSTEM_NV_DATA_FV_GUID`.
-const NV_DATA: Uuid = uuid!("fff12b8d-7696-4c8b-a985-2747075b4f50");
+pub(super) const NV_DATA: Uuid = uuid!("fff12b8d-7696-4c8b-a985-2747075b4f50");
 /// `EFI_FIRMWARE_FILE_SYSTEM2_GUID`: a volume of code, which is stepped over.
 const FILE_SYSTEM_2: Uuid = uuid!("8c8ce578-8a3d-4f1c-9935-896185c32dd3");
 /// `EFI_AUTHENTICATED_VARIABLE_GUID`, with time stamps.

@@ -14,7 +14,7 @@ use crate::every_store_gives_what_its_guest_saw::is_there;
 use crate::{contents, created, gunzipped, support};
 
 /// The program where `cargo xtask test` installs it, else on the `PATH`; none where it is missing.
-fn virt_fw_vars() -> Option<Command> {
+pub fn virt_fw_vars() -> Option<Command> {
     let python = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("python");
     let installed = python.join("bin/virt-fw-vars");
     if installed.exists() {

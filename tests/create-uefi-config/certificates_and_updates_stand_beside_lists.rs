@@ -102,7 +102,7 @@ fn an_owner_is_never_guessed() {
     assert_eq!(
         refused(scratch.path(), &["-i", "in"]),
         "error: in/db-1.pem holds the certificate \"Debian Secure Boot CA\" and does not say who owns it\n\
-         hint: PCR 7 measures the owner: name the file VARIABLE-GUID-NAME.pem, as virt-fw-vars does, or give --certificate-owner GUID\n"
+         hint: PCR 7 measures the owner: name the file VARIABLE-GUID-NAME.pem, as virt-fw-vars does, or give --certificate-owner GUID (d281fad2-8d88-47a4-9792-5baa47bb1b89 on Google Compute Engine)\n"
     );
     let owner = guid::ENROLL_DEFAULT_KEYS;
     let (config, ..) = created(

@@ -122,7 +122,7 @@ fn owners_and_entries_that_a_tool_got_wrong() {
     assert_eq!(
         with("KEK-1.esl", &x509(Uuid::nil(), &old)),
         [
-            "KEK holds Microsoft's certificate \"Microsoft Corporation UEFI CA 2011\" with the owner 00000000-0000-0000-0000-000000000000; guests have it with 77fa9abd-0359-4d32-bd60-28f4e78f784b",
+            "KEK holds Microsoft's certificate \"Microsoft Corporation UEFI CA 2011\" with the owner 00000000-0000-0000-0000-000000000000; guests have it with 77fa9abd-0359-4d32-bd60-28f4e78f784b, those of Google Compute Engine with d281fad2-8d88-47a4-9792-5baa47bb1b89",
             "KEK has an entry whose owner is all zeros: a tool that was told none writes that, and PCR 7 measures it",
         ]
     );
@@ -260,5 +260,57 @@ fn azure_itself_and_its_other_variables() {
         warned,
         "warning: there are 257 SHA-256 digests: Azure refuses more than 256 in the UEFI settings of an image or disk\n\
          warning: PK has 2 entries: firmware takes one\n"
+    );
+}
+
+#[test]
+fn machine_owner_keys_in_azures_description() {
+    use base64::Engine as _;
+    let text = |bytes: &[u8]| base64::engine::general_purpose::STANDARD.encode(bytes);
+    let list = |name: &str| {
+        let certificate = text(&certificate(name));
+        format!(r#"{{"type":"x509","value":["{certificate}"]}}"#)
+    };
+    let (old, new, debian) = (
+        list("microsoft-uefi-ca-2011"),
+        list("microsoft-uefi-ca-2023"),
+        list("debian-secure-boot-ca"),
+    );
+    let digest = format!(r#"{{"type":"sha256","value":["{}"]}}"#, text(&[1; 32]));
+    let profile = |more: &str| {
+        format!(
+            r#"{{"type":"Microsoft.Compute/disks","properties":{{"uefiSettings":{{"signatureMode":"Replace",
+            "signatures":{{"PK":{debian},"KEK":[{debian}],"db":[{old},{new}],"dbx":[{digest}]{more}}}}}}}}}"#
+        )
+    };
+    let scratch = support::scratch();
+    let read = |more: &str| {
+        fs::write(scratch.path().join("disk.json"), profile(more)).unwrap();
+        created(scratch.path(), &["--az-disk-profile", "disk.json"])
+    };
+    let (plain, _, warned) = read("");
+    assert_eq!(warned, "");
+    let lists = format!(r#","MokList":[{debian}],"mokListX":[{digest}],"dbt":[]"#);
+    let (config, _, warned) = read(&lists);
+    assert_eq!(config, plain);
+    assert_eq!(
+        warned,
+        "warning: the description sets MokList, mokListX: shim trusts and refuses programs by them, which is not predicted; \
+         a kernel that a machine owner key alone verifies leads to another PCR 7\n\
+         warning: members that are not known are passed over: dbt\n"
+    );
+}
+
+/// A description that was made with machine owner keys.
+#[test]
+fn machine_owner_keys_in_a_real_description() {
+    let Some(file) = support::shared("real-machines/hyperv/made-with-MOKList.json") else {
+        return;
+    };
+    let file = file.display().to_string();
+    let (.., warned) = created(support::scratch().path(), &["--az-disk-profile", &file]);
+    assert!(
+        warned.contains("warning: the description sets MokList: "),
+        "{warned}"
     );
 }

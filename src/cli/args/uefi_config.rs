@@ -12,7 +12,8 @@ use crate::provision;
 ///
 /// The file is what `deploy` and `predict` take as --uefi-config. It must describe the guest that the image
 /// is for: PCR 7 hashes the four variables byte for byte. Give one source; what it holds is printed, and what
-/// will bite. AWS's uefi-data is not read in this version; run --efivars inside of an instance instead.
+/// will bite. AWS's uefi-data, variable stores in JSON and `VMware`'s nvram are not read in this version, and a
+/// message says what to do with them.
 #[derive(Debug, Parser)]
 #[command(name = "create-uefi-config", version, styles = STYLES, args_override_self = true)]
 #[command(max_term_width = 100, after_long_help = EXIT_STATUS)]
@@ -50,8 +51,9 @@ pub struct CreateUefiConfig {
 
     /// Owner of certificates whose file does not tell one
     ///
-    /// PCR 7 measures the owner. It is taken from names like db-GUID-NAME.pem; certificates that Microsoft
-    /// publishes have Microsoft's.
+    /// PCR 7 measures the owner. It is taken from names like db-GUID-NAME.pem, then from here; without this
+    /// option certificates that Microsoft publishes have Microsoft's. Machines of Google Compute Engine have
+    /// all of them under d281fad2-8d88-47a4-9792-5baa47bb1b89.
     #[arg(long, value_name = "GUID", help_heading = "Advanced")]
     pub certificate_owner: Option<Uuid>,
 

@@ -1,8 +1,9 @@
 //! Certificates in files of their own, PEM or DER, as entries of a database.
 //!
 //! The owner, which PCR 7 measures and a certificate does not have, comes from the file's name
-//! (`VARIABLE-GUID-NAME.pem`, as `virt-fw-vars --extract-certs` writes it), else it is Microsoft's for a
-//! certificate that Microsoft publishes, else the one that the caller names; no owner is ever guessed.
+//! (`VARIABLE-GUID-NAME.pem`, as `virt-fw-vars --extract-certs` writes it), else from the caller, else it is
+//! Microsoft's for a certificate that Microsoft publishes. That last one is a guess: Google's machines have
+//! Microsoft's certificates under an owner of Google's.
 
 use std::path::Path;
 
@@ -47,8 +48,8 @@ pub(super) fn lists(
             })?;
         let microsoft = authority::microsoft(&certificate).map(|_| guid::MICROSOFT);
         let owner = owner_in_name(after_variable)
-            .or(microsoft)
-            .or(options.certificate_owner);
+            .or(options.certificate_owner)
+            .or(microsoft);
         let subject = described.subject;
         let owner = owner.ok_or_else(|| Error::NoOwner {
             path: path(),
@@ -64,7 +65,7 @@ pub(super) fn lists(
 }
 
 /// The GUID at the start of a name, with a dash or a dot behind it.
-fn owner_in_name(after_variable: &str) -> Option<Uuid> {
+pub(super) fn owner_in_name(after_variable: &str) -> Option<Uuid> {
     let (guid, rest) = after_variable.split_at_checked(36)?;
     Uuid::try_parse(guid)
         .ok()

@@ -8,8 +8,17 @@ use crate::efi::authority::{self, Microsoft};
 use crate::efi::config::{Database, UefiConfig};
 use crate::efi::{SignatureList, guid, signature_list};
 
+/// Where the owners of the entries come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owners {
+    /// From a guest, or from the one who sets them: they are what they are.
+    Exact,
+    /// From whoever put the files together, or from our guess.
+    PutTogether,
+}
+
 /// The warnings about a configuration. A database that cannot be read has none.
-pub(super) fn warnings(config: &UefiConfig, options: &Options) -> Vec<Warning> {
+pub(super) fn warnings(config: &UefiConfig, options: &Options, owners: Owners) -> Vec<Warning> {
     let mut warnings = Vec::new();
     for database in Database::ALL {
         if config.content(database).is_empty() {
@@ -21,6 +30,9 @@ pub(super) fn warnings(config: &UefiConfig, options: &Options) -> Vec<Warning> {
                 of_list(database, list, &mut warnings);
             }
             of_database(database, &lists, options, &mut warnings);
+            if owners == Owners::PutTogether {
+                of_owners(database, &lists, &mut warnings);
+            }
         }
     }
     warnings
@@ -35,9 +47,6 @@ fn of_database(
     let entries = || lists.iter().flat_map(|list| &list.entries);
     if database == Database::Pk && entries().count() > 1 {
         warnings.push(Warning::SeveralPk(entries().count()));
-    }
-    if entries().any(|entry| entry.owner == Uuid::nil()) {
-        warnings.push(Warning::ZeroOwner { database });
     }
     if database == Database::Db && !options.secure_boot_is_off {
         let holds = |wanted| {
@@ -100,21 +109,35 @@ fn of_certificates(database: Database, list: &SignatureList, warnings: &mut Vec<
         });
     }
     for entry in &list.entries {
-        let Ok(certificate) = authority::describe(&entry.data) else {
+        if authority::describe(&entry.data).is_err() {
             warnings.push(Warning::NoCertificate {
                 database,
                 offset_bytes: entry.offset_bytes,
             });
+        }
+    }
+}
+
+/// Owners that no guest is known to have.
+fn of_owners(database: Database, lists: &[SignatureList], warnings: &mut Vec<Warning>) {
+    let certificates = lists
+        .iter()
+        .filter(|list| list.kind == signature_list::X509);
+    for entry in certificates.flat_map(|list| &list.entries) {
+        let is_known = [guid::MICROSOFT, guid::GOOGLE].contains(&entry.owner);
+        if authority::microsoft(&entry.data).is_none() || is_known {
             continue;
-        };
-        let is_microsofts = authority::microsoft(&entry.data).is_some();
-        if is_microsofts && entry.owner != guid::MICROSOFT {
-            let (subject, owner) = (certificate.subject, entry.owner);
+        }
+        if let Ok(certificate) = authority::describe(&entry.data) {
             warnings.push(Warning::MicrosoftOwner {
                 database,
-                subject,
-                owner,
+                subject: certificate.subject,
+                owner: entry.owner,
             });
         }
+    }
+    let mut entries = lists.iter().flat_map(|list| &list.entries);
+    if entries.any(|entry| entry.owner == Uuid::nil()) {
+        warnings.push(Warning::ZeroOwner { database });
     }
 }

@@ -81,7 +81,7 @@ struct Taken {
 
 /// Reads the files of a directory.
 pub(super) fn read(folder: &Path, options: &Options) -> Result<Reading, Error> {
-    let names = names_in(folder)?;
+    let names = names_in(folder, "--in")?;
     let mut read = Reading::default();
     let mut digests = 0;
     for database in Database::ALL {
@@ -92,6 +92,7 @@ pub(super) fn read(folder: &Path, options: &Options) -> Result<Reading, Error> {
             };
             let is_read = form == Form::Lists || options.rules == Rules::Ours;
             if of == database && is_read {
+                read.notes.extend(other_owner(name, form, behind, options));
                 files.push(take(
                     folder,
                     name,
@@ -154,6 +155,18 @@ pub(super) fn read(folder: &Path, options: &Options) -> Result<Reading, Error> {
             .push(Warning::TooManyDigests { count: digests });
     }
     Ok(read)
+}
+
+/// A certificate whose name tells another owner than the caller does for all that tell none.
+fn other_owner(name: &OsString, form: Form, behind: &[u8], options: &Options) -> Option<Note> {
+    let owner = certificate_file::owner_in_name(&String::from_utf8_lossy(behind))?;
+    let is_other = options
+        .certificate_owner
+        .is_some_and(|given| given != owner);
+    (form == Form::Certificates && is_other).then(|| Note::OwnerInName {
+        file: name.display().to_string(),
+        owner,
+    })
 }
 
 fn take(

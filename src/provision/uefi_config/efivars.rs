@@ -19,7 +19,7 @@ const SHIM_VARIABLES: [&str; 4] = ["MokListRT", "MokListXRT", "MokListTrustedRT"
 
 /// Reads a directory of files `NAME-GUID`.
 pub(super) fn read(folder: &Path, options: &Options) -> Result<Reading, Error> {
-    let names = names_in(folder)?;
+    let names = names_in(folder, "--efivars")?;
     let mut read = Reading::default();
     let mut is_there = false;
     for database in Database::ALL {

@@ -1,9 +1,10 @@
 //! Why there is no configuration, and the way out where there is one.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::efi::config::Database;
+use crate::efi::foreign::Format;
 use crate::efi::variable_store::SecureBoot;
 use crate::efi::{
     authenticated_variable, authority, azure, config, efivarfs, signature_list, variable_store,
@@ -33,6 +34,16 @@ pub enum Error {
     NoDirectory {
         /// Which one.
         path: PathBuf,
+    },
+    /// A description of another kind than the option takes.
+    #[error("{} is {}, which {} does not take", path.display(), found.name(), wanted)]
+    OtherFormat {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: Format,
+        /// The option.
+        wanted: &'static str,
     },
     /// No file of a directory belongs to a database.
     #[error("{} holds no PK.esl, KEK-*.esl, db-*.esl or dbx-*.esl, nor certificates or .auth files of such names", path.display())]
@@ -206,6 +217,33 @@ fn whole(problem: &storage::Error) -> String {
     }
 }
 
+/// What to do with a file of another format.
+fn other_format(path: &Path, found: Format) -> String {
+    let path = image::quoted(path);
+    let in_guest = "run create-uefi-config --efivars in the guest, or in one of the same kind";
+    let from_json = |json: &str| {
+        format!("virt-fw-vars -i /usr/share/OVMF/OVMF_VARS_4M.fd --set-json {json} -o store.fd")
+    };
+    match found {
+        Format::AwsUefiData => format!(
+            "{in_guest}; or make a store of it that --ovmf-vars takes: virt-fw-vars -i {path} --output-json store.json \
+             && {}",
+            from_json("store.json")
+        ),
+        Format::AwsAnswer => {
+            format!("{in_guest}; or take the data out of it: jq -r .UefiData {path} > uefi-data")
+        }
+        Format::JsonStore => format!(
+            "{in_guest}; or make a store of it that --ovmf-vars takes: {}",
+            from_json(&path)
+        ),
+        Format::VmwareNvram => in_guest.to_owned(),
+        Format::Edk2Store | Format::Qcow2 => format!("give it as --ovmf-vars {path}"),
+        Format::UefiConfig => format!("deploy and predict take it as --uefi-config {path}"),
+        Format::Azure => format!("give it as --az-disk-profile {path}"),
+    }
+}
+
 fn off(state: SecureBoot) -> &'static str {
     match state {
         SecureBoot::SetupMode => "there is no PK, so Secure Boot is off in this guest",
@@ -217,6 +255,7 @@ impl Error {
     /// The way out, where there is one: lines to show below the message.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::OtherFormat { path, found, .. } => return Some(other_format(path, *found)),
             Self::NoDirectory { path } => {
                 match path.extension().and_then(|extension| extension.to_str()) {
                     Some("fd" | "qcow2") => "a variable store is given with --ovmf-vars",
@@ -239,7 +278,7 @@ impl Error {
             },
             Self::NoOwner { .. } => {
                 "PCR 7 measures the owner: name the file VARIABLE-GUID-NAME.pem, as virt-fw-vars does, \
-                 or give --certificate-owner GUID"
+                 or give --certificate-owner GUID (d281fad2-8d88-47a4-9792-5baa47bb1b89 on Google Compute Engine)"
             }
             Self::Store {
                 problem: variable_store::Error::Blank,

@@ -5,7 +5,8 @@
 //! efivarfs or a copy of it, Azure's description of a disk, or `uefi-config.json`. [`load`] reads it, refuses
 //! what no guest has (UEFI 2.10, section 32: content that is no signature list, no variable at all, Secure
 //! Boot switched off) and tells what was found and what will bite. [`create`] writes the result. The host's
-//! own variables are read only where the source says so. AWS's `uefi-data` is not read.
+//! own variables are read only where the source says so. A description of a kind that is not read (AWS's `uefi-data`, a
+//! store in JSON, `VMware`'s nvram) is refused by its name.
 
 mod certificate_file;
 mod check;
@@ -32,8 +33,11 @@ pub use remark::{Note, Warning};
 pub use crate::efi::config::{Database, Rules, UefiConfig};
 pub use crate::efi::efivarfs::MOUNT_POINT as EFIVARFS;
 
+use check::Owners;
+
 use crate::efi::azure;
 use crate::efi::config::MAX_FILE_BYTES;
+use crate::efi::foreign::{self, Format};
 
 /// What describes a guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +74,7 @@ pub struct Options {
     pub rules: Rules,
     /// The guest's Secure Boot is off, and that is meant.
     pub secure_boot_is_off: bool,
-    /// Owner of certificates in files that tell none.
+    /// Owner of certificates in files that tell none, Microsoft's certificates among them.
     pub certificate_owner: Option<Uuid>,
     /// The guest's firmware does not measure that it calls the boot option's program; for sources that do
     /// not tell.
@@ -131,7 +135,11 @@ pub fn load(source: &Source, options: &Options) -> Result<Loaded, Error> {
             });
         }
     }
-    warnings.extend(check::warnings(&config, options));
+    let owners = match source {
+        Source::Directory(_) => Owners::PutTogether,
+        _ => Owners::Exact,
+    };
+    warnings.extend(check::warnings(&config, options, owners));
     Ok(Loaded {
         config,
         found,
@@ -152,6 +160,7 @@ pub fn create(source: &Source, options: &Options, output: &Output) -> Result<Loa
 
 fn json(path: &Path, options: &Options) -> Result<Reading, Error> {
     let text = read_file(path)?;
+    refuse_other_format(&text, Format::UefiConfig, "--uefi-config", path, options)?;
     let read = UefiConfig::from_json(&text, options.rules).map_err(|problem| Error::Json {
         path: path.to_owned(),
         problem,
@@ -169,6 +178,7 @@ fn json(path: &Path, options: &Options) -> Result<Reading, Error> {
 
 fn az_disk_profile(path: &Path, options: &Options) -> Result<Reading, Error> {
     let text = read_file(path)?;
+    refuse_other_format(&text, Format::Azure, "--az-disk-profile", path, options)?;
     let read = azure::from_json(&text, options.rules).map_err(|problem| Error::Azure {
         path: path.to_owned(),
         problem,
@@ -178,6 +188,12 @@ fn az_disk_profile(path: &Path, options: &Options) -> Result<Reading, Error> {
         warnings.push(Warning::TooManyDigests {
             count: read.digests,
         });
+    }
+    if !read.shims_lists.is_empty() {
+        warnings.push(Warning::ShimsLists(read.shims_lists));
+    }
+    if !read.unknown_members.is_empty() {
+        warnings.push(Warning::UnknownMembers(read.unknown_members));
     }
     let notes = match &read.other_variables[..] {
         [] => Vec::new(),
@@ -190,15 +206,40 @@ fn az_disk_profile(path: &Path, options: &Options) -> Result<Reading, Error> {
     })
 }
 
+/// Refuses a file that is another description than `option` takes, by its name. Under the reference's rules each file is
+/// read as what it is given as.
+fn refuse_other_format(
+    bytes: &[u8],
+    format: Format,
+    option: &'static str,
+    path: &Path,
+    options: &Options,
+) -> Result<(), Error> {
+    match foreign::recognise(bytes) {
+        Some(found) if found != format && options.rules == Rules::Ours => Err(Error::OtherFormat {
+            path: path.to_owned(),
+            found,
+            wanted: option,
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// The names in a directory, in the order of their bytes.
-fn names_in(folder: &Path) -> Result<Vec<OsString>, Error> {
+fn names_in(folder: &Path, option: &'static str) -> Result<Vec<OsString>, Error> {
     let failed = |source| Error::Read {
         path: folder.to_owned(),
         source,
     };
     if folder.is_file() {
-        return Err(Error::NoDirectory {
-            path: folder.to_owned(),
+        let path = folder.to_owned();
+        return Err(match other_format(folder) {
+            Some(found) => Error::OtherFormat {
+                path,
+                found,
+                wanted: option,
+            },
+            None => Error::NoDirectory { path },
         });
     }
     let mut names = Vec::new();
@@ -207,6 +248,16 @@ fn names_in(folder: &Path) -> Result<Vec<OsString>, Error> {
     }
     names.sort();
     Ok(names)
+}
+
+/// What the start of a file tells of its format; of one that cannot be read, nothing.
+fn other_format(path: &Path) -> Option<Format> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).ok()?;
+    file.take(MAX_FILE_BYTES as u64)
+        .read_to_end(&mut bytes)
+        .ok()?;
+    foreign::recognise(&bytes)
 }
 
 /// The whole of a file of at most 4 MiB.

@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use crate::efi::config::Database;
+use crate::efi::guid;
 
 /// How a source was read, where that is not plain.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -14,6 +15,14 @@ pub enum Note {
         file: String,
         /// The database that it belongs to.
         database: Database,
+    },
+    /// A certificate's file tells another owner than the caller.
+    #[error("the name of {file} tells the owner {owner}, which counts before --certificate-owner")]
+    OwnerInName {
+        /// Name of the file.
+        file: String,
+        /// The owner in its name.
+        owner: Uuid,
     },
     /// A file of efivarfs lacks the attributes.
     #[error(
@@ -50,7 +59,7 @@ pub enum Warning {
     )]
     Only2023,
     /// A certificate of Microsoft's under another owner.
-    #[error("{} holds Microsoft's certificate {subject:?} with the owner {owner}; guests have it with 77fa9abd-0359-4d32-bd60-28f4e78f784b", .database.name())]
+    #[error("{} holds Microsoft's certificate {subject:?} with the owner {owner}; guests have it with {}, those of Google Compute Engine with {}", .database.name(), guid::MICROSOFT, guid::GOOGLE)]
     MicrosoftOwner {
         /// Which database.
         database: Database,
@@ -143,7 +152,10 @@ pub enum Warning {
     /// Secure Boot is on against what was said.
     #[error("Secure Boot is on in this guest, though --secure-boot off was given")]
     SecureBootIsOn,
-    /// Members of `uefi-config.json` that nothing reads.
+    /// A description sets machine owner keys.
+    #[error("the description sets {}: shim trusts and refuses programs by them, which is not predicted; a kernel that a machine owner key alone verifies leads to another PCR 7", listed(.0))]
+    ShimsLists(Vec<String>),
+    /// Members of `uefi-config.json`, or of a description's signatures, that nothing reads.
     #[error("members that are not known are passed over: {}", listed(.0))]
     UnknownMembers(Vec<String>),
 }

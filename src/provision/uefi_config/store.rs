@@ -5,8 +5,9 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Error, Options, Reading, Warning};
+use super::{Error, Options, Reading, Warning, other_format};
 use crate::efi::config::{Database, MAX_VARIABLE_BYTES, UefiConfig};
+use crate::efi::foreign::Format;
 use crate::efi::variable_store::{self, SecureBoot, VariableStore};
 use crate::efi::{Record, State};
 use crate::image;
@@ -14,7 +15,7 @@ use crate::storage::{self, FileStorage};
 
 /// Reads a store, raw or in a qcow2 image.
 pub(super) fn read(path: &Path, options: &Options) -> Result<Reading, Error> {
-    let store = open(path)?;
+    let store = open(path).map_err(|error| by_name(path, error))?;
     let mut warnings = Vec::new();
     match (store.secure_boot(), options.secure_boot_is_off) {
         (SecureBoot::On, false) | (SecureBoot::SetupMode | SecureBoot::SwitchedOff, true) => {}
@@ -53,6 +54,26 @@ pub(super) fn read(path: &Path, options: &Options) -> Result<Reading, Error> {
         notes: Vec::new(),
         warnings,
     })
+}
+
+/// A file that is no store is called by its name, where it has one.
+fn by_name(path: &Path, error: Error) -> Error {
+    match error {
+        Error::Store {
+            problem: variable_store::Error::NoVolume,
+            ..
+        } => match other_format(path) {
+            Some(found) if !matches!(found, Format::Edk2Store | Format::Qcow2) => {
+                Error::OtherFormat {
+                    path: path.to_owned(),
+                    found,
+                    wanted: "--ovmf-vars",
+                }
+            }
+            _ => error,
+        },
+        error => error,
+    }
 }
 
 /// The records of a store, raw or in a qcow2 image.
