@@ -39,6 +39,8 @@ pub struct Certificate {
     key_type: KeyType,
     /// The algorithm that the signed part names, which is the one that counts for who may have issued it.
     algorithm: Algorithm,
+    /// False where the key's bytes are none, so that no library can use it.
+    has_readable_key: bool,
     /// The algorithm that stands beside the signature is the same.
     names_one_algorithm: bool,
     extensions: Extensions,
@@ -67,6 +69,7 @@ impl Certificate {
         }
         let tbs = whole.value(tag::SEQUENCE, "a certificate's body")?;
         let outer_algorithm = whole.value(tag::SEQUENCE, "an algorithm identifier")?;
+        Algorithm::read(&mut Reader::new(outer_algorithm.raw))?;
         let signature = bit_string(&mut whole, "a certificate's signature")?;
         whole.end("a certificate")?;
 
@@ -83,6 +86,7 @@ impl Certificate {
         let mut key_info = body.sequence("a public key")?;
         let key_type = KeyType::read(&mut key_info)?;
         let key = bit_string(&mut key_info, "a public key")?;
+        let key_range = key.clone();
         key_info.end("a public key")?;
         for [primitive, constructed] in [
             [tag::CONTEXT_1_PRIMITIVE, tag::CONTEXT_1],
@@ -107,6 +111,7 @@ impl Certificate {
             issuer_canonical: Name::new(issuer.raw).canonical()?,
             subject_canonical: Name::new(subject.raw).canonical()?,
             key_type,
+            has_readable_key: has_readable_key(key_type, der.get(key_range).unwrap_or_default()),
             algorithm: Algorithm::read(&mut Reader::new(algorithm.raw))?,
             names_one_algorithm: algorithm.raw == outer_algorithm.raw,
             extensions: Extensions::read(extensions)?,
@@ -174,7 +179,7 @@ impl Certificate {
 
     /// False where its key's bytes are none, so that no library can use it.
     pub(super) fn has_readable_key(&self) -> bool {
-        has_readable_key(self.key_type, self.part(&self.key))
+        self.has_readable_key
     }
 
     /// True where the certificate is for signing kernel modules, which shim does not boot.

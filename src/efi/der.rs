@@ -15,6 +15,7 @@ pub mod tag {
     pub const INTEGER: u8 = 0x02;
     pub const BIT_STRING: u8 = 0x03;
     pub const OCTET_STRING: u8 = 0x04;
+    pub const NULL: u8 = 0x05;
     pub const OBJECT_IDENTIFIER: u8 = 0x06;
     pub const UTC_TIME: u8 = 0x17;
     pub const GENERALIZED_TIME: u8 = 0x18;
@@ -159,9 +160,21 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The content of the next value, an object identifier.
+    /// The content of the next value, an object identifier: whole numbers of base 128 without leading zeros.
     pub fn oid(&mut self, what: &'static str) -> Result<&'a [u8]> {
-        Ok(self.value(tag::OBJECT_IDENTIFIER, what)?.content)
+        let malformed = self.error(what);
+        let content = self.value(tag::OBJECT_IDENTIFIER, what)?.content;
+        let mut begins_number = true;
+        for byte in content {
+            if begins_number && *byte == 0x80 {
+                return Err(malformed);
+            }
+            begins_number = byte & 0x80 == 0;
+        }
+        if content.is_empty() || !begins_number {
+            return Err(malformed);
+        }
+        Ok(content)
     }
 }
 
@@ -191,6 +204,19 @@ mod tests {
         let mut reader = Reader::new(&[0x04, 0x83, 0x00, 0x00, 0x01, 0xaa]);
         let value = reader.any("a").unwrap();
         assert_eq!((value.content, value.raw.len()), ([0xaa].as_slice(), 6));
+    }
+
+    #[test]
+    fn an_object_identifier_is_made_of_whole_numbers() {
+        let read = |content: &[u8]| {
+            let len = u8::try_from(content.len()).unwrap();
+            let value = [&[tag::OBJECT_IDENTIFIER, len], content].concat();
+            Reader::new(&value).oid("name").map(<[u8]>::to_vec)
+        };
+        assert_eq!(read(b"\x2a\x86\x48").unwrap(), b"\x2a\x86\x48");
+        for bad in [&b""[..], b"\x2a\x86", b"\x2a\x80\x48", b"\x80\x2a"] {
+            assert!(read(bad).is_err(), "{bad:x?}");
+        }
     }
 
     #[test]

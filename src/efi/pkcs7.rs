@@ -157,6 +157,9 @@ impl Signature {
             (Some(_), None) => return Some(Flaw::Digest),
             (None, _) => &self.content,
         };
+        if !self.signer.has_readable_key() {
+            return Some(Flaw::Signature);
+        }
         match self.signer.verifies(self.algorithm, message, &self.value) {
             Verified::Yes => None,
             Verified::No => Some(Flaw::Signature),

@@ -92,8 +92,7 @@ pub(in crate::efi) struct Pss {
 impl Algorithm {
     /// Reads an `AlgorithmIdentifier`.
     pub fn read(reader: &mut Reader<'_>) -> Result<Self> {
-        let mut sequence = reader.sequence("an algorithm identifier")?;
-        let name = sequence.oid("an algorithm's object identifier")?;
+        let (name, mut sequence) = identifier(reader)?;
         Ok(match name {
             oid::RSA_PSS => Self::RsaPss(pss(&mut sequence)),
             oid::ED25519 => Self::Ed25519,
@@ -131,6 +130,27 @@ impl Algorithm {
             },
         )
     }
+}
+
+/// Takes an `AlgorithmIdentifier`: a name, and at most one value as its parameters, for which a reader is returned.
+fn identifier<'a>(reader: &mut Reader<'a>) -> Result<(&'a [u8], Reader<'a>)> {
+    let mut sequence = reader.sequence("an algorithm identifier")?;
+    let name = sequence.oid("an algorithm's object identifier")?;
+    let parameters = sequence;
+    if !sequence.is_empty() {
+        let value = sequence.any("an algorithm's parameters")?;
+        let is_sound = match value.tag {
+            tag::BOOLEAN => value.content.len() == 1,
+            tag::NULL => value.content.is_empty(),
+            tag::OBJECT_IDENTIFIER => Reader::new(value.raw).oid("a parameter").is_ok(),
+            _ => true,
+        };
+        if !is_sound {
+            return Err(sequence.error("an algorithm's parameters"));
+        }
+    }
+    sequence.end("an algorithm's parameters")?;
+    Ok((name, parameters))
 }
 
 /// RFC 4055 section 3.1: [0] hash function, [1] mask, [2] length of the salt, [3] trailer. What is left out is SHA-1,
@@ -195,13 +215,15 @@ pub(in crate::efi) enum KeyType {
 impl KeyType {
     /// Reads the algorithm of a public key.
     pub fn read(key: &mut Reader<'_>) -> Result<Self> {
-        let mut algorithm = key.sequence("a public key's algorithm")?;
-        Ok(match algorithm.oid("a public key's algorithm")? {
+        let (name, mut parameters) = identifier(key)?;
+        Ok(match name {
             oid::RSA => Self::Rsa,
             oid::RSA_PSS => Self::RsaPss,
             oid::ED25519 => Self::Ed25519,
             oid::EC => {
-                let curve = algorithm.any("a curve")?;
+                let Ok(curve) = parameters.any("a curve") else {
+                    return Ok(Self::OtherCurve);
+                };
                 match (curve.tag, curve.content) {
                     (tag::OBJECT_IDENTIFIER, oid::P256) => Self::P256,
                     (tag::OBJECT_IDENTIFIER, oid::P384) => Self::P384,
@@ -269,9 +291,6 @@ pub(in crate::efi) fn verify(
     signature: &[u8],
 ) -> Verified {
     if key_type.fits(algorithm) == Some(false) {
-        return Verified::No;
-    }
-    if !has_readable_key(key_type, key) {
         return Verified::No;
     }
     match (key_type, algorithm) {

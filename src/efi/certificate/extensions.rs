@@ -29,8 +29,8 @@ mod oid {
     pub const MODULE_SIGNING: &[u8] = b"\x2b\x06\x01\x04\x01\x92\x08\x10\x01\x02";
 }
 
-/// Extensions that may be critical: the library knows what they ask for.
-const KNOWN: [&[u8]; 12] = [
+/// Extensions that may be critical: each library knows what they ask for.
+const KNOWN: [&[u8]; 11] = [
     oid::NETSCAPE_TYPE,
     oid::KEY_USAGE,
     oid::SUBJECT_ALTERNATIVE_NAME,
@@ -42,8 +42,9 @@ const KNOWN: [&[u8]; 12] = [
     oid::NAME_CONSTRAINTS,
     oid::POLICY_MAPPINGS,
     oid::INHIBIT_ANY_POLICY,
-    oid::OCSP_NO_CHECK,
 ];
+/// Those that firmware's knows and shim's, which is older, does not.
+const KNOWN_LATER: [&[u8]; 2] = [oid::CRL_DISTRIBUTION_POINTS, oid::OCSP_NO_CHECK];
 /// The bit keyCertSign in the first octet of a key usage.
 const KEY_CERT_SIGN: u8 = 0x04;
 /// The bits of a Netscape certificate type that make a CA of it.
@@ -102,9 +103,8 @@ pub(in crate::efi) struct Extensions {
     name_constraints: Found<()>,
     alternative_name: Found<()>,
     crl_distribution_points: Found<()>,
-    /// The first critical extension that is in no table.
-    unknown_critical: Option<Vec<u8>>,
-    has_critical_crl_distribution_points: bool,
+    has_unknown_critical: bool,
+    has_later_critical: bool,
 }
 
 type List<'a> = [(&'a [u8], bool, Value<'a>)];
@@ -116,12 +116,12 @@ impl Extensions {
             Some(list) => entries(list)?,
             None => Vec::new(),
         };
-        let unknown = list.iter().find(|(name, is_critical, _)| {
-            *is_critical && !KNOWN.contains(name) && *name != oid::CRL_DISTRIBUTION_POINTS
-        });
-        let is_critical_crl = |(name, is_critical, _): &(&[u8], bool, _)| {
-            *is_critical && *name == oid::CRL_DISTRIBUTION_POINTS
-        };
+        let critical = list.iter().filter(|(_, is_critical, _)| *is_critical);
+        let unknown = critical
+            .map(|(name, ..)| *name)
+            .filter(|name| !KNOWN.contains(name));
+        let (later, unknown): (Vec<_>, Vec<_>) =
+            unknown.partition(|name| KNOWN_LATER.contains(name));
         Ok(Self {
             basic: find(&list, oid::BASIC_CONSTRAINTS, basic_constraints),
             key_usage: find(&list, oid::KEY_USAGE, bits),
@@ -138,8 +138,8 @@ impl Extensions {
                 general_names(reader.sequence("an alternative name")?).map(|_| ())
             }),
             crl_distribution_points: find(&list, oid::CRL_DISTRIBUTION_POINTS, any_sequence),
-            unknown_critical: unknown.map(|(name, ..)| name.to_vec()),
-            has_critical_crl_distribution_points: list.iter().any(is_critical_crl),
+            has_unknown_critical: !unknown.is_empty(),
+            has_later_critical: !later.is_empty(),
         })
     }
 
@@ -184,13 +184,14 @@ impl Extensions {
         self.name_constraints.value().is_some()
     }
 
-    /// The first critical extension that asks for something unknown.
-    pub fn unknown_critical(&self) -> Option<&[u8]> {
-        self.unknown_critical.as_deref()
+    /// True where a critical extension asks for something that neither library knows.
+    pub fn has_unknown_critical(&self) -> bool {
+        self.has_unknown_critical
     }
 
-    pub fn has_critical_crl_distribution_points(&self) -> bool {
-        self.has_critical_crl_distribution_points
+    /// True where one asks for something that shim's library, which is older, does not know.
+    pub fn has_later_critical(&self) -> bool {
+        self.has_later_critical
     }
 
     /// What cannot be read, or has a value that it must not have.
@@ -291,7 +292,8 @@ fn basic_constraints(reader: &mut Reader<'_>) -> Result<BasicConstraints> {
     let (path_len, is_negative) = match number.map(|number| number.content) {
         None => (None, false),
         Some([]) => return Err(parts.error(what)),
-        Some([first, ..]) if *first >= 0x80 => (None, true),
+        // 1.0.2 counts it as 0, later ones take the certificate for malformed.
+        Some([first, ..]) if *first >= 0x80 => (Some(0), true),
         // Beyond 63 bits the library has no limit.
         Some(bytes) => {
             let fits = bytes.len() <= 8;

@@ -90,7 +90,7 @@ pub(super) fn check(built: &Built<'_>) -> Result<(), Refusal> {
     let mut cas_below = 0_u64;
     for (depth, certificate) in built.chain.iter().enumerate() {
         let extensions = certificate.extensions();
-        if extensions.unknown_critical().is_some() {
+        if extensions.has_unknown_critical() {
             return Err(broken(certificate, Rule::Critical));
         }
         if extensions.is_proxy() {

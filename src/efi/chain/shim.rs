@@ -3,7 +3,7 @@
 //! Where they differ from firmware's: the bag is tried before the anchor, and what was built is shortened until the
 //! anchor fits; the key usage tells already who may have issued whom, the kind of key does not; an extension that
 //! cannot be read counts as absent; an issuer that does not say it is a CA passes for one by old marks anywhere in
-//! the chain; and **nothing is asked of the anchor**, which may be no CA at all.
+//! the chain; and **nothing is asked of the anchor** (but that it is no proxy certificate of another), which may be no CA at all.
 
 use super::{
     Authority, Bag, Built, Refusal, Rule, authority, broken, is_self_issued, key_id_fits, path_len,
@@ -74,18 +74,20 @@ fn is_self_signed(certificate: &Certificate) -> bool {
     is_self_issued(certificate) && may_have_issued(certificate, certificate)
 }
 
-/// What each certificate that is not of the database must be at its place.
+/// What each certificate must be at its place; of the database's hardly anything is asked.
 pub(super) fn check(built: &Built<'_>) -> Result<(), Refusal> {
+    // A proxy certificate of the database could pass, if its name were its issuer's and one more.
+    for (depth, certificate) in built.chain.iter().enumerate() {
+        let is_passed_over = depth > 0 && depth >= built.untrusted && is_self_issued(certificate);
+        if certificate.extensions().is_proxy() && !is_passed_over {
+            return Err(broken(certificate, Rule::Proxy));
+        }
+    }
     let mut below = 0_u64;
     for (depth, certificate) in built.chain.iter().take(built.untrusted).enumerate() {
         let extensions = certificate.extensions();
-        if extensions.unknown_critical().is_some()
-            || extensions.has_critical_crl_distribution_points()
-        {
+        if extensions.has_unknown_critical() || extensions.has_later_critical() {
             return Err(broken(certificate, Rule::Critical));
-        }
-        if extensions.is_proxy() {
-            return Err(broken(certificate, Rule::Proxy));
         }
         if depth > 0
             && let Authority::No(rule) = authority(certificate, is_self_signed(certificate))
