@@ -8,7 +8,7 @@ use aws_lc_rs::rsa;
 use base64::Engine as _;
 use const_oid::db::{rfc5912, rfc5912::ID_EC_PUBLIC_KEY};
 use der::Decode as _;
-use x509_cert::spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
+use spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
 
 use super::Error;
 
