@@ -1,5 +1,6 @@
 //! Who anchors a signature, as the OpenSSL of firmware has it. The judge is Debian's OpenSSL: its library in this
-//! process for thousands of chains, its program for some hundreds, all of them where `ECI_TEST_ALL` is set.
+//! process for thousands of chains, its program for a sample; more of both where `ECI_TEST_ALL` is set. For shim's, what
+//! its own copy said was recorded.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -9,3 +10,4 @@ mod differential;
 mod judge;
 mod mutation;
 mod scenario;
+mod shim;
