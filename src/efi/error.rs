@@ -236,12 +236,17 @@ pub enum Error {
     /// What was signed is no program's digest.
     #[error("a signature is over something else than the digest of a program")]
     NotAuthenticode,
-    /// The digest that was signed is not SHA-256.
-    #[error("a signature is over a digest of {digest_bytes} bytes that is not SHA-256")]
-    NotSha256 {
+    /// The digest that was signed is by no hash function that is known, or has another length.
+    #[error(
+        "a signature is over a digest of {digest_bytes} bytes that is not SHA-1, SHA-256, SHA-384 or SHA-512"
+    )]
+    ImageDigest {
         /// The digest's length.
         digest_bytes: usize,
     },
+    /// Of a program no digest by SHA-256 is known.
+    #[error("no digest of the program by SHA-256 is known")]
+    DigestMissing,
 
     /// Signature lists that are built into a shim are malformed.
     #[error("a list built into the shim {0}")]

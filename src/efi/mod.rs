@@ -44,7 +44,7 @@ pub mod signature_list;
 mod variable_record;
 pub mod variable_store;
 
-pub use authenticode::signatures;
+pub use authenticode::{Effect, Signatures, Skipped, signatures};
 pub use certificate::{Certificate, Hash};
 pub use config::{Database, UefiConfig};
 pub use error::Error;

@@ -2,15 +2,18 @@
 //!
 //! RFC 2315 sections 7 and 9, and Microsoft's "Windows Authenticode Portable Executable Signature Format".
 //! One signer, whose certificate must be among those embedded; the content is `SpcIndirectDataContent` with
-//! a SHA-256 digest of the program. What was signed is verified as received: over the signed attributes
+//! a digest of the program. What was signed is verified as received: over the signed attributes
 //! with their outer tag replaced by SET OF, or over the content where there are none.
+//!
+//! What can be read here is more than firmware and shim take: see [`Signature::firmware_hash`],
+//! [`Signature::image_hash`] and [`Signature::is_wrapped`].
 //!
 //! Reading a signature does not verify it: [`Signature::flaw`] does, and [`Signature::bag`] is asked whom it leads to.
 
 use super::certificate::{Algorithm, Certificate, Hash, Name, Verified};
 use super::chain::Bag;
 use super::der::{Reader, Value, tag};
-use super::{Error, Result, SHA256_BYTES};
+use super::{Error, Result};
 
 const SIGNED_DATA: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02";
 const MESSAGE_DIGEST: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x04";
@@ -39,7 +42,9 @@ pub enum Flaw {
 pub struct Signature {
     is_wrapped: bool,
     names_pe_image_data: bool,
-    image_digest: [u8; SHA256_BYTES],
+    firmware_hash: Option<Hash>,
+    image_hash: Hash,
+    image_digest: Vec<u8>,
     content: Vec<u8>,
     certificates: Vec<Certificate>,
     signer: Certificate,
@@ -106,6 +111,8 @@ impl Signature {
         Ok(Self {
             is_wrapped,
             names_pe_image_data: content.names_pe_image_data,
+            firmware_hash: firmware_hash(bytes),
+            image_hash: content.image_hash,
             image_digest: content.image_digest,
             content: content.bytes,
             certificates,
@@ -118,7 +125,7 @@ impl Signature {
         })
     }
 
-    /// False where `SignedData` stands alone, without `ContentInfo` around it; shim refuses that.
+    /// False where `SignedData` stands alone, without `ContentInfo` around it; firmware and shim pass over that.
     pub fn is_wrapped(&self) -> bool {
         self.is_wrapped
     }
@@ -130,8 +137,20 @@ impl Signature {
     }
 
     /// The program's digest that was signed.
-    pub fn image_digest(&self) -> &[u8; SHA256_BYTES] {
+    pub fn image_digest(&self) -> &[u8] {
         &self.image_digest
+    }
+
+    /// The hash function of that digest. shim takes SHA-256 alone.
+    pub fn image_hash(&self) -> Hash {
+        self.image_hash
+    }
+
+    /// The hash function by which edk2 digests the program for this signature: the first of those that `SignedData`
+    /// names, whatever the digest inside says. `None` where edk2 passes over the signature: it looks for the name at
+    /// one place, where it is if `ContentInfo` is there and lengths of two bytes are.
+    pub fn firmware_hash(&self) -> Option<Hash> {
+        self.firmware_hash
     }
 
     /// The certificate of who signed.
@@ -140,8 +159,8 @@ impl Signature {
     }
 
     /// What is wrong with this signature, as one of a program with this digest.
-    pub fn flaw(&self, image_digest: &[u8; SHA256_BYTES]) -> Option<Flaw> {
-        if self.image_digest != *image_digest {
+    pub fn flaw(&self, image_digest: &[u8]) -> Option<Flaw> {
+        if self.image_digest != image_digest {
             return Some(Flaw::Digest);
         }
         let Some(hash) = self.digest_algorithm else {
@@ -179,7 +198,8 @@ impl Signature {
 /// `SpcIndirectDataContent`, in the content of `SignedData`.
 struct IndirectData {
     names_pe_image_data: bool,
-    image_digest: [u8; SHA256_BYTES],
+    image_hash: Hash,
+    image_digest: Vec<u8>,
     /// The octets that the attribute's digest is of: those inside of the outer SEQUENCE.
     bytes: Vec<u8>,
 }
@@ -201,17 +221,32 @@ impl IndirectData {
         let mut info = parts.sequence("the program's digest")?;
         let hash = hash(&mut info)?;
         let digest = info.value(tag::OCTET_STRING, "the program's digest")?;
-        match (hash, digest.content.try_into()) {
-            (Some(Hash::Sha256), Ok(image_digest)) => Ok(Self {
+        match hash {
+            Some(image_hash) if image_hash.digest_bytes() == digest.content.len() => Ok(Self {
                 names_pe_image_data,
-                image_digest,
+                image_hash,
+                image_digest: digest.content.to_vec(),
                 bytes: data.content.to_vec(),
             }),
-            _ => Err(Error::NotSha256 {
+            _ => Err(Error::ImageDigest {
                 digest_bytes: digest.content.len(),
             }),
         }
     }
+}
+
+/// See [`Signature::firmware_hash`].
+pub(super) fn firmware_hash(bytes: &[u8]) -> Option<Hash> {
+    const LENGTH: usize = 1;
+    const TWO_BYTES: u8 = 0x82;
+    const NAME: usize = 32;
+    if bytes.get(LENGTH)? & TWO_BYTES != TWO_BYTES {
+        return None;
+    }
+    let name = bytes.get(NAME..)?;
+    [Hash::Sha1, Hash::Sha256, Hash::Sha384, Hash::Sha512]
+        .into_iter()
+        .find(|hash| name.starts_with(hash.oid()))
 }
 
 /// Takes a version, which must be 1.

@@ -3,7 +3,7 @@
 //! [`Program::read`] takes it from a PE file in one pass; a test, or a machine that has no more of the
 //! file than a record of it, fills in [`Program::new`] instead.
 
-use super::authenticode;
+use super::authenticode::{self, Signatures, Skipped};
 use super::pe::{Digests, Pe};
 use super::pkcs7::Signature;
 use super::{Error, Hash, Result, SHA256_BYTES, grub};
@@ -32,8 +32,10 @@ const KEPT: [&str; 5] = [
 pub struct Program {
     digests: Vec<Digests>,
     image_digest: [u8; SHA256_BYTES],
-    /// In the order of the certificate table.
+    /// Those that can be read, in the order of the certificate table.
     pub signatures: Vec<Signature>,
+    /// The other entries of that table.
+    pub skipped: Vec<Skipped>,
     /// How many bytes follow the certificate table; 0 in a good file.
     pub bytes_behind_table: u64,
     sections: Vec<(String, Vec<u8>)>,
@@ -61,9 +63,10 @@ impl Program {
         let sha256 = digests.iter().find(|digests| digests.hash == Hash::Sha256);
         let image_digest = sha256.and_then(|digests| digests.measured.as_slice().try_into().ok());
         Ok(Self {
-            image_digest: image_digest.ok_or(Error::NotSha256 { digest_bytes: 0 })?,
+            image_digest: image_digest.ok_or(Error::DigestMissing)?,
             digests,
             signatures,
+            skipped: Vec::new(),
             bytes_behind_table: 0,
             names: sections.iter().map(|(name, _)| name.clone()).collect(),
             sections,
@@ -81,16 +84,24 @@ impl Program {
         self
     }
 
-    /// Reads a PE file. `hashes` are the hash functions besides SHA-256; `inner_kernel` asks for the
-    /// digests of the kernel in the section `.linux`, too, where there is one.
+    /// Reads a PE file. `hashes` are the hash functions besides SHA-256 and those of its signatures; `inner_kernel`
+    /// asks for the digests of the kernel in the section `.linux`, too, where there is one.
     pub fn read(file: &dyn ReadAt, hashes: &[Hash], inner_kernel: bool) -> Result<Self> {
-        let hashes: Vec<Hash> = std::iter::once(Hash::Sha256)
-            .chain(hashes.iter().copied().filter(|hash| *hash != Hash::Sha256))
-            .collect();
         let pe = Pe::read(file)?;
-        let digests = pe.digests(file, &hashes)?;
         let table = pe.certificate_table(file)?;
-        let signatures = authenticode::signatures(&table.unwrap_or_default())?;
+        let Signatures {
+            read: signatures,
+            skipped,
+        } = authenticode::signatures(&table.unwrap_or_default())?;
+        let of_signatures = signatures.iter().filter_map(Signature::firmware_hash);
+        let mut all = vec![Hash::Sha256];
+        for hash in hashes.iter().copied().chain(of_signatures) {
+            if !all.contains(&hash) {
+                all.push(hash);
+            }
+        }
+        let hashes = all;
+        let digests = pe.digests(file, &hashes)?;
         let mut sections = Vec::new();
         for name in KEPT {
             if let Some(bytes) = pe.section_bytes(file, name, MAX_SECTION_BYTES)? {
@@ -98,6 +109,7 @@ impl Program {
             }
         }
         let mut program = Self::new(digests, signatures, sections)?;
+        program.skipped = skipped;
         program.bytes_behind_table = pe.bytes_behind_table();
         program.names = pe
             .sections()
@@ -115,6 +127,11 @@ impl Program {
             program.inner_kernel = Some(Pe::read(&kernel)?.digests(&kernel, &hashes)?);
         }
         Ok(program)
+    }
+
+    /// True where the program has a certificate table, whatever can be read of it.
+    pub fn has_certificate_table(&self) -> bool {
+        !(self.signatures.is_empty() && self.skipped.is_empty())
     }
 
     /// Reads the digests of what systemd's stub measures, by one hash function: the first section of each name.

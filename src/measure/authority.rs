@@ -1,5 +1,8 @@
 //! Who lets a program boot: the entries that firmware and shim measure as the authority for it.
 //!
+//! *Both* pass over an entry of the certificate table that they cannot read, and over a signature of a form that they do
+//! not take; one good one is enough.
+//!
 //! *Firmware*, for the first program: its signatures in file order, for each the entries of db in order;
 //! the first that verifies is measured. A program without such a signature may stand in db by its digest.
 //! Any signature that dbx forbids refuses the program: one that leads to a certificate in dbx, or whose signer's
@@ -150,9 +153,13 @@ pub(super) fn by_firmware(
     let by_digest =
         in_db.map(|entry| from_database("db", entry, &format!("digest {}", hex::encode(digest))));
     let mut judge = Judge::new(program, rules, Library::Firmware);
+    judge.check_skipped()?;
     let mut found = None;
     let mut revoked = None;
     for signature in &program.signatures {
+        if !judge.reads(signature) {
+            continue;
+        }
         if rules.obey_dbx {
             firmware_forbids(program, rules, signature, dbx)?;
         }
@@ -167,11 +174,12 @@ pub(super) fn by_firmware(
             let by_certificate = anchor
                 .map(|(entry, anchor)| from_database("db", entry, &anchor.subject().to_string()))
                 .filter(|_| is_revoked.is_none());
-            found = by_certificate.or_else(|| by_digest.clone());
+            let is_by_sha256 = signature.firmware_hash() == Some(Hash::Sha256);
+            found = by_certificate.or_else(|| by_digest.clone().filter(|_| is_by_sha256));
             revoked = revoked.or(is_revoked);
         }
     }
-    if let Some(authority) = found.or(by_digest) {
+    if let Some(authority) = found.or(by_digest.filter(|_| !program.has_certificate_table())) {
         return Ok(vec![authority]);
     }
     if let Some(digest) = revoked {
@@ -226,10 +234,10 @@ pub(super) fn by_shim(
     }
     let vendor_dbx = Database::new(&shim.vendor.forbidden);
     let lists = [("the list built into shim", &vendor_dbx), ("dbx", dbx)];
-    let digest = if program.signatures.is_empty() {
-        program.digest_without_tail()
-    } else {
+    let digest = if program.has_certificate_table() {
         program.image_digest()
+    } else {
+        program.digest_without_tail()
     };
     let entry = || format!("the digest {}", hex::encode(digest));
     if rules.obey_dbx
@@ -256,10 +264,14 @@ pub(super) fn by_shim(
     }
 
     let mut judge = Judge::new(program, rules, Library::Shim);
+    judge.check_skipped()?;
     let mut measured: Vec<Authority> = Vec::new();
     let mut is_accepted = false;
     let mut forbidden = None;
     for signature in &program.signatures {
+        if !judge.reads(signature) {
+            continue;
+        }
         let mut against = Judge::new(program, rules, Library::Shim);
         let denied = denied(&mut against, rules, signature, &lists)?;
         let is_denied = denied.is_some();

@@ -437,7 +437,7 @@ impl<'a> Walk<'a> {
 
     /// Authority and digest of the first program.
     fn load_by_firmware(&mut self, file: &BootFile, events: &mut Vec<Event>) -> Result<(), Error> {
-        self.check_form(file, true)?;
+        self.check_form(file)?;
         if self.asks_for_authority() {
             let Self { db, dbx, input, .. } = self;
             let authorities = authority::by_firmware(&file.program, db, dbx, input.rules);
@@ -457,7 +457,7 @@ impl<'a> Walk<'a> {
         shim: &Shim,
         events: &mut Vec<Event>,
     ) -> Result<(), Error> {
-        self.check_form(file, false)?;
+        self.check_form(file)?;
         if self.asks_for_authority() {
             let Self { db, dbx, input, .. } = self;
             let authorities = authority::by_shim(&file.program, shim, db, dbx, input.rules);
@@ -507,10 +507,15 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Forms of a signed file that firmware takes and shim does not, or the other way round.
-    fn check_form(&mut self, file: &BootFile, is_first: bool) -> Result<(), Error> {
+    /// Forms of a signed file that the reference refuses, or firmware and shim.
+    fn check_form(&mut self, file: &BootFile) -> Result<(), Error> {
         let rules = self.input.rules;
         let form = |problem| problem_of(file)(Problem::SignatureForm { problem });
+        // The reference reads all signatures or none.
+        if let (true, Some(skipped)) = (rules.follow_reference, file.program.skipped.first()) {
+            let reason = skipped.reason.clone();
+            return Err(problem_of(file)(Problem::NoSignatureRead { reason }));
+        }
         for signature in &file.program.signatures {
             if !signature.names_pe_image_data() {
                 if rules.follow_reference {
@@ -520,9 +525,8 @@ impl<'a> Walk<'a> {
                     file: file.name.clone(),
                 });
             }
-            if !signature.is_wrapped() && !is_first && rules.secure_boot && !rules.follow_reference
-            {
-                return Err(form("has no ContentInfo around it: shim refuses it"));
+            if signature.image_hash() != Hash::Sha256 && rules.follow_reference {
+                return Err(form("is over a digest that is not SHA-256"));
             }
         }
         let count = file.program.bytes_behind_table;

@@ -138,6 +138,20 @@ pub enum Problem {
         /// What the form is.
         problem: &'static str,
     },
+    /// An entry of its certificate table cannot be read, and decides.
+    #[error(
+        "has a signature that firmware or shim refuses, or that cannot be judged here: {reason}"
+    )]
+    SignatureUnread {
+        /// Why it cannot be read.
+        reason: String,
+    },
+    /// No entry of its certificate table can be read.
+    #[error("has no signature that firmware or shim can read: {reason}")]
+    NoSignatureRead {
+        /// Why the first one cannot.
+        reason: String,
+    },
     /// shim needs a `.sbat`.
     #[error("has no section .sbat: shim {shim} refuses it")]
     NoSbat {

@@ -5,7 +5,7 @@ use super::rules::Rules;
 use crate::efi::chain::{Library, Refusal};
 use crate::efi::pkcs7::Flaw;
 use crate::efi::signature_list::Entry;
-use crate::efi::{Certificate, Program, Signature};
+use crate::efi::{Certificate, Effect, Hash, Program, Signature, Skipped};
 
 /// How the signatures of a program are judged, and what was found that speaks against them.
 pub(super) struct Judge<'a> {
@@ -14,6 +14,8 @@ pub(super) struct Judge<'a> {
     library: Library,
     saw_digest: bool,
     saw_signature: bool,
+    /// The first form of a signature that is passed over.
+    odd: Option<&'static str>,
     /// The first chain that was built and did not hold: the anchor, and why.
     refused: Option<(String, Refusal)>,
 }
@@ -26,12 +28,56 @@ impl<'a> Judge<'a> {
             library,
             saw_digest: false,
             saw_signature: false,
+            odd: None,
             refused: None,
         }
     }
 
     pub fn follows_reference(&self) -> bool {
         self.rules.follow_reference
+    }
+
+    /// Fails for a program with an entry beside its signatures that firmware, or shim, may not pass over.
+    pub fn check_skipped(&self) -> Result<(), Problem> {
+        let mut skipped = self.program.skipped.iter();
+        let decides = |one: &&Skipped| match one.effect {
+            Effect::PassedOver => false,
+            Effect::FirmwareRefuses => self.library == Library::Firmware,
+            Effect::Unknown => true,
+        };
+        match skipped.find(decides) {
+            Some(one) => Err(Problem::SignatureUnread {
+                reason: one.reason.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// False for a signature that firmware, or shim, passes over.
+    pub fn reads(&mut self, signature: &Signature) -> bool {
+        let odd = match self.library {
+            _ if self.rules.follow_reference => None,
+            Library::Firmware if signature.firmware_hash().is_none() => {
+                Some("has no ContentInfo around it, or another header than firmware reads")
+            }
+            Library::Shim if !signature.is_wrapped() => {
+                Some("has no ContentInfo around it: shim refuses it")
+            }
+            Library::Shim if signature.image_hash() != Hash::Sha256 => {
+                Some("is over a digest that is not SHA-256: shim refuses it")
+            }
+            _ => None,
+        };
+        self.odd = self.odd.or(odd);
+        odd.is_none()
+    }
+
+    /// What a signature must be over.
+    fn digest_for(&self, signature: &Signature) -> Option<&'a [u8]> {
+        match self.library {
+            Library::Firmware => self.program.digest(signature.firmware_hash()?),
+            Library::Shim => Some(self.program.image_digest()),
+        }
     }
 
     /// The first of these entries that the signature leads to. Fails where that cannot be said of an entry: whatever
@@ -66,7 +112,8 @@ impl<'a> Judge<'a> {
         if led == Err(Refusal::Unrelated) {
             return Ok(false);
         }
-        let led = match signature.flaw(self.program.image_digest()) {
+        let digest = self.digest_for(signature).unwrap_or_default();
+        let led = match signature.flaw(digest) {
             Some(Flaw::Digest) => {
                 self.saw_digest = true;
                 return Ok(false);
@@ -109,7 +156,12 @@ impl<'a> Judge<'a> {
             .map(|signature| signature.signer().subject().to_string())
             .collect();
         if signers.is_empty() {
-            return Problem::Unsigned { checked };
+            return match self.program.skipped.first() {
+                Some(skipped) => Problem::NoSignatureRead {
+                    reason: skipped.reason.clone(),
+                },
+                None => Problem::Unsigned { checked },
+            };
         }
         let signers = signers.join(" and by ");
         if self.saw_digest {
@@ -122,6 +174,8 @@ impl<'a> Judge<'a> {
                 anchor,
                 refusal: Box::new(refusal),
             }
+        } else if let Some(problem) = self.odd {
+            Problem::SignatureForm { problem }
         } else {
             Problem::Untrusted { signers, checked }
         }

@@ -15,6 +15,7 @@ mod real_logs;
 mod second_opinion;
 mod several_configurations;
 mod shim_releases;
+mod signed;
 mod software_tpm;
 mod systemd_readers;
 mod vectors;

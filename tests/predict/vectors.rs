@@ -103,7 +103,9 @@ fn class(error: PredictError) -> (String, Option<String>) {
                 Problem::ChainRefused { .. } => "chain-refused",
                 Problem::Forbidden { list: "dbx", .. } => "forbidden-by-dbx",
                 Problem::Forbidden { .. } => "forbidden-by-vendor-dbx",
-                Problem::SignatureForm { .. } => "bad-signature-data",
+                Problem::SignatureForm { .. }
+                | Problem::SignatureUnread { .. }
+                | Problem::NoSignatureRead { .. } => "bad-signature-data",
                 Problem::NoSbat { .. } => "no-sbat",
                 Problem::Sbat(_) | Problem::SbatTooOld { .. } => "bad-sbat",
                 Problem::ShimVersion(_) | Problem::ShimWithoutIdent => "shim-version-unreadable",

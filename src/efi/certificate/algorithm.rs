@@ -57,6 +57,21 @@ impl Hash {
         })
     }
 
+    /// The content octets of its object identifier.
+    pub(in crate::efi) fn oid(self) -> &'static [u8] {
+        match self {
+            Self::Sha1 => oid::SHA1,
+            Self::Sha256 => oid::SHA256,
+            Self::Sha384 => oid::SHA384,
+            Self::Sha512 => oid::SHA512,
+        }
+    }
+
+    /// The length of its digests.
+    pub fn digest_bytes(self) -> usize {
+        self.algorithm().output_len()
+    }
+
     pub(in crate::efi) fn algorithm(self) -> &'static digest::Algorithm {
         match self {
             Self::Sha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,

@@ -104,9 +104,9 @@ fn replaced(bytes: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
 fn put_together_again_it_is_the_signature_that_it_was() {
     let signature = Parts::of_kernel().read().unwrap();
     assert!(signature.is_wrapped() && signature.names_pe_image_data());
-    let digest = *signature.image_digest();
+    let digest = signature.image_digest().to_vec();
     assert_eq!(signature.flaw(&digest), None);
-    let mut other = digest;
+    let mut other = digest.clone();
     other[31] ^= 1;
     assert_eq!(signature.flaw(&other), Some(Flaw::Digest));
     // Bytes behind the value are padding of the file.
@@ -187,7 +187,7 @@ fn every_embedded_certificate_must_be_one_and_there_are_not_many() {
 }
 
 #[test]
-fn what_is_signed_is_the_sha256_digest_of_a_program() {
+fn what_is_signed_is_the_digest_of_a_program() {
     let told = "a signature is over something else than the digest of a program";
     let mut parts = Parts::of_kernel();
     let good = parts.content.clone();
@@ -215,8 +215,28 @@ fn what_is_signed_is_the_sha256_digest_of_a_program() {
         parts.content = replaced(&good, SHA256, other);
         assert_eq!(
             parts.refusal(),
-            "a signature is over a digest of 32 bytes that is not SHA-256"
+            "a signature is over a digest of 32 bytes that is not SHA-1, SHA-256, SHA-384 or SHA-512"
         );
+    }
+}
+
+#[test]
+fn firmware_digests_by_the_function_that_stands_where_it_looks() {
+    const SHA384: &[u8] = b"\x60\x86\x48\x01\x65\x03\x04\x02\x02";
+    let file = MemoryStorage::new(KERNEL.to_vec());
+    let table = Pe::read(&file).unwrap().certificate_table(&file);
+    let bytes = table.unwrap().unwrap()[8..].to_vec();
+    let signature = Signature::parse(&bytes).unwrap();
+    assert_eq!(signature.firmware_hash(), Some(Hash::Sha256));
+    assert_eq!(signature.image_hash(), Hash::Sha256);
+    // The first name of one is there; whatever the digest inside is by.
+    let other = Signature::parse(&replaced(&bytes, SHA256, SHA384)).unwrap();
+    assert_eq!(other.firmware_hash(), Some(Hash::Sha384));
+    assert_eq!(other.image_hash(), Hash::Sha256);
+    // Without ContentInfo, or with lengths of four bytes, another thing is there.
+    for elsewhere in [Parts::of_kernel().bare(), Parts::of_kernel().wrapped()] {
+        let elsewhere = Signature::parse(&elsewhere).unwrap();
+        assert_eq!(elsewhere.firmware_hash(), None);
     }
 }
 
