@@ -160,8 +160,24 @@ pub const BENCH: &[Package] = &[
 
 /// What boots a guest, beside [`BUILD`] and [`GUEST`]: a machine, its firmware and its TPM.
 pub const BOOT: &[Package] = &[
+    package("dosfstools", &["mkfs.vfat"]),
     package("e2fsprogs", &["debugfs"]),
-    package("ovmf", &["/usr/share/OVMF/OVMF_CODE_4M.secboot.fd"]),
+    package("gzip", &["gzip"]),
+    package("mtools", &["mcopy"]),
+    package("openssl", &["openssl"]),
+    package(
+        "ovmf",
+        &[
+            "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd",
+            "/usr/share/OVMF/OVMF_VARS_4M.fd",
+            "/usr/share/OVMF/OVMF_VARS_4M.ms.fd",
+        ],
+    ),
+    package("python3", &["python3"]),
+    package(
+        "python3-cryptography",
+        &["/usr/lib/python3/dist-packages/cryptography"],
+    ),
     package("qemu-system-x86", &["qemu-system-x86_64"]),
     package("swtpm", &["swtpm"]),
     package(
@@ -171,6 +187,8 @@ pub const BOOT: &[Package] = &[
             "tpm2_evictcontrol",
             "tpm2_flushcontext",
             "tpm2_pcrallocate",
+            "tpm2_pcrextend",
+            "tpm2_pcrread",
             "tpm2_readpublic",
             "tpm2_shutdown",
         ],

@@ -152,6 +152,14 @@ pub fn bytes(text: &str) -> Result<Vec<u8>> {
     bytes.context("what should be a key is not in hexadecimal")
 }
 
+/// Bytes in hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
 /// True where the command runs and exits with 0; what it writes is not shown.
 pub fn succeeds(command: &mut Command) -> bool {
     command.output().is_ok_and(|output| output.status.success())

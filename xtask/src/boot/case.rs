@@ -106,6 +106,7 @@ impl Case {
             keeps_changes: false,
             variables: &setting.variables,
             tpm: &setting.tpm,
+            told: None,
         };
         let answer = match self.expected {
             Expected::RootByRecoveryKey => Answer::Key(&subject.recovery_key),

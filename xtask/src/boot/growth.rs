@@ -34,6 +34,7 @@ pub fn run(subject: &Subject, acceleration: Acceleration, log: &Path) -> Result<
         keeps_changes: true,
         variables: &subject.variables,
         tpm: &tpm,
+        told: None,
     };
     let first = boot_to_its_end(&machine, subject, log).context("the first boot")?;
     let second = boot_to_its_end(&machine, subject, &log.with_extension("second"))

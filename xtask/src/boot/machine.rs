@@ -30,6 +30,8 @@ pub struct Machine<'a> {
     pub variables: &'a Path,
     /// The folder with the TPM's state. Its path is short, as that of a socket has to be.
     pub tpm: &'a Path,
+    /// The file that gets what the guest writes to port 0x403.
+    pub told: Option<&'a Path>,
 }
 
 /// What runs the guest's instructions.
@@ -75,6 +77,7 @@ impl Acceleration {
             keeps_changes: false,
             variables: Path::new(crate::guest::STORE),
             tpm: folder,
+            told: None,
         };
         let came = machine
             .start(&variables)
@@ -205,6 +208,12 @@ impl Machine<'_> {
             "-device",
             "tpm-crb,tpmdev=tpm",
         ]);
+        if let Some(told) = self.told {
+            let mut file = OsString::from("file,id=told,path=");
+            file.push(told);
+            qemu.arg("-chardev").arg(file);
+            qemu.args(["-device", "isa-debugcon,iobase=0x403,chardev=told"]);
+        }
         qemu.args(["-object", "rng-random,id=random,filename=/dev/urandom"]);
         qemu.args(["-device", "virtio-rng-pci,rng=random"]);
         qemu

@@ -6,6 +6,9 @@
 //! refuses. A boot that shows neither proves nothing, and fails. Each refusal stands beside a success that differs
 //! from it in one thing ([`matrix`]).
 //!
+//! Beside guests, programs are booted that are signed in every way that matters, to see which certificate firmware and
+//! shim measure for each ([`signed`]).
+//!
 //! Everything runs as an ordinary user; where root starts it, as `nobody` ([`staging`]).
 
 mod account;
@@ -17,6 +20,7 @@ mod matrix;
 mod measured;
 mod sealed_again;
 mod sign;
+mod signed;
 mod staging;
 mod stranger;
 mod subject;
@@ -29,7 +33,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 
 use crate::guest::Guest;
-use crate::{guest, packages, process};
+use crate::{guest, packages, process, python};
 pub use account::Account;
 use console::Text;
 use machine::{Acceleration, Machine};
@@ -63,22 +67,28 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let target = crate::target_folder()?;
     let results = target.join("boot-test");
     if !arguments.prepared {
-        prepare(&target.join("demo"))?;
+        prepare(arguments, &target.join("demo"))?;
     }
     if process::is_root()? {
-        return staging::run_as_ordinary_user(&arguments.again(), &results);
+        let guest = arguments.wants_guests().then(|| target.join("demo"));
+        return staging::run_as_ordinary_user(&arguments.again(), guest.as_deref(), &results);
     }
-    let guest = Guest::prepare(&target.join("demo"))?;
-    boot(arguments, &guest, &target, &results)
+    fs::create_dir_all(&results).with_context(|| format!("cannot make {}", results.display()))?;
+    boot(arguments, &target, &results)
 }
 
 /// Builds what is booted, and what the tests need for it.
-fn prepare(folder: &Path) -> Result<()> {
+fn prepare(arguments: &Arguments, folder: &Path) -> Result<()> {
     let mut needed: Vec<_> = packages::BUILD.iter().chain(packages::BOOT).collect();
-    needed.extend(guest::packages()?);
+    if arguments.wants_guests() {
+        needed.extend(guest::packages()?);
+    }
     packages::install(needed)?;
+    python::install_virt_fw_vars()?;
     process::run(&mut process::release_build())?;
-    Guest::prepare(folder)?;
+    if arguments.wants_guests() {
+        Guest::prepare(folder)?;
+    }
     Ok(())
 }
 
@@ -94,13 +104,29 @@ impl Arguments {
         words
     }
 
+    fn wants(&self, name: &str, is_short: bool) -> bool {
+        match &self.only {
+            Some(text) => name.contains(text),
+            None => self.all || is_short,
+        }
+    }
+
     /// The boots of a group that are wanted.
     fn wanted<'g>(&self, group: &'g Group) -> Vec<&'g case::Case> {
-        let is_wanted = |case: &&case::Case| match &self.only {
-            Some(text) => full_name(group, case).contains(text),
-            None => self.all || case.is_short,
-        };
-        group.cases.iter().filter(is_wanted).collect()
+        let cases = group.cases.iter();
+        let is_wanted = |case: &&case::Case| self.wants(&full_name(group, case), case.is_short);
+        cases.filter(is_wanted).collect()
+    }
+
+    fn wants_guests(&self) -> bool {
+        GROUPS.iter().any(|group| !self.wanted(group).is_empty())
+    }
+
+    /// The boots of signed programs that are wanted.
+    fn trials(&self) -> Vec<signed::Trial> {
+        let mut all = signed::Trial::all();
+        all.retain(|trial| self.wants(&trial.name, trial.is_short()));
+        all
     }
 }
 
@@ -114,6 +140,9 @@ fn list(arguments: &Arguments) {
             println!("{}", full_name(group, case));
         }
     }
+    for trial in arguments.trials() {
+        println!("{}", trial.name);
+    }
 }
 
 /// The last lines of a console before its root had a word.
@@ -124,52 +153,31 @@ pub fn lines_before_root(log: &Path, nonce: &str) -> Vec<String> {
 }
 
 /// Boots what is wanted, all of it, and fails at the end if anything failed.
-fn boot(arguments: &Arguments, guest: &Guest, folder: &Path, results: &Path) -> Result<()> {
+fn boot(arguments: &Arguments, folder: &Path, results: &Path) -> Result<()> {
     let start = Instant::now();
-    fs::create_dir_all(results).with_context(|| format!("cannot make {}", results.display()))?;
-    let images = tempfile::Builder::new()
-        .prefix("boot-test-images-")
-        .tempdir_in(folder)?;
     // Sockets have short paths.
     let short = tempfile::Builder::new().prefix("eci-").tempdir()?;
     let acceleration = Acceleration::probe(short.path());
-    println!("The guests run under {acceleration}.");
+    println!("The machines run under {acceleration}.");
     println!("What they write to their consoles is kept in boot-test below cargo's folder.");
 
-    let (mut passed, mut failed) = (0, Vec::new());
-    for group in GROUPS {
-        let cases = arguments.wanted(group);
-        if cases.is_empty() {
-            continue;
-        }
-        println!("\n{}:", group.name);
-        let tpms = short.path().join(group.name);
-        let folder = images.path().join(group.name);
-        let subject = match Subject::make(guest, group, &folder, &tpms) {
-            Ok(subject) => subject,
-            Err(error) => {
-                println!("  FAILED  no guest to boot: {error:#}");
-                failed.extend(cases.iter().map(|case| full_name(group, case)));
-                continue;
-            }
+    let mut outcome = Outcome::default();
+    if arguments.wants_guests() {
+        let guest = Guest::prepare(&folder.join("demo"))?;
+        let rooms = Rooms {
+            folder,
+            short: short.path(),
+            results,
         };
-        for case in cases {
-            let log = results
-                .join(full_name(group, case).replace([':', ' ', ',', '\''], "-") + ".console");
-            match case.run(&subject, acceleration, &log) {
-                Ok(()) => passed += 1,
-                Err(error) => {
-                    println!("  FAILED  {}: {error:#}", case.name);
-                    for line in lines_before_root(&log, &subject.nonce) {
-                        println!("    {line}");
-                    }
-                    failed.push(full_name(group, case));
-                }
-            }
-        }
-        fs::remove_dir_all(&folder)?;
+        boot_guests(arguments, &guest, acceleration, &rooms, &mut outcome)?;
+    }
+    let trials = arguments.trials();
+    if !trials.is_empty() {
+        let rig = signed::Rig::new(acceleration, short.path(), results)?;
+        signed::run(&rig, &trials, &mut outcome);
     }
     let seconds = start.elapsed().as_secs_f64();
+    let Outcome { passed, failed } = outcome;
     if !failed.is_empty() {
         bail!(
             "{} of {} boots failed: {}",
@@ -179,6 +187,67 @@ fn boot(arguments: &Arguments, guest: &Guest, folder: &Path, results: &Path) -> 
         );
     }
     println!("\nAll {passed} boots ended as they have to, in {seconds:.0} s.");
+    Ok(())
+}
+
+/// How many boots passed, and the names of those that failed.
+#[derive(Default)]
+struct Outcome {
+    passed: usize,
+    failed: Vec<String>,
+}
+
+/// Where a run has its files.
+struct Rooms<'a> {
+    folder: &'a Path,
+    /// With a short path.
+    short: &'a Path,
+    results: &'a Path,
+}
+
+fn boot_guests(
+    arguments: &Arguments,
+    guest: &Guest,
+    acceleration: Acceleration,
+    rooms: &Rooms,
+    outcome: &mut Outcome,
+) -> Result<()> {
+    let images = tempfile::Builder::new()
+        .prefix("boot-test-images-")
+        .tempdir_in(rooms.folder)?;
+    for group in GROUPS {
+        let cases = arguments.wanted(group);
+        if cases.is_empty() {
+            continue;
+        }
+        println!("\n{}:", group.name);
+        let tpms = rooms.short.join(group.name);
+        let folder = images.path().join(group.name);
+        let subject = match Subject::make(guest, group, &folder, &tpms) {
+            Ok(subject) => subject,
+            Err(error) => {
+                println!("  FAILED  no guest to boot: {error:#}");
+                let names = cases.iter().map(|case| full_name(group, case));
+                outcome.failed.extend(names);
+                continue;
+            }
+        };
+        for case in cases {
+            let name = full_name(group, case).replace([':', ' ', ',', '\''], "-");
+            let log = rooms.results.join(name + ".console");
+            match case.run(&subject, acceleration, &log) {
+                Ok(()) => outcome.passed += 1,
+                Err(error) => {
+                    println!("  FAILED  {}: {error:#}", case.name);
+                    for line in lines_before_root(&log, &subject.nonce) {
+                        println!("    {line}");
+                    }
+                    outcome.failed.push(full_name(group, case));
+                }
+            }
+        }
+        fs::remove_dir_all(&folder)?;
+    }
     Ok(())
 }
 
@@ -197,6 +266,7 @@ pub fn boot_to_root(
         keeps_changes: false,
         variables,
         tpm,
+        told: None,
     };
     let mut running = machine.start(&folder.join("store.fd"))?;
     let outcome = watch::watch(

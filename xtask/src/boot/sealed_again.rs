@@ -36,6 +36,7 @@ pub fn run(
         keeps_changes: true,
         variables: &subject.variables,
         tpm: &first,
+        told: None,
     };
     boot_to_its_end(&machine, subject, log).context("the boot before")?;
 

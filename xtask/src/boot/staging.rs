@@ -20,9 +20,14 @@ struct Stage {
     folder: tempfile::TempDir,
 }
 
-/// Runs `cargo xtask boot-test` with these arguments as an ordinary user, and copies what it keeps to `results`.
-pub fn run_as_ordinary_user(arguments: &[String], results: &Path) -> Result<()> {
-    let stage = Stage::make()?;
+/// Runs `cargo xtask boot-test` with these arguments as an ordinary user, and copies what it keeps to `results`. `guest` is
+/// the folder of the guest, where one is needed.
+pub fn run_as_ordinary_user(
+    arguments: &[String],
+    guest: Option<&Path>,
+    results: &Path,
+) -> Result<()> {
+    let stage = Stage::make(guest)?;
     let folder = stage.folder.path();
     let mut setpriv = process::program("setpriv");
     setpriv.args([format!("--reuid={ORDINARY}"), format!("--regid={ORDINARY}")]);
@@ -45,7 +50,7 @@ pub fn run_as_ordinary_user(arguments: &[String], results: &Path) -> Result<()> 
 }
 
 impl Stage {
-    fn make() -> Result<Self> {
+    fn make(guest: Option<&Path>) -> Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("eci-boot-")
             .tempdir_in("/var/tmp")?;
@@ -63,7 +68,8 @@ impl Stage {
                 this.put(&from, to)?;
             }
         }
-        for part in guest::Guest::parts(&target.join("demo"))? {
+        let parts = guest.map(guest::Guest::parts).transpose()?;
+        for part in parts.unwrap_or_default() {
             let name = part.strip_prefix(&target)?.to_owned();
             this.put(&part, &name)?;
         }

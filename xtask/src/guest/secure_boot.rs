@@ -4,7 +4,6 @@
 //! The key is made on this machine, for these tests only, and stays below cargo's folder. The store is that of
 //! Debian's firmware with the keys of Microsoft and Debian, which lets shim start.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +18,8 @@ pub const SOURCE: &str = include_str!("secure_boot.rs");
 pub const STORE: &str = "/usr/share/OVMF/OVMF_VARS_4M.ms.fd";
 /// Owner of the test's certificate in db. Any will do; it is measured into PCR 7.
 const OWNER: &str = "b007ed00-0000-4000-8000-000000000001";
+/// Where shim lies on the guest's disk.
+const SHIM: &str = "\\EFI\\ubuntu\\shimx64.efi";
 /// The vendor GUID of `Boot####` and `BootOrder`.
 const GLOBAL_VARIABLE: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
 
@@ -107,23 +108,23 @@ fn boot_variables(second_stage: Option<&str>) -> String {
     let variable = |name: &str, data: &[u8]| {
         format!(
             "{{\"name\":\"{name}\",\"guid\":\"{GLOBAL_VARIABLE}\",\"attr\":{attributes},\"data\":\"{}\"}}",
-            hex(data)
+            process::hex(data)
         )
     };
     format!(
         "{{\"version\":2,\"variables\":[{},{}]}}",
-        variable("Boot0000", &load_option(second_stage)),
+        variable("Boot0000", &load_option(SHIM, second_stage)),
         variable("BootOrder", &[0, 0])
     )
 }
 
 /// An `EFI_LOAD_OPTION` with a bare file path, for which firmware looks on every disk. shim takes the first word
 /// of the optional data as the name of its second stage.
-fn load_option(second_stage: Option<&str>) -> Vec<u8> {
+pub fn load_option(program: &str, second_stage: Option<&str>) -> Vec<u8> {
     const ACTIVE: u32 = 1;
     const MEDIA_FILE_PATH: [u8; 2] = [4, 4];
     const END_OF_PATH: [u8; 4] = [0x7f, 0xff, 4, 0];
-    let path = utf16("\\EFI\\ubuntu\\shimx64.efi");
+    let path = utf16(program);
     let length = |bytes: usize| {
         u16::try_from(bytes)
             .expect("BUG: a short path")
@@ -151,22 +152,15 @@ fn utf16(text: &str) -> Vec<u8> {
         .collect()
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_boot_entry_names_shim_and_what_shim_loads() {
-        let plain = load_option(None);
-        let named = load_option(Some("k"));
-        assert_eq!(hex(&plain[..6]), "010000003800");
+        let plain = load_option(SHIM, None);
+        let named = load_option(SHIM, Some("k"));
+        assert_eq!(process::hex(&plain[..6]), "010000003800");
         assert_eq!(plain.len(), 6 + 14 + 0x38);
         assert_eq!(named, [plain, vec![b'k', 0, 0, 0]].concat());
     }
