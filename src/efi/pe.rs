@@ -7,6 +7,7 @@
 //! Reading checks that headers, certificate table and the raw data of every section lie within the file,
 //! and that no two sections share bytes. The program's bytes are read once, for hashing, and never held.
 
+use std::fmt;
 use std::ops::Range;
 
 use aws_lc_rs::digest::Context;
@@ -38,9 +39,29 @@ pub struct Section {
     pub raw: Range<u64>,
 }
 
+/// The processor that a program is for: the field `Machine` of its COFF header (Microsoft's PE format, "Machine types").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Machine(pub u16);
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.0 {
+            0x14c => "32-bit x86",
+            0x1c2 => "32-bit Arm",
+            0x5064 => "64-bit RISC-V",
+            0x6264 => "64-bit LoongArch",
+            0x8664 => "x86-64",
+            0xaa64 => "64-bit Arm",
+            other => return write!(f, "machine type {other:#06x}"),
+        };
+        f.write_str(name)
+    }
+}
+
 /// The headers of a program, checked against the file they stand in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pe {
+    machine: Machine,
     file_bytes: u64,
     headers_bytes: u64,
     checksum: u64,
@@ -82,6 +103,7 @@ impl Pe {
             }
             coff = sum(header, 4)?;
         }
+        let machine = Machine(word(file, coff, "the COFF header")?);
         let section_count = word(file, sum(coff, 2)?, "the COFF header")?;
         let symbols = long(file, sum(coff, 8)?, "the COFF header")?;
         let symbol_count = long(file, sum(coff, 12)?, "the COFF header")?;
@@ -147,6 +169,7 @@ impl Pe {
         }
         refuse_shared_bytes(&sections)?;
         Ok(Self {
+            machine,
             file_bytes,
             headers_bytes,
             checksum,
@@ -220,6 +243,11 @@ impl Pe {
         let [mut context] = contexts;
         context.update(&vec![0; usize::try_from(zeros).unwrap_or_default()]);
         Ok(Some(context.finish().as_ref().to_vec()))
+    }
+
+    /// The processor that it is for.
+    pub fn machine(&self) -> Machine {
+        self.machine
     }
 
     /// True where the program has a certificate table; what is in it, and whom it convinces, is another matter.

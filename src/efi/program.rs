@@ -6,7 +6,7 @@
 use super::authenticode::{self, Signatures, Skipped};
 use super::pe::{Digests, Pe};
 use super::pkcs7::Signature;
-use super::{Error, Hash, Result, SHA256_BYTES, grub};
+use super::{Error, Hash, Result, SHA256_BYTES, grub, kind};
 use crate::storage::{ReadAt, Slice};
 
 /// The longest of the small sections that are kept.
@@ -42,6 +42,7 @@ pub struct Program {
     names: Vec<String>,
     grub_prefix: Option<std::result::Result<Option<String>, String>>,
     inner_kernel: Option<Vec<Digests>>,
+    has_kernel_header: bool,
     section_digests: Vec<SectionDigest>,
 }
 
@@ -72,6 +73,7 @@ impl Program {
             sections,
             grub_prefix: None,
             inner_kernel: None,
+            has_kernel_header: false,
             section_digests: Vec::new(),
         })
     }
@@ -111,6 +113,7 @@ impl Program {
         let mut program = Self::new(digests, signatures, sections)?;
         program.skipped = skipped;
         program.bytes_behind_table = pe.bytes_behind_table();
+        program.has_kernel_header = kind::begins_as_kernel(file);
         program.names = pe
             .sections()
             .iter()
@@ -185,6 +188,11 @@ impl Program {
     /// True where the program has a section of this name.
     pub fn has_section(&self, name: &str) -> bool {
         self.names.iter().any(|own| own == name)
+    }
+
+    /// True where the file begins as a Linux kernel that firmware can start.
+    pub(super) fn has_kernel_header(&self) -> bool {
+        self.has_kernel_header
     }
 
     /// The content of a section that identifies programs.
