@@ -17,6 +17,8 @@ pub const LINUX_ROOT_X86_64: Uuid = uuid!("4f68bce3-e8cd-4db1-96e7-fbcaf984b709"
 pub const LINUX_ROOT_ARM64: Uuid = uuid!("b921b045-1df0-41c3-af44-4c6f280d3fae");
 /// Extended boot loader partition, `/boot`.
 pub const EXTENDED_BOOT: Uuid = uuid!("bc13c2ff-59e6-4262-a352-b275fd6f7172");
+/// A physical volume of LVM.
+pub const LVM: Uuid = uuid!("e6d6d379-f507-44c2-a23c-238f2a3df928");
 /// A LUKS volume. An encrypted root keeps its own type and does not get this one.
 pub const LUKS: Uuid = uuid!("ca7d7ccb-63ed-4c53-861c-1742536059cc");
 
@@ -52,7 +54,7 @@ const NAMES: [(Uuid, &str); 20] = [
     (uuid!("933ac7e1-2eb4-4f13-b844-0e14e2aef915"), "Linux /home"),
     (uuid!("3b8f8425-20e0-4f3b-907f-1a25a76f98e8"), "Linux /srv"),
     (uuid!("4d21b016-b534-45c2-a9fb-5c16e091fd2d"), "Linux /var"),
-    (uuid!("e6d6d379-f507-44c2-a23c-238f2a3df928"), "Linux LVM"),
+    (LVM, "Linux LVM"),
     (uuid!("a19d880f-05fc-4d3b-a006-743f0f84911e"), "Linux RAID"),
     (
         uuid!("ebd0a0a2-b9e5-4433-87c0-68b6b72699c7"),

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::encrypt::in_place;
 use super::layout;
+use crate::efi::Machine;
 use crate::filesystem::{self, Ambiguity, Content};
 use crate::image::{Packing, SourceFormat};
 use crate::secret::EntropyError;
@@ -128,6 +129,41 @@ pub enum Error {
         /// What is wrong with it.
         source: crate::efi::Error,
     },
+    /// No shim lies where the file for `--kernel-efi` goes.
+    #[error(
+        "--kernel-efi: nothing would start EFI/ubuntu/grubx64.efi: the EFI system partition has no EFI/ubuntu/shimx64.efi, but {}",
+        listed(programs)
+    )]
+    BootFileWithoutShim {
+        /// Programs that lie elsewhere.
+        programs: Vec<String>,
+    },
+    /// What lies there is something else.
+    #[error(
+        "--kernel-efi: nothing would start EFI/ubuntu/grubx64.efi: EFI/ubuntu/shimx64.efi is no shim"
+    )]
+    BootFileBehindNoShim,
+    /// The file for `--kernel-efi` is for another processor than the image's shim.
+    #[error("--kernel-efi: {} is a program for {machine}, and EFI/ubuntu/shimx64.efi one for {shim}", path.display())]
+    BootFileMachine {
+        /// The file.
+        path: PathBuf,
+        /// What it is for.
+        machine: Machine,
+        /// What the image's shim is for.
+        shim: Machine,
+    },
+    /// The root partition holds a filesystem that nothing boots from.
+    #[error(
+        "partition {partition} is no root: its filesystem has neither /etc nor /usr, as a /boot has{}",
+        beside_lvm(*lvm)
+    )]
+    NotARoot {
+        /// Its number.
+        partition: u32,
+        /// Number of a partition with a volume of LVM.
+        lvm: Option<u32>,
+    },
     /// The file for `--kernel-efi` is longer than any kernel.
     #[error("--kernel-efi: {} is longer than {max_bytes} bytes", path.display())]
     BootFileTooLong {
@@ -217,6 +253,20 @@ pub enum Error {
     },
 }
 
+fn listed(programs: &[String]) -> String {
+    if programs.is_empty() {
+        "no other program either".to_owned()
+    } else {
+        programs.join(", ")
+    }
+}
+
+fn beside_lvm(partition: Option<u32>) -> String {
+    partition.map_or_else(String::new, |partition| {
+        format!("; the root may be a volume of LVM in partition {partition}, which is not read")
+    })
+}
+
 fn exit(status: Option<ExitStatus>) -> String {
     status.map_or_else(
         || "could not be started".to_owned(),
@@ -284,6 +334,10 @@ impl Error {
             | Self::SeveralPartitions { .. }
             | Self::NamedPartitionMissing { .. }
             | Self::NotPlainExt4(_)
+            | Self::NotARoot { .. }
+            | Self::BootFileWithoutShim { .. }
+            | Self::BootFileBehindNoShim
+            | Self::BootFileMachine { .. }
             | Self::RootFilesystem { .. }
             | Self::Esp(_)
             | Self::NoCloudInit
@@ -344,6 +398,20 @@ impl Error {
             }),
             Self::Layout(layout::Error::RegrownUnaligned) => Some(
                 "add --grow-root, which switches growing off in the guest, or use 512".to_owned(),
+            ),
+            Self::BootFileWithoutShim { .. } | Self::BootFileBehindNoShim => Some(
+                "leave --kernel-efi out, and put the file where the image's own boot files look for it"
+                    .to_owned(),
+            ),
+            Self::BootFileMachine { .. } => {
+                Some("give a kernel image for the processor of the image".to_owned())
+            }
+            Self::NotARoot { lvm: None, .. } => Some(
+                "name the root: --root-partition-uuid GUID --efi-partition-uuid GUID".to_owned(),
+            ),
+            Self::NotARoot { lvm: Some(_), .. } => Some(
+                "take an image whose root is a partition of its own, as those for confidential VMs are"
+                    .to_owned(),
             ),
             Self::NotPlainExt4(RootContent::NotDeployed) => {
                 Some("an image is encrypted once; deploy binds it to a guest".to_owned())

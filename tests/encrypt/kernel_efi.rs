@@ -111,7 +111,7 @@ fn a_file_that_does_not_fit_is_refused_with_what_is_free() {
     files::open_to_write(&kernel).set_len(120 << 20).unwrap();
     assert_eq!(
         refusal(&workshop, "kernel.efi"),
-        "error: source.img: the EFI system partition: no room in the FAT filesystem for /EFI/ubuntu/grubx64.efi: 125829120 bytes are needed, 108820480 are free for it\n"
+        "error: source.img: the EFI system partition: no room in the FAT filesystem for /EFI/ubuntu/grubx64.efi: 125829120 bytes are needed, 109114880 are free for it\n"
     );
     assert_eq!(workshop.names(), ["kernel.efi", "source.img"]);
 }
@@ -134,42 +134,84 @@ fn an_unsigned_file_is_taken_with_a_warning() {
     assert!(esp_files(&converted.image).0[2] == unsigned);
 }
 
+const ELSEWHERE: &str =
+    "hint: leave --kernel-efi out, and put the file where the image's own boot files look for it\n";
+
+/// What is said where the EFI system partition was changed by these commands of mtools.
+fn refusal_after(kernel: &[u8], changes: &[&[&str]]) -> String {
+    let workshop = Workshop::new();
+    let source = workshop.source(image(Shape::Demo));
+    change_partition(&source, &image(Shape::Demo).table, ESP, |esp| {
+        for change in changes {
+            run(command(change[0]).arg("-i").arg(esp).args(&change[1..]));
+        }
+    });
+    workshop.write("kernel.efi", kernel);
+    let message = refusal(&workshop, "kernel.efi");
+    assert_eq!(workshop.names(), ["kernel.efi", "source.img"]);
+    message
+}
+
+/// On images of other distributions shim lies elsewhere, and looks elsewhere.
 #[test]
-fn the_folder_is_made_where_it_is_missing() {
+fn a_place_where_nothing_starts_the_file_is_refused() {
     if !crate::can_judge() {
         return;
     }
-    let workshop = Workshop::new();
-    let source = workshop.source(image(Shape::Demo));
-    // An ESP with nothing on it.
-    change_partition(&source, &image(Shape::Demo).table, ESP, |esp| {
-        run(command("mdeltree").arg("-i").arg(esp).arg("::EFI"));
-    });
-    let folder = scratch();
-    workshop.write("kernel.efi", &pe("new", 70_000));
-    exits(
-        workshop.encrypt().args([
-            "--kernel-efi",
-            "kernel.efi",
-            "-o",
-            "output.img",
-            "source.img",
-        ]),
-        0,
+    let kernel = pe("new", 70_000);
+    let without_shim = "error: source.img: --kernel-efi: nothing would start EFI/ubuntu/grubx64.efi: the EFI system partition has no EFI/ubuntu/shimx64.efi, but ";
+    assert_eq!(
+        refusal_after(&kernel, &[&["mdeltree", "::EFI"]]),
+        format!("{without_shim}no other program either\n{ELSEWHERE}")
     );
-    judge::extract(
-        &workshop.path("output.img"),
-        &disk::read(&workshop.path("output.img")),
-        ESP,
-        &folder.path().join("after"),
+    let fedora = [
+        &["mmd", "::EFI/fedora"][..],
+        &[
+            "mmove",
+            "::EFI/ubuntu/shimx64.efi",
+            "::EFI/fedora/shimx64.efi",
+        ],
+        &["mdeltree", "::EFI/ubuntu"],
+    ];
+    assert_eq!(
+        refusal_after(&kernel, &fedora),
+        format!("{without_shim}EFI/BOOT/BOOTX64.EFI, EFI/fedora/shimx64.efi\n{ELSEWHERE}")
     );
-    let after = folder.path().join("after");
-    exits(command("fsck.vfat").arg("-n").arg(&after), 0);
-    let to = folder.path().join("file");
-    run(command("mcopy")
-        .args(["-n", "-i"])
-        .arg(&after)
-        .arg("::EFI/ubuntu/grubx64.efi")
-        .arg(&to));
-    assert!(std::fs::read(&to).unwrap() == pe("new", 70_000));
+    // A unified kernel image, or anything else, under the name of shim starts nothing beside itself.
+    let no_shim = [
+        &["mdel", "::EFI/ubuntu/shimx64.efi"][..],
+        &[
+            "mmove",
+            "::EFI/ubuntu/grubx64.efi",
+            "::EFI/ubuntu/shimx64.efi",
+        ],
+    ];
+    assert_eq!(
+        refusal_after(&kernel, &no_shim),
+        format!(
+            "error: source.img: --kernel-efi: nothing would start EFI/ubuntu/grubx64.efi: EFI/ubuntu/shimx64.efi is no shim\n{ELSEWHERE}"
+        )
+    );
+}
+
+#[test]
+fn a_program_for_another_processor_is_refused() {
+    if !crate::can_judge() {
+        return;
+    }
+    for (machine, name) in [
+        ([0x64, 0xaa], "64-bit Arm"),
+        ([0x4c, 0x01], "32-bit x86"),
+        ([0x34, 0x12], "machine type 0x1234"),
+    ] {
+        let mut kernel = pe("foreign", 70_000);
+        kernel[0x84..0x86].copy_from_slice(&machine);
+        assert_eq!(
+            refusal_after(&kernel, &[]),
+            format!(
+                "error: source.img: --kernel-efi: kernel.efi is a program for {name}, and EFI/ubuntu/shimx64.efi one for x86-64\n\
+                 hint: give a kernel image for the processor of the image\n"
+            )
+        );
+    }
 }

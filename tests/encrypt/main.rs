@@ -28,6 +28,7 @@ mod killed;
 mod layout;
 mod memory;
 mod no_room;
+mod no_root;
 mod oracle;
 mod ordinary_user;
 mod output_file;

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::disk::{self, Disk};
 use super::ext4::{self, Tree};
 use super::root::Root;
-use super::{command, files, run, scratch};
+use super::{command, data, files, run, scratch};
 
 /// Number of the root partition, placed last as in Ubuntu's images.
 pub const ROOT: u32 = 1;
@@ -303,7 +303,12 @@ impl Shape {
             "EFI/ubuntu/shimx64.efi",
             "EFI/ubuntu/grubx64.efi",
         ] {
-            fs::write(&file, pe(name, 300_000)).unwrap();
+            let content = match name {
+                // What --kernel-efi puts beside it, it must be able to start.
+                "EFI/ubuntu/shimx64.efi" => fs::read(data("vectors/pe/shim-std.efi")).unwrap(),
+                name => pe(name, 300_000),
+            };
+            fs::write(&file, content).unwrap();
             run(command("mcopy")
                 .arg("-i")
                 .arg(esp)

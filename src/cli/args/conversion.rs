@@ -98,7 +98,8 @@ pub struct Guest {
 
     /// Replace EFI/ubuntu/grubx64.efi on the EFI system partition
     ///
-    /// FILE is what shim loads, usually a unified kernel image. It is checked to be a PE file that fits.
+    /// FILE is what shim loads, usually a unified kernel image. It is checked to be a PE file that fits, for the processor of
+    /// the image's EFI/ubuntu/shimx64.efi; without that shim nothing would start it, so it is refused.
     #[arg(long, value_name = "FILE")]
     pub kernel_efi: Option<PathBuf>,
 

@@ -1,23 +1,30 @@
 //! The boot file that `--kernel-efi` puts on the EFI system partition.
 //!
-//! shim loads `grubx64.efi` beside itself, which is why a unified kernel image stands under that name.
+//! shim loads `grubx64.efi` beside itself, which is why a unified kernel image stands under that name. So there must be a
+//! shim for that processor in the directory; images of other distributions have theirs elsewhere, and start nothing that
+//! is put here.
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::customise::Edit;
-use crate::efi::Pe;
+use crate::efi::{Kind, Machine, Pe, Program};
 use crate::filesystem::{self, fat::Fat};
 use crate::provision::Error;
 use crate::storage::MemoryStorage;
 
 /// Where shim looks for what it loads.
 const PATH: &str = "EFI/ubuntu/grubx64.efi";
-const FOLDER: &str = "EFI/ubuntu";
+/// The shim that looks there.
+const SHIM: &str = "EFI/ubuntu/shimx64.efi";
 
 /// The largest file for `--kernel-efi`, in bytes; a unified kernel image has some 60 MiB.
 const MAX_BOOT_FILE_BYTES: u64 = 1 << 30;
+/// The largest shim that is read, in bytes; the largest have 1 MiB.
+const MAX_SHIM_BYTES: u64 = 64 << 20;
+/// How many programs of other directories a message names.
+const MAX_NAMED: usize = 8;
 
 /// A program that firmware or shim could load.
 #[derive(Debug, Clone)]
@@ -26,6 +33,8 @@ pub struct BootFile {
     pub bytes: Vec<u8>,
     /// It has a signature, whosever.
     pub is_signed: bool,
+    path: PathBuf,
+    machine: Machine,
 }
 
 impl BootFile {
@@ -51,36 +60,90 @@ impl BootFile {
         })?;
         Ok(Self {
             is_signed: pe.is_signed(),
+            machine: pe.machine(),
+            path: path.to_owned(),
             bytes: file.into_bytes(),
         })
     }
+
+    /// Replaces the boot file, or makes it.
+    pub fn replace(&self, esp: &Fat<'_>) -> Result<Edit, Error> {
+        let edit = self.edit(esp)?;
+        esp.replace_file(PATH, &self.bytes).map_err(Error::in_esp)?;
+        Ok(edit)
+    }
+
+    /// The same in clusters that are free now, so that it can be written in the [phases](filesystem::fat::phases()) that
+    /// survive a crash: the old file and the new one need room beside each other.
+    pub fn switch(&self, esp: &Fat<'_>) -> Result<Edit, Error> {
+        let edit = self.edit(esp)?;
+        let switched = esp.switch_file(PATH, &self.bytes);
+        switched
+            .and_then(|()| esp.finish())
+            .map_err(Error::in_esp)?;
+        Ok(edit)
+    }
+
+    fn edit(&self, esp: &Fat<'_>) -> Result<Edit, Error> {
+        self.check_is_started(esp)?;
+        let was = match esp.find(PATH).map_err(Error::in_esp)? {
+            Some(_) => "replaced",
+            None => "new",
+        };
+        Ok(Edit {
+            path: format!("ESP:{PATH}"),
+            what: format!("{was}, {} bytes", self.bytes.len()),
+        })
+    }
+
+    /// Refuses a place where nothing would start the file.
+    fn check_is_started(&self, esp: &Fat<'_>) -> Result<(), Error> {
+        let found = esp.find(SHIM).map_err(Error::in_esp)?;
+        if found.is_none_or(|entry| entry.is_directory) {
+            return Err(Error::BootFileWithoutShim {
+                programs: programs(esp).map_err(Error::in_esp)?,
+            });
+        }
+        let shim = esp.read_file(SHIM, MAX_SHIM_BYTES).map_err(Error::in_esp)?;
+        let shim = MemoryStorage::new(shim);
+        let program = Program::read(&shim, &[], false);
+        let is_shim = program.is_ok_and(|program| program.kind() == Kind::Shim);
+        let machine = Pe::read(&shim).map(|pe| pe.machine());
+        match machine {
+            Ok(machine) if is_shim && machine == self.machine => Ok(()),
+            Ok(machine) if is_shim => Err(Error::BootFileMachine {
+                path: self.path.clone(),
+                machine: self.machine,
+                shim: machine,
+            }),
+            _ => Err(Error::BootFileBehindNoShim),
+        }
+    }
 }
 
-/// Replaces the boot file, or makes it with its folders.
-pub fn replace(esp: &Fat<'_>, bytes: &[u8]) -> filesystem::Result<Edit> {
-    let edit = edit(esp, bytes)?;
-    esp.create_dir_all(FOLDER)?;
-    esp.replace_file(PATH, bytes)?;
-    Ok(edit)
-}
-
-/// The same in clusters that are free now, so that it can be written in the [phases](filesystem::fat::phases()) that
-/// survive a crash: the old file and the new one need room beside each other.
-pub fn switch(esp: &Fat<'_>, bytes: &[u8]) -> filesystem::Result<Edit> {
-    let edit = edit(esp, bytes)?;
-    esp.create_dir_all(FOLDER)?;
-    esp.switch_file(PATH, bytes)?;
-    esp.finish()?;
-    Ok(edit)
-}
-
-fn edit(esp: &Fat<'_>, bytes: &[u8]) -> filesystem::Result<Edit> {
-    let was = match esp.find(PATH)? {
-        Some(_) => "replaced",
-        None => "new",
-    };
-    Ok(Edit {
-        path: format!("ESP:{PATH}"),
-        what: format!("{was}, {} bytes", bytes.len()),
-    })
+/// The programs in the directories below `EFI`, for a message.
+fn programs(esp: &Fat<'_>) -> filesystem::Result<Vec<String>> {
+    const TOP: &str = "EFI";
+    let mut found = Vec::new();
+    if esp.find(TOP)?.is_none_or(|entry| !entry.is_directory) {
+        return Ok(found);
+    }
+    let folders = esp.list_dir(TOP)?;
+    let folders = folders
+        .iter()
+        .filter(|entry| entry.is_directory && !entry.name.starts_with('.'));
+    for folder in folders {
+        for entry in esp.list_dir(&format!("{TOP}/{}", folder.name))? {
+            let is_program = entry.name.to_ascii_lowercase().ends_with(".efi");
+            if is_program && !entry.is_directory {
+                let path = format!("{TOP}/{}/{}", folder.name, entry.name);
+                found.push(path.escape_debug().to_string());
+            }
+        }
+        if found.len() >= MAX_NAMED {
+            break;
+        }
+    }
+    found.truncate(MAX_NAMED);
+    Ok(found)
 }

@@ -10,12 +10,13 @@ use std::ops::Range;
 use tracing::debug;
 use uuid::Builder;
 
-use super::boot_file::{self, BootFile};
+use super::boot_file::BootFile;
 use super::customise::{self, Customisation, Customised, Datasources, Edit, GROWPART_KEYSLOT};
 use super::data_pass::{self, Encryption, FreeSpace, Part, Pass};
 use super::in_place::{NewTable, Start};
 use super::profile::{self, ProfileChoice};
 use super::shrink::Shrunk;
+use crate::filesystem;
 use crate::filesystem::Content;
 use crate::filesystem::ext4::{BlockBitmap, Filesystem, Superblock};
 use crate::filesystem::fat::Fat;
@@ -132,7 +133,8 @@ impl<S: ReadAt> Prepared<S> {
 
         let growpart_key = SecretBytes::random(entropy, GROWPART_KEY_BYTES)?;
         let edited = Overlay::new(disk);
-        let (profile, customised, used) = customise(&edited, &root, options, &growpart_key, now)?;
+        let place = (&table, &chosen.root);
+        let (profile, customised, used) = customise(&edited, place, options, &growpart_key, now)?;
         let layout = layout::layout(
             &geometry(
                 &table,
@@ -158,7 +160,7 @@ impl<S: ReadAt> Prepared<S> {
                 &edited,
                 &chosen.esp,
                 sector_bytes,
-                (&file.bytes, options.in_place.is_some()),
+                (file, options.in_place.is_some()),
                 now,
             )?);
             if !file.is_signed {
@@ -393,17 +395,41 @@ impl<S: WriteAt> Prepared<S> {
     }
 }
 
+/// What every root has one of: `/usr` alone where a system makes its `/etc` as it boots, `/etc` where `/usr` is a partition
+/// of its own, and in a root of ostree, whose deployments have both, `/ostree`.
+const OF_A_ROOT: [&str; 3] = ["/etc", "/usr", "/ostree"];
+
+/// False for a filesystem that nothing boots from: a `/boot` of type Linux data is the only candidate where the root is a
+/// volume of LVM.
+fn is_root(filesystem: &Filesystem<'_>) -> filesystem::Result<bool> {
+    for path in OF_A_ROOT {
+        if filesystem.symlink_metadata(path)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Makes the changes in the root filesystem, and learns what it uses afterwards.
 fn customise<S: ReadAt>(
     edited: &Overlay<S>,
-    root: &Range<u64>,
+    (table, root): (&Table, &Partition),
     options: &Options,
     growpart_key: &SecretBytes,
     now: i64,
 ) -> Result<(profile::Chosen, Customised, BlockBitmap), Error> {
-    let problem = |problem| Error::in_root_filesystem(problem, root);
-    let window = window(edited, root)?;
+    let range = byte_range(root, table.sector_bytes());
+    let problem = |problem| Error::in_root_filesystem(problem, &range);
+    let window = window(edited, &range)?;
     let filesystem = Filesystem::open(&window, now).map_err(problem)?;
+    if !is_root(&filesystem).map_err(problem)? {
+        let mut partitions = table.partitions();
+        let lvm = partitions.find(|partition| partition.type_guid == gpt::types::LVM);
+        return Err(Error::NotARoot {
+            partition: root.number,
+            lvm: lvm.map(|partition| partition.number),
+        });
+    }
     let profile = options.profile.decide(&filesystem).map_err(problem)?;
     let customisation = Customisation {
         profile: profile.profile,
@@ -435,17 +461,16 @@ fn put_boot_file<S: ReadAt>(
     edited: &Overlay<S>,
     esp: &Partition,
     sector_bytes: u64,
-    (file, in_place): (&[u8], bool),
+    (file, in_place): (&BootFile, bool),
     now: i64,
 ) -> Result<Edit, Error> {
     let window = window(edited, &byte_range(esp, sector_bytes))?;
-    let put = if in_place {
-        boot_file::switch
+    let esp = Fat::open(&window, now).map_err(Error::in_esp)?;
+    if in_place {
+        file.switch(&esp)
     } else {
-        boot_file::replace
-    };
-    let replaced = Fat::open(&window, now).and_then(|esp| put(&esp, file));
-    replaced.map_err(Error::in_esp)
+        file.replace(&esp)
+    }
 }
 
 /// Checks that the root partition holds a filesystem that may be edited. With it comes where old header copies lie.
