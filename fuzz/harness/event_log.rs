@@ -88,7 +88,7 @@ fn predicted(bank: Bank) -> Prediction {
                 shim: 0,
                 kernel: Some(1),
             }],
-            beside_shim: Vec::new(),
+            ..Boot::default()
         },
         profile: Profile {
             boot_manager: true,

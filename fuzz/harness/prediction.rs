@@ -11,7 +11,7 @@
 
 use encrypt_cloud_image::efi::{Database, Hash, Program, UefiConfig};
 use encrypt_cloud_image::measure::{
-    Boot, BootFile, Chain, Input, Prediction, Profile, Reader, Rules, Warning, predict,
+    Boot, BootFile, Chain, Input, Prediction, Profile, Reader, Rules, Sealable, Warning, predict,
 };
 use encrypt_cloud_image::storage::MemoryStorage;
 use encrypt_cloud_image::tpm::Bank;
@@ -69,6 +69,7 @@ pub fn run(input: &[u8]) -> bool {
     let Some(prediction) = predicted(&input) else {
         return false;
     };
+    sealed(&prediction);
     if rules == Rules::firmware() {
         like_the_reference(&input, &prediction);
     }
@@ -95,7 +96,7 @@ fn boot(first: &[u8], second: &[u8], alone: bool, inner_kernel: bool) -> Option<
         Boot {
             files: vec![kernel],
             chains: vec![Chain::Direct(0)],
-            beside_shim: Vec::new(),
+            ..Boot::default()
         }
     } else {
         Boot {
@@ -104,7 +105,7 @@ fn boot(first: &[u8], second: &[u8], alone: bool, inner_kernel: bool) -> Option<
                 shim: 0,
                 kernel: Some(1),
             }],
-            beside_shim: Vec::new(),
+            ..Boot::default()
         }
     })
 }
@@ -137,6 +138,25 @@ fn predicted(input: &Input<'_>) -> Option<Prediction> {
         }
     }
     Some(prediction)
+}
+
+/// Nothing is sealed to a value that is predicted in part.
+fn sealed(prediction: &Prediction) {
+    let whole = |pcr: &u8| {
+        let mut gaps = prediction
+            .branches
+            .iter()
+            .filter_map(|branch| branch.gap.as_ref());
+        gaps.all(|gap| !gap.missed_pcrs().contains(pcr))
+    };
+    let mut pcrs = prediction.selection.pcrs.iter();
+    match Sealable::new(prediction.clone(), true) {
+        Ok(sealable) => assert!(sealable.prediction().selection.pcrs.iter().all(whole)),
+        Err(error) => {
+            assert!(pcrs.any(|pcr| !whole(pcr)));
+            told(&error);
+        }
+    }
 }
 
 /// What boots, and has no warning of a difference, is what the reference predicts.

@@ -50,6 +50,7 @@ pub fn binding_of(given: &BindingOptions, of_guest: OfGuest, command: &str) -> B
         guest: of_guest
             .firmware
             .map(|firmware| guest(given, firmware, command)),
+        allow_uncovered_initrd: given.allow_uncovered_initrd,
         recovery: of_guest.recovery,
     }
 }

@@ -9,7 +9,7 @@ use super::message::{Failure, answer, warn};
 use super::{args, inspect_report, inspect_table, predict};
 use crate::provision::About;
 use crate::provision::inspect::{Answer, Error, Job, Question};
-use crate::provision::predict::BootFiles;
+use crate::provision::predict::{BootFiles, extra_folder};
 
 /// Looks at an image, and tells.
 pub fn run(command: &args::Inspect) -> Result<(), Failure> {
@@ -64,6 +64,9 @@ fn confinement(command: &args::Inspect) -> Confinement {
     let read = read.chain(&firmware.efivars).chain(&command.esp);
     let read = read.chain(chains).chain(&command.report);
     let read = read.chain(&command.earlier_uefi_config);
+    let chains = command.chain.iter().flat_map(|chain| &chain.0);
+    let beside: Vec<_> = chains.map(|path| extra_folder(path)).collect();
+    let read = read.chain(&beside);
     read.fold(Confinement::new(), |all, path| all.reads(path))
 }
 

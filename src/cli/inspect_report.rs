@@ -282,6 +282,13 @@ fn way(way: &Way) -> Value {
                 ),
             }
         }
+        Outcome::NeverReached { why } => {
+            set("unlocks", false.into());
+            set(
+                "reason",
+                format!("sealed to less than is measured: {why}").into(),
+            );
+        }
         Outcome::DoesNotStart { why } => {
             set("unlocks", false.into());
             set("reason", format!("does not start: {why}").into());

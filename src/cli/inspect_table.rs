@@ -291,6 +291,9 @@ fn outcome(way: &Way) -> String {
             let pin = if *with_pin { " and its PIN" } else { "" };
             format!("unlocks, by token {number}{pin}")
         }
+        Outcome::NeverReached { why } => {
+            format!("does not unlock: it is sealed to less than is measured: {why}")
+        }
         Outcome::DoesNotStart { why } => format!("does not start: {why}"),
         Outcome::Unknown { why } => format!("cannot be told: {why}"),
         Outcome::StaysLocked(Blame::Pcrs { pcrs, like }) => {

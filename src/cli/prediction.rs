@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::explanation::JsonExplanation;
-use crate::provision::predict::{Distinct, Prediction};
+use crate::provision::predict::{Distinct, Gap, Prediction};
 
 /// The events of every branch, and the values that they lead to.
 pub fn table(prediction: &Prediction, branches: &[Distinct<'_>]) -> String {
@@ -70,7 +70,35 @@ pub struct JsonBranch<'a> {
     configurations: &'a [&'a str],
     pcrs: BTreeMap<u8, String>,
     composite: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gap: Option<JsonGap>,
     events: Vec<JsonEvent<'a>>,
+}
+
+/// What the values of a branch do not cover.
+#[derive(Serialize)]
+struct JsonGap {
+    kind: &'static str,
+    pcrs: &'static [u8],
+    reason: String,
+}
+
+impl From<&Gap> for JsonGap {
+    fn from(gap: &Gap) -> Self {
+        Self {
+            kind: match gap {
+                Gap::NoKernel { .. } => "no-kernel",
+                Gap::Kernel { .. } => "kernel",
+                Gap::Grub { .. } => "grub",
+                Gap::SystemdBoot { .. } => "systemd-boot",
+                Gap::SecondShim { .. } => "second-shim",
+                Gap::Unknown { .. } => "unknown",
+                Gap::Addons { .. } => "addons",
+            },
+            pcrs: gap.missed_pcrs(),
+            reason: gap.to_string(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -116,6 +144,7 @@ pub fn json_branches<'a>(branches: &'a [Distinct<'a>]) -> Vec<JsonBranch<'a>> {
                 .map(|(pcr, value)| (*pcr, hex::encode(value)))
                 .collect(),
             composite: hex::encode(&branch.composite),
+            gap: distinct.gap.map(JsonGap::from),
             events: branch
                 .events
                 .iter()

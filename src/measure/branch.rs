@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use super::authority::{self, Authority, Database as Entries};
 use super::error::{Error, Problem, Warning};
 use super::event::{Event, Source};
+use super::gap::Gap;
 use super::identity::{self, Namespace, Shim};
 use super::reader::{self, Reader};
 use super::release::{self, ORIGINAL_LEVEL, Release};
@@ -18,7 +19,7 @@ use super::rules::{Profile, Rules};
 use super::sections;
 use crate::efi::config::{Database, UefiConfig};
 use crate::efi::shim::Version;
-use crate::efi::{Hash, Program, guid, sbat};
+use crate::efi::{Hash, Kind, Program, guid, sbat};
 use crate::tpm::{Bank, Selection, composite, event_log};
 
 /// Most branches: the leaves that a policy can have.
@@ -66,6 +67,8 @@ pub struct Boot {
     pub chains: Vec<Chain>,
     /// Names of all files in the directory of the shim: it loads some of them by their names.
     pub beside_shim: Vec<String>,
+    /// Paths of the addons that systemd-stub may load, with the place of the kernel image in whose boot it does.
+    pub addons: Vec<(usize, String)>,
 }
 
 impl Boot {
@@ -73,6 +76,11 @@ impl Boot {
     pub fn kernels(&self) -> impl Iterator<Item = &BootFile> {
         let last = self.chains.iter().map(|chain| chain.last());
         last.filter_map(|file| self.files.get(file))
+    }
+
+    fn is_shim(&self, file: usize) -> bool {
+        let file = self.files.get(file);
+        file.is_some_and(|file| file.program.kind() == Kind::Shim)
     }
 }
 
@@ -129,6 +137,8 @@ pub struct Branch {
     pub pcrs: BTreeMap<u8, Vec<u8>>,
     /// The digest over the values that a policy holds.
     pub composite: Vec<u8>,
+    /// What of the boot these values do not cover; `None` where they cover it all.
+    pub gap: Option<Gap>,
 }
 
 /// All ways to boot.
@@ -215,11 +225,13 @@ pub fn predict(input: &Input<'_>) -> Result<Prediction, Error> {
                     }
                 }
             }
-            let kernel = boot.files.get(chain.last()).map(|file| file.name.clone());
-            let kernel = kernel.unwrap_or_default();
+            let (kernel, gap) = walk.end(*chain)?;
             for with_separator in reader.separators(boot) {
                 let events = [events.clone(), reader.events(bank, *with_separator)].concat();
-                branches.push(branch(kernel.clone(), events, profile, bank));
+                branches.push(Branch {
+                    gap: gap.clone(),
+                    ..branch(kernel.clone(), events, profile, bank)
+                });
             }
         }
     }
@@ -238,9 +250,10 @@ fn has_efi_profile(profile: Profile) -> bool {
 }
 
 fn has_no_kernel(boot: &Boot) -> bool {
-    boot.chains
-        .iter()
-        .any(|chain| matches!(chain, Chain::Shim { kernel: None, .. }))
+    boot.chains.iter().any(|chain| match *chain {
+        Chain::Shim { kernel, .. } => kernel.is_none(),
+        Chain::Direct(file) => boot.is_shim(file),
+    })
 }
 
 fn branch(kernel: String, mut events: Vec<Event>, profile: Profile, bank: Bank) -> Branch {
@@ -263,6 +276,7 @@ fn branch(kernel: String, mut events: Vec<Event>, profile: Profile, bank: Bank) 
         composite: composite(pcrs.values().map(Vec::as_slice)),
         events,
         pcrs,
+        gap: None,
     }
 }
 
@@ -346,6 +360,9 @@ impl<'a> Walk<'a> {
         let mut events = self.before_boot();
         let mut left = Levels::new();
         match chain {
+            Chain::Direct(shim) if self.input.boot.is_shim(shim) => {
+                self.shim_chain(shim, None, state, &mut events, &mut left)?;
+            }
             Chain::Direct(file) => {
                 let file = self.file(file)?;
                 self.load_by_firmware(file, &mut events)?;
@@ -356,6 +373,27 @@ impl<'a> Walk<'a> {
             }
         }
         Ok((events, left))
+    }
+
+    /// The boot file that a chain ends in, and what is not predicted from there on.
+    fn end(&mut self, chain: Chain) -> Result<(String, Option<Gap>), Error> {
+        let place = chain.last();
+        let last = self.file(place)?;
+        let addons = self.input.boot.addons.iter();
+        let addons = addons.filter(|(kernel, _)| *kernel == place);
+        let addons: Vec<_> = addons.map(|(_, path)| path.clone()).collect();
+        let is_second = matches!(
+            chain,
+            Chain::Shim {
+                kernel: Some(_),
+                ..
+            }
+        );
+        let gap = Gap::behind(last, is_second, &addons);
+        if let Some(gap) = &gap {
+            self.warn(Warning::Gap(gap.clone()));
+        }
+        Ok((last.name.clone(), gap))
     }
 
     /// What firmware measures before it loads a program, in the order of its log.
@@ -406,7 +444,7 @@ impl<'a> Walk<'a> {
             .map_err(problem_of(shim_file))?;
         let Some(shim) = identified else {
             return match kernel {
-                None => Ok(()),
+                None => self.unified_kernel(shim_file, events),
                 Some(kernel) => Err(problem_of(self.file(kernel)?)(Problem::UnknownLoader {
                     loader: shim_file.name.clone(),
                 })),
@@ -416,7 +454,7 @@ impl<'a> Walk<'a> {
         let mut level = state.to_owned();
         self.level(shim_file, &shim, &mut level, events, left)?;
         let Some(kernel) = kernel else {
-            return Ok(());
+            return self.unified_kernel(shim_file, events);
         };
         let kernel = self.file(kernel)?;
         self.load_by_shim(kernel, &shim, events)?;
@@ -664,7 +702,7 @@ impl<'a> Walk<'a> {
     /// The kernel inside of a unified kernel image, which systemd's stub loads through firmware: with
     /// Secure Boot on under a hook that leaves firmware's measurement out.
     fn inner_kernel(&self, file: &BootFile, events: &mut Vec<Event>) -> Result<(), Error> {
-        if self.input.rules.secure_boot || !file.program.has_section(".linux") {
+        if self.input.rules.secure_boot || file.program.kind() != Kind::UnifiedKernel {
             return Ok(());
         }
         let version = file

@@ -1,5 +1,6 @@
 //! Why a boot cannot be predicted, and what is worth saying where it can.
 
+use super::gap::Gap;
 use crate::efi::chain::Refusal;
 use crate::efi::shim::Version;
 use crate::efi::{self, signature_list};
@@ -243,6 +244,41 @@ pub enum Problem {
 }
 
 impl Problem {
+    /// True where firmware or shim does not start the program; else it may start, and what it measures is not known.
+    pub fn keeps_from_booting(&self) -> bool {
+        match self {
+            Self::Unsigned { .. }
+            | Self::Untrusted { .. }
+            | Self::Rollover { .. }
+            | Self::DigestMismatch { .. }
+            | Self::BytesBehindTable { .. }
+            | Self::SignatureInvalid { .. }
+            | Self::ChainRefused { .. }
+            | Self::Forbidden { .. }
+            | Self::SignatureForm { .. }
+            | Self::NoSignatureRead { .. }
+            | Self::NoSbat { .. }
+            | Self::Sbat(_)
+            | Self::SbatTooOld { .. } => true,
+            Self::ChainUnknown { .. }
+            | Self::SignatureUnread { .. }
+            | Self::ChoosesForShim { .. }
+            | Self::ShimVersion(_)
+            | Self::ShimWithoutIdent
+            | Self::ShimTooOld(_)
+            | Self::Vendor(_)
+            | Self::NoVendor
+            | Self::Level(_)
+            | Self::GrubModules(_)
+            | Self::UnknownLoader { .. }
+            | Self::LoadedByShim { .. }
+            | Self::UnknownStub
+            | Self::NotUnified
+            | Self::SectionChosenAtBoot { .. }
+            | Self::DigestMissing => false,
+        }
+    }
+
     /// The flag that lifts this check, where there is one besides `--compat reference`.
     pub fn flag(&self) -> Option<&'static str> {
         Some(match self {
@@ -323,6 +359,9 @@ pub enum Warning {
         /// The boot file.
         file: String,
     },
+    /// Not all of a boot is predicted.
+    #[error("{0}")]
+    Gap(Gap),
     /// A shim has an SBAT level that the reference does not know.
     #[error("{file}: shim {shim} has its SBAT level built in; the reference predicts an empty one")]
     BuiltInLevel {

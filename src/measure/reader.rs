@@ -9,6 +9,7 @@ use super::branch::{Boot, BootFile};
 use super::error::Warning;
 use super::event::Event;
 use super::rules::Profile;
+use crate::efi::Kind;
 use crate::tpm::Bank;
 
 /// The first version of systemd that has the separator.
@@ -77,7 +78,7 @@ pub(super) fn warnings(boot: &Boot, profile: Profile) -> Vec<Warning> {
 
 fn kernel_warnings(kernel: &BootFile, profile: Profile) -> Vec<Warning> {
     let file = || kernel.name.clone();
-    let is_unified = kernel.program.has_section(".linux");
+    let is_unified = kernel.program.kind() == Kind::UnifiedKernel;
     let mut warnings = Vec::new();
     let is_old = kernel
         .stub_version()
@@ -111,7 +112,7 @@ fn imports_by_backport(version: &str) -> bool {
 /// Only a unified kernel image makes a boot in which systemd measures; one whose stub tells no version may be new.
 fn may_have_separator(boot: &Boot) -> bool {
     boot.kernels().any(|file| {
-        file.program.has_section(".linux")
+        file.program.kind() == Kind::UnifiedKernel
             && file
                 .stub_version()
                 .is_none_or(|version| version >= FIRST_WITH_SEPARATOR)

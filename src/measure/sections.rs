@@ -11,7 +11,7 @@
 use super::branch::BootFile;
 use super::error::Problem;
 use super::event::Event;
-use crate::efi::Hash;
+use crate::efi::{Hash, Kind};
 use crate::tpm::Bank;
 
 /// The sections that are measured, in their order, with the first version of systemd-stub that knows them: 252, 254 and
@@ -39,7 +39,7 @@ const PHASE: &str = "enter-initrd";
 /// The events of a kernel image up to the time when the root is opened.
 pub(super) fn events(file: &BootFile, bank: Bank, hash: Hash) -> Result<Vec<Event>, Problem> {
     let program = &file.program;
-    if !program.has_section(".linux") {
+    if program.kind() != Kind::UnifiedKernel {
         return Err(Problem::NotUnified);
     }
     let version = file.stub_version().ok_or(Problem::UnknownStub)?;

@@ -45,6 +45,7 @@ impl Run {
                     template: TemplateChoice::Written { unique_data: None },
                 },
                 guest: None,
+                allow_uncovered_initrd: false,
                 recovery: self.recovery,
             },
             unlock_with: self.unlock_with,

@@ -14,6 +14,7 @@ mod encrypted;
 mod every_choice_of_srk;
 mod images_of_other_distributions;
 mod only_little_is_read;
+mod only_what_is_predicted_is_sealed_to;
 mod owners_keys_unlock;
 mod recovery_keys_open;
 mod resealed;

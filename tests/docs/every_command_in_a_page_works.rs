@@ -8,8 +8,11 @@ use std::path::{Path, PathBuf};
 use crate::console::{self, Section};
 use crate::support::image::{ROOT, Shape, change_partition, image, pe};
 use crate::support::root::debugfs;
-use crate::support::workshop::Workshop;
+use crate::support::workshop::{Workshop, give_away};
 use crate::support::{boot_files, command, data, exits, run};
+
+/// The owner of the certificate that the guest's firmware has besides Microsoft's.
+const SIGNER: &str = "f0a1b2c3-0000-4000-8000-000000000001";
 
 #[test]
 fn every_command_of_the_readme_works() {
@@ -215,6 +218,21 @@ fn put(workshop: &Workshop, name: &str, kind: &str) {
         }
         "the tests' firmware" => {
             workshop.put(&data("vectors/uefi/std.json"), name);
+            return;
+        }
+        "variables of the guest" => {
+            let signer = workshop.write(".signer.pem", &boot_files::signer());
+            let program = python().join("bin/virt-fw-vars");
+            let mut virt_fw_vars = if program.exists() {
+                command(program.to_str().unwrap())
+            } else {
+                command("virt-fw-vars")
+            };
+            virt_fw_vars.env("PYTHONPATH", python());
+            virt_fw_vars.args(["--input", "/usr/share/OVMF/OVMF_VARS_4M.ms.fd", "--add-db"]);
+            virt_fw_vars.args([SIGNER, signer.to_str().unwrap(), "--output"]);
+            run(virt_fw_vars.arg(workshop.path(name)));
+            give_away(&workshop.path(name));
             return;
         }
         "SRK" => {

@@ -31,6 +31,7 @@ impl Shell {
             "cryptsetup",
             "gzip",
             "mcopy",
+            "openssl",
             "qemu-img",
             "tpm2_createprimary",
             "tpm2_getrandom",
@@ -122,6 +123,7 @@ fn its_lines_lead_to_what_one_line_of_ours_leads_to() {
     let source = image(Shape::Stock).vhd();
     fs::copy(source, shell.path("input.vhd")).unwrap();
     boot_files::put(&shell.path("input.vhd"), &disk::read(source));
+    fs::write(shell.path("signer.pem"), boot_files::signer()).unwrap();
     shell.run(include_str!("guide.sh"));
 
     shell.run("create-uefi-config --ovmf-vars OVMF_VARS_4M.ms.fd -o one-line.json");

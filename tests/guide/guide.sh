@@ -16,11 +16,13 @@ tpm2_readpublic -c srk.ctx -o srk.pub
 
 # The variables of Secure Boot. The names of certificates differ between distributions: these are Debian's.
 cp /usr/share/OVMF/OVMF_VARS_4M.ms.fd .
+virt-fw-vars --inplace OVMF_VARS_4M.ms.fd --add-db f0a1b2c3-0000-4000-8000-000000000001 signer.pem # ours: Debian's shim has to know who signed the kernel
 mkdir certs; cd certs; virt-fw-vars -i ../OVMF_VARS_4M.ms.fd --extract-certs; cd ..
 echo JhbEwUxQkkCsqUH5NpNDKEwAAAAAAAAAMAAAAKOouqAdBKhIvIfDbRIbXj3jsMRCmPwcFJr79MiZb7kkJ65B5GSbk0yklZkbeFK4VQ== | base64 --decode > certs/dbx-sha256-of-emptyfile.esl
 cert-to-efi-sig-list -g 8be4df61-93ca-11d2-aa0d-00e098032b8c certs/PK-8be4df61-93ca-11d2-aa0d-00e098032b8c-DebianUEFISecureBootPKKEKkey.pem certs/PK.esl
 cert-to-efi-sig-list -g 77fa9abd-0359-4d32-bd60-28f4e78f784b certs/db-77fa9abd-0359-4d32-bd60-28f4e78f784b-MicrosoftWindowsProductionPCA2011.pem certs/db-1.esl
 cert-to-efi-sig-list -g 77fa9abd-0359-4d32-bd60-28f4e78f784b certs/db-77fa9abd-0359-4d32-bd60-28f4e78f784b-MicrosoftCorporationUEFICA2011.pem certs/db-2.esl
+cert-to-efi-sig-list -g f0a1b2c3-0000-4000-8000-000000000001 certs/db-f0a1b2c3-0000-4000-8000-000000000001-*.pem certs/db-3.esl # ours
 cert-to-efi-sig-list -g a0baa8a3-041d-48a8-bc87-c36d121b5e3d certs/KEK-a0baa8a3-041d-48a8-bc87-c36d121b5e3d-DebianUEFISecureBootPKKEKkey.pem certs/KEK-1.esl
 cert-to-efi-sig-list -g 77fa9abd-0359-4d32-bd60-28f4e78f784b certs/KEK-77fa9abd-0359-4d32-bd60-28f4e78f784b-MicrosoftCorporationKEKCA2011.pem certs/KEK-2.esl
 create-uefi-config -i uefi-config.json -i certs

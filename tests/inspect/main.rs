@@ -9,6 +9,7 @@ mod hostile_images_get_one_line;
 mod several_configurations_are_each_told;
 mod the_pcr_to_blame_is_named;
 mod what_cannot_be_told_is_said;
+mod what_is_not_predicted_is_not_promised;
 
 #[path = "../predict/data.rs"]
 #[allow(dead_code, reason = "parts of it")]

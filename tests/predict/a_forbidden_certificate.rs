@@ -35,7 +35,7 @@ fn predicted(dbx: Vec<u8>, chain: Chain, rules: Rules) -> Result<Prediction, Str
     let boot = Boot {
         files: vec![program("shim-std"), program("kernel-db-a")],
         chains: vec![chain],
-        beside_shim: Vec::new(),
+        ..Boot::default()
     };
     let prediction = predict(&Input {
         configuration: &configuration,

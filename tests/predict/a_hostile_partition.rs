@@ -12,7 +12,7 @@ use encrypt_cloud_image::tpm::Bank;
 
 use crate::data;
 
-/// A partition whose `EFI/ubuntu` has these names, all of them the same program.
+/// A partition whose `EFI/ubuntu` has these names: a shim, and the same kernel image under all others.
 struct Esp {
     names: Vec<String>,
     opened: Cell<usize>,
@@ -41,7 +41,9 @@ impl EspFiles for Esp {
     fn open(&self, file: &[String]) -> Result<Box<dyn ReadAt>, PredictError> {
         assert!(self.names.contains(file.last().unwrap()));
         self.opened.set(self.opened.get() + 1);
-        let program = data::content("vectors/pe/kernel-db-a.efi");
+        let is_shim = file.last().unwrap() == "shimx64.efi";
+        let program = if is_shim { "shim-std" } else { "kernel-db-a" };
+        let program = data::content(&format!("vectors/pe/{program}.efi"));
         Ok(Box::new(MemoryStorage::new(program)))
     }
 }
@@ -83,7 +85,7 @@ fn more_branches_than_a_policy_can_have_are_refused() {
             program: program.clone(),
         }],
         chains: vec![Chain::Direct(0); chains],
-        beside_shim: Vec::new(),
+        ..Boot::default()
     };
     let configuration = data::content("vectors/uefi/a-only.json");
     let rules = encrypt_cloud_image::efi::config::Rules::Ours;

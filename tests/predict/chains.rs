@@ -211,6 +211,7 @@ fn predicted(
         files: vec![file.clone()],
         chains: vec![Chain::Direct(0)],
         beside_shim: Vec::new(),
+        addons: Vec::new(),
     };
     let prediction = predict(&Input {
         configuration,

@@ -19,6 +19,7 @@ mod signed;
 mod software_tpm;
 mod systemd_readers;
 mod vectors;
+mod what_real_boots_measured;
 
 #[path = "../support/mod.rs"]
 mod support;

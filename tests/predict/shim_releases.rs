@@ -75,6 +75,7 @@ fn boot(version: &str, kernel: &str, beside: &[&str]) -> Boot {
             kernel: Some(1),
         }],
         beside_shim: beside.iter().map(|name| (*name).to_owned()).collect(),
+        addons: Vec::new(),
     }
 }
 
@@ -342,6 +343,7 @@ fn shim_15_6_of_almalinux_is_predicted_as_a_guest_measured_it() {
             kernel: Some(1),
         }],
         beside_shim: Vec::new(),
+        addons: Vec::new(),
     };
     let prediction = predict(&Input {
         configuration: &configuration.config,

@@ -84,6 +84,7 @@ impl Record {
                 files,
                 chains: vec![chain],
                 beside_shim: Vec::new(),
+                addons: Vec::new(),
             },
             profile: Profile {
                 boot_manager: true,

@@ -331,8 +331,35 @@ fn what_will_bite_is_said() {
     assert_eq!(
         warnings(&uki::image(&[(".text", b"code", 0)]), &["--bind-pcr15"]),
         [
-            "uki.efi: is no unified kernel image: its boots measure no volume key, so PCR 15 stays zero and --bind-pcr15 closes nothing"
+            "uki.efi: is no unified kernel image: its boots measure no volume key, so PCR 15 stays zero and --bind-pcr15 closes nothing",
+            "uki.efi: is no unified kernel image, nor any other program that is known: if it loads another one, that is measured into PCR 4 as well, and no PCR that is predicted covers an initrd and a command line"
         ]
+    );
+}
+
+/// A kernel image that is named has its directory beside it as well.
+#[test]
+fn addons_beside_a_file_are_seen() {
+    let folder = scratch();
+    let extra = folder.path().join("uki.efi.extra.d");
+    fs::create_dir(&extra).unwrap();
+    fs::write(extra.join("x.addon.efi"), b"").unwrap();
+    configured(folder.path(), &image_of(&sections("257.1")));
+    let run = |profile: &str, code| {
+        let mut command = predict(folder.path());
+        command.args(["--chain", "uki.efi", "--no-verify-signatures", profile]);
+        let output = exits(command.args(CONFIGURATION), code);
+        crate::command::text(output.stderr)
+    };
+    let pcr_4 = run("--add-efi-boot-manager-profile", 0);
+    let said = "uki.efi: its systemd-stub may load uki.efi.extra.d/x.addon.efi: addons are measured into PCR 4 and PCR 12";
+    assert!(pcr_4.contains(said), "{pcr_4}");
+    assert_eq!(
+        run("--add-ubuntu-kernel-profile", 1)
+            .lines()
+            .next()
+            .unwrap(),
+        "error: PCR 12 would be another: systemd-stub measures what it finds in uki.efi.extra.d/x.addon.efi"
     );
 }
 
@@ -368,26 +395,29 @@ fn files_that_the_stub_measures_are_refused() {
             crate::command::text(output.stderr)
         };
         run(&SYSTEMD, 0);
+        run(&[], 0);
         let file = esp.join(path);
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, b"").unwrap();
-        assert_eq!(
-            run(&SYSTEMD, 1),
-            format!(
-                "error: esp: PCR 12 would not be zero: systemd-stub measures what it finds in {path}\n\
-                 hint: remove them, or give --allow-extra-measurements where the guest's stub does not read them\n"
-            )
-        );
-        let allowed = run(&[&SYSTEMD[..], &["--allow-extra-measurements"]].concat(), 0);
-        assert!(
-            allowed.contains("warning: PCR 12 would not be zero: "),
-            "{allowed}"
-        );
-        // PCR 12 alone is about them, and only in this reader's boots.
-        run(
-            &[&SYSTEMD[..], &["--add-efi-boot-manager-profile"]].concat(),
-            0,
-        );
-        run(&[], 0);
+        // The stub runs before any reader.
+        for reader in [&SYSTEMD[..], &[]] {
+            assert_eq!(
+                run(reader, 1),
+                format!(
+                    "error: esp: PCR 12 would be another: systemd-stub measures what it finds in {path}\n\
+                     hint: remove them, or give --allow-extra-measurements where the guest's stub does not read them\n"
+                )
+            );
+            let allowed = run(&[reader, &["--allow-extra-measurements"]].concat(), 0);
+            assert!(
+                allowed.contains("warning: PCR 12 would be another: "),
+                "{allowed}"
+            );
+            // This stub, of 252, loads no addon.
+            let pcr_4 = run(&[reader, &["--add-efi-boot-manager-profile"]].concat(), 0);
+            assert!(!pcr_4.contains("addons"), "{pcr_4}");
+        }
+        // The reference looks for none.
+        run(&["--compat", "reference"], 0);
     }
 }

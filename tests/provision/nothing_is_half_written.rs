@@ -84,6 +84,7 @@ fn stopped(plain: &Plain, after: usize) -> (Vec<String>, Result<(), String>) {
             template: TemplateChoice::Written { unique_data: None },
         },
         guest: None,
+        allow_uncovered_initrd: false,
         recovery: Some(RecoverySource::New(plain.path("new.key"))),
     };
     let stop = StopFlag::new();

@@ -2,17 +2,31 @@
 
 use std::path::{Path, PathBuf};
 
+use encrypt_cloud_image::efi::config::Rules;
+use encrypt_cloud_image::efi::{Database, UefiConfig};
+
 use super::disk::Disk;
 use super::image::{ESP, change_partition};
-use super::{command, data, run, scratch};
+use super::{command, data, run, scratch, succeeds_fed};
 
-/// Puts Debian's shim, which Microsoft has signed, on the EFI system partition of an image, and in the place of the
-/// kernel a small program that Debian has signed. Every firmware with Microsoft's certificates starts them.
+/// Puts Debian's shim, which Microsoft has signed, on the EFI system partition of an image, and a kernel image of the
+/// tests' own. A firmware with Microsoft's certificates and [`signer`]'s starts them.
 pub fn put(image: &Path, table: &Disk) {
     let folder = scratch();
     let shim = unpacked(folder.path(), "shim-debian-16.1.efi.gz");
-    let program = unpacked(folder.path(), "fwupd-debian-1.4.efi.signed.gz");
-    copy(image, table, &shim, &program);
+    let kernel = data("vectors/pe").join("kernel-db-a.efi");
+    copy(image, table, &shim, &kernel);
+}
+
+/// The certificate of who signed that kernel image, in PEM: the last one in db of a configuration of the vectors.
+pub fn signer() -> Vec<u8> {
+    let text = std::fs::read(data("vectors/uefi/microsoft-and-a.json")).unwrap();
+    let configuration = UefiConfig::from_json(&text, Rules::Ours).unwrap().config;
+    let lists = configuration.lists(Database::Db).unwrap();
+    let certificate = &lists.last().unwrap().entries[0].data;
+    let mut openssl = command("openssl");
+    openssl.args(["x509", "-inform", "DER", "-outform", "PEM"]);
+    succeeds_fed(&mut openssl, certificate).stdout
 }
 
 /// Puts a shim and a kernel there that are signed by keys of the tests' own. `vectors/uefi/std.json` describes a firmware

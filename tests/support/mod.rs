@@ -9,6 +9,7 @@
 )]
 
 pub mod boot_files;
+pub mod boot_programs;
 pub mod container;
 pub mod crash;
 pub mod disk;

@@ -42,6 +42,14 @@ pub struct BindingOptions {
     ])]
     pub no_pcr_policy: bool,
 
+    /// Seal to PCR 7 or 12 although no unified kernel image boots
+    ///
+    /// Behind GRUB, behind a program that is not known, and for a kernel alone, no PCR that can be predicted covers initrd and command
+    /// line: whoever can write the disk puts an initrd of their own there, which gets the key. What GRUB loads is measured
+    /// into PCR 4, so that is refused all the same; and PCR 7 holds only as long as whoever signed GRUB signs the kernel.
+    #[arg(long, help_heading = "Advanced", conflicts_with = "no_pcr_policy")]
+    pub allow_uncovered_initrd: bool,
+
     #[command(flatten)]
     pub recovery: RecoveryOptions,
 

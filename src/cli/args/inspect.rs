@@ -80,7 +80,7 @@ pub struct Inspect {
     )]
     pub os_separator: OsSeparator,
 
-    /// Take PCR 12 as zero although files lie there that systemd-stub measures
+    /// Predict PCR 12 as if no files lay there that systemd-stub measures
     #[arg(long, requires = "against", help_heading = "Advanced")]
     pub allow_extra_measurements: bool,
 

@@ -36,9 +36,11 @@ pub struct KeyObjectOptions {
     #[arg(long, help_heading = "PCRs")]
     pub bind_pcr15: bool,
 
-    /// Take PCR 12 as zero although files lie there that systemd-stub measures
+    /// Predict PCR 12 as if no files lay there that systemd-stub measures
     ///
-    /// Addons and credentials below loader, and directories named after a kernel image with `.extra.d`.
+    /// Addons and credentials below loader, and directories named after a kernel image with `.extra.d`. For a guest whose
+    /// stub does not read them. Addons go into PCR 4 as well: `deploy` and `provision` refuse to seal to that all the same,
+    /// unless the stub says that it is older than 254, which reads none.
     #[arg(long, help_heading = "Advanced")]
     pub allow_extra_measurements: bool,
 }
@@ -50,7 +52,6 @@ impl KeyObjectOptions {
             (self.os_separator.is_some(), "--os-separator"),
             (self.bind_pcr11, "--bind-pcr11"),
             (self.bind_pcr15, "--bind-pcr15"),
-            (self.allow_extra_measurements, "--allow-extra-measurements"),
         ];
         self.only_for_systemd(&given)
     }

@@ -107,6 +107,8 @@ pub struct Rules {
     pub ignore_sbat: bool,
 
     /// Predict a shim without a kernel
+    ///
+    /// The values are shown; a key is never sealed to them, as nobody would ask for it.
     #[arg(long)]
     pub allow_no_kernel: bool,
 }

@@ -11,7 +11,7 @@ use super::{Error, FileFacts, KeyObjectKind, Recovery, RecoverySource, SrkFacts,
 use super::{esp, header, reseal, step, tokens};
 use crate::filesystem::fat::Fat;
 use crate::luks2::ClearKeyToken;
-use crate::provision::predict::{EspVolume, Guest, Prediction};
+use crate::provision::predict::{EspVolume, Guest, Sealable};
 use crate::secret::Entropy;
 use crate::storage::ReadAt;
 
@@ -24,6 +24,8 @@ pub struct Binding {
     pub srk: SrkOptions,
     /// The guest, and the PCRs to seal to; `None` seals to the vTPM alone.
     pub guest: Option<Guest>,
+    /// Sealed although the PCRs cover neither initrd nor command line of what boots.
+    pub allow_uncovered_initrd: bool,
     /// The recovery key.
     pub recovery: Option<RecoverySource>,
 }
@@ -56,7 +58,7 @@ pub struct Bound {
     /// To whom the key is sealed.
     pub srk: SrkFacts,
     /// In which states; `None` for any.
-    pub prediction: Option<Prediction>,
+    pub prediction: Option<Sealable>,
     /// Files on the EFI system partition.
     pub files: Vec<FileFacts>,
     /// The recovery key, and where it came from.
@@ -104,7 +106,7 @@ impl Binding {
         &self,
         esp: &dyn ReadAt,
         warnings: &mut Vec<String>,
-    ) -> Result<Option<Prediction>, Error> {
+    ) -> Result<Option<Sealable>, Error> {
         let Some(guest) = &self.guest else {
             warnings.extend(sealing::policy_warnings(None, self.key_object.into()));
             return Ok(None);
@@ -116,7 +118,8 @@ impl Binding {
             Some(&predicted.prediction),
             self.key_object.into(),
         ));
-        Ok(Some(predicted.prediction))
+        let sealable = Sealable::new(predicted.prediction, self.allow_uncovered_initrd)?;
+        Ok(Some(sealable))
     }
 }
 
@@ -167,7 +170,7 @@ impl Bound {
                 let sealing = tokens::Sealing {
                     srk: &srk.parent,
                     found: *found,
-                    prediction: sealed_to,
+                    states: sealed_to,
                 };
                 let header = match unlocked {
                     Unlocked::ByClearKey(clear_key) => {

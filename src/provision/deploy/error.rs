@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{KeyObjectKind, Phase};
 use crate::image::{self, Error as ImageError, FileKind, OtherFormat};
 use crate::keyobject::{RecoveryTextError, secboot, systemd_tpm2};
-use crate::provision::predict::PredictError;
+use crate::provision::predict::{NotSealable, PredictError};
 use crate::provision::{self, About, Error as CommonError, recovery_key};
 use crate::{filesystem, luks2, storage, tpm};
 
@@ -231,6 +231,9 @@ pub enum Error {
     /// The PCRs cannot be predicted.
     #[error(transparent)]
     Predict(#[from] PredictError),
+    /// Not all that a guest measures, or boots, is predicted.
+    #[error(transparent)]
+    NotSealable(#[from] NotSealable),
     /// The key cannot be sealed.
     #[error("cannot seal the key: {0}")]
     Seal(#[from] secboot::Error),
@@ -363,6 +366,7 @@ impl Error {
             | Self::OtherTpm2Token { .. }
             | Self::NotLabelled { .. }
             | Self::NoRoomForTokens { .. }
+            | Self::NotSealable(_)
             | Self::Esp(_) => About::Source,
             Self::Predict(error) if error.is_about_boot_files() => About::Source,
             Self::Write { .. } | Self::Copy(_) => About::Output,
@@ -460,6 +464,7 @@ impl Error {
                 Some(hint)
             }
             Self::Predict(error) => error.hint(),
+            Self::NotSealable(error) => Some(error.hint().to_owned()),
             Self::RecoveryKeyKept { problem, .. } => problem.hint(source),
             Self::RecoveryKeyLeft { path, .. } => {
                 Some(format!("rm {}", image::quoted(path)))
@@ -488,7 +493,7 @@ impl Error {
                             | CommonError::Entropy(_)
                     )
             }
-            Self::NotLabelled { .. } => true,
+            Self::NotLabelled { .. } | Self::NotSealable(_) => true,
             _ => false,
         }
     }

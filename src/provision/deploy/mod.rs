@@ -49,6 +49,7 @@ pub use crate::keyobject::systemd_tpm2::{DEFAULT_SRK_HANDLE, Parent};
 use super::key_file::KeyFile;
 use super::observer::{Observer, Phase as Work, StopFlag};
 use super::partitions::{self, Named, byte_range, window};
+use super::predict::Sealable;
 use super::{Error as CommonError, encrypt};
 use crate::gpt::{self, Table};
 use crate::image::{self, Lock, Output, Published, Replace, Source, Temporary};
@@ -145,7 +146,7 @@ impl Job {
             plan.recovery = key.map(Recovery::form);
             plan.warnings.extend(bound.warnings);
             plan.srk = Some(bound.srk);
-            plan.prediction = bound.prediction;
+            plan.prediction = bound.prediction.map(Sealable::into_prediction);
             plan.files = bound.files;
             recovery = bound.recovery;
             bound.steps

@@ -11,6 +11,7 @@ use super::{Disk, Error, Luks, Plan, Recovery, RecoverySource, esp};
 use crate::gpt::Table;
 use crate::image::DiskFormat;
 use crate::luks2::{ClearKeyToken, Header};
+use crate::provision::predict::Sealable;
 use crate::provision::{self, partitions};
 use crate::secret::Entropy;
 use crate::storage::{MemoryStorage, WriteAt};
@@ -87,7 +88,7 @@ impl NewImage<'_> {
             key_object,
             recovery: bound.recovery.as_ref().map(|(_, key)| key.form()),
             srk: Some(bound.srk),
-            prediction: bound.prediction,
+            prediction: bound.prediction.map(Sealable::into_prediction),
             files: bound.files,
             written_bytes: self.file_bytes,
             warnings,

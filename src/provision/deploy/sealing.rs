@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{Error, KeyObjectKind};
 use crate::keyobject::secboot::{self, PcrProfile};
 use crate::keyobject::systemd_tpm2::Parent;
-use crate::provision::predict::Prediction;
+use crate::provision::predict::{Prediction, Sealable};
 use crate::secret::{Entropy, SecretBytes};
 use crate::tpm::{SrkFile, StorageParent, UniqueData, UniqueForm};
 
@@ -176,11 +176,11 @@ fn parent_of_tokens(
 /// Seals a key in the states that were predicted, in any where nothing was: the content of the sealed-key file.
 pub fn sealed_key(
     parent: &StorageParent,
-    prediction: Option<&Prediction>,
+    states: Option<&Sealable>,
     key: &SecretBytes,
     entropy: &mut dyn Entropy,
 ) -> Result<Vec<u8>, Error> {
-    let profile = match prediction {
+    let profile = match states.map(Sealable::prediction) {
         Some(prediction) => PcrProfile::new(prediction.selection.clone(), prediction.composites()),
         None => PcrProfile::any_state(),
     }?;

@@ -16,7 +16,7 @@ use super::unlock::Opened;
 use super::{Error, Step};
 use crate::keyobject::systemd_tpm2::{self, Parent, TOKEN_TYPE, UnlockSecret};
 use crate::luks2::{self, ClearKeyToken, Hash};
-use crate::provision::predict::{Prediction, distinct};
+use crate::provision::predict::{Sealable, distinct};
 use crate::secret::Entropy;
 use crate::storage::ReadAt;
 use crate::tpm::{Bank, KeyKind, Selection, StorageParent, composite};
@@ -31,7 +31,7 @@ pub struct Sealing<'a> {
     /// How its reader gets at that.
     pub found: Parent,
     /// The states; `None` for any.
-    pub prediction: Option<&'a Prediction>,
+    pub states: Option<&'a Sealable>,
 }
 
 /// Builds the header of a deployed container and checks it.
@@ -128,7 +128,7 @@ impl Sealing<'_> {
             pcrs: BTreeSet::new(),
         };
         let nothing = composite([]);
-        let (selection, composites) = match self.prediction {
+        let (selection, composites) = match self.states.map(Sealable::prediction) {
             Some(prediction) => (&prediction.selection, prediction.composites()),
             None => (&any_state, vec![nothing.as_slice()]),
         };
@@ -143,7 +143,11 @@ impl Sealing<'_> {
             luks2::Error::MetadataSize { .. } => true,
             error => return change.problem(error),
         };
-        let branches = self.prediction.map(distinct).unwrap_or_default();
+        let branches = self
+            .states
+            .map(Sealable::prediction)
+            .map(distinct)
+            .unwrap_or_default();
         let kernels: BTreeSet<_> = branches.iter().flat_map(|one| &one.kernels).collect();
         let configurations = branches.iter().flat_map(|one| &one.configurations);
         let configurations: BTreeSet<_> = configurations.collect();

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use super::blame::{Blame, Known, blame};
-use super::lock::{Locks, Opener, Values};
+use super::lock::{Lock, Locks, Opener, Values};
 use super::report::Report;
 use super::{Error, Inspection, KeyObjectKind, State};
 use crate::measure::Source;
 use crate::provision::predict::{
-    Bank, BootFiles, Branch, Guest, PredictError, Profile, Reader, Request, Rules, Separator, Ways,
+    Bank, BootFiles, Branch, Gap, Guest, PredictError, Profile, Reader, Request, Rules, Separator,
+    Ways,
 };
 use crate::provision::uefi_config;
 
@@ -68,6 +69,11 @@ pub enum Outcome {
     Unlocks(Opener),
     /// It does not.
     StaysLocked(Blame),
+    /// It is sealed to values that this way to boot leaves behind it, since more is measured.
+    NeverReached {
+        /// What.
+        why: String,
+    },
     /// The firmware, or shim, does not start the boot file.
     DoesNotStart {
         /// Why.
@@ -142,7 +148,7 @@ impl Question {
             let mut known = self.known(image, &locks, request, &own, &mut warnings)?;
             let others = predicted.iter().filter(|(other, ..)| other != name);
             known.extend(others.flat_map(|(name, _, ways)| states(&ways.branches, name)));
-            let of_this = ways_under(name, ways, |values| outcome(&locks, values, &known));
+            let of_this = ways_under(name, ways, |branch| outcome(&locks, branch, &known));
             answer.ways.extend(of_this);
             warnings.retain(|warning| !answer.warnings.contains(warning));
             answer.warnings.extend(warnings);
@@ -301,34 +307,45 @@ fn has_separator(branch: &Branch) -> bool {
 fn ways_under(
     configuration: &str,
     predicted: &Ways,
-    outcome: impl Fn(&Values) -> Outcome,
+    outcome: impl Fn(&Branch) -> Outcome,
 ) -> Vec<Way> {
     let mut ways: Vec<Way> = Vec::new();
     for branch in &predicted.branches {
-        match ways.iter_mut().find(|way| way.values == branch.pcrs) {
+        // Boot files of equal values may differ in what is not predicted: addons lie there for one of them.
+        let outcome_of_branch = outcome(branch);
+        let is_same =
+            |way: &&mut Way| way.values == branch.pcrs && way.outcome == outcome_of_branch;
+        match ways.iter_mut().find(is_same) {
             Some(way) if way.kernels.contains(&branch.kernel) => {}
             Some(way) => way.kernels.push(branch.kernel.clone()),
             None => ways.push(Way {
                 configuration: configuration.to_owned(),
                 kernels: vec![branch.kernel.clone()],
                 has_separator: has_separator(branch),
-                outcome: outcome(&branch.pcrs),
+                outcome: outcome_of_branch,
                 values: branch.pcrs.clone(),
             }),
         }
     }
-    let refused = predicted.refused.iter().map(|(kernel, why)| Way {
+    let refused = predicted.refused.iter().map(|refused| Way {
         configuration: configuration.to_owned(),
-        kernels: vec![kernel.clone()],
+        kernels: vec![refused.kernel.clone()],
         has_separator: false,
         values: Values::new(),
-        outcome: Outcome::DoesNotStart { why: why.clone() },
+        outcome: match refused.why.clone() {
+            why if refused.does_not_start => Outcome::DoesNotStart { why },
+            why => Outcome::Unknown { why },
+        },
     });
     ways.extend(refused);
     ways
 }
 
-fn outcome(locks: &Locks<'_>, values: &Values, known: &[Known]) -> Outcome {
+fn outcome(locks: &Locks<'_>, branch: &Branch, known: &[Known]) -> Outcome {
+    let values = &branch.pcrs;
+    if let Some(gap) = &branch.gap {
+        return outcome_with_gap(locks, values, gap, known);
+    }
     match (locks.opened_by(values), locks.unjudged.as_slice()) {
         (Some(opener), _) => Outcome::Unlocks(opener),
         (None, []) => Outcome::StaysLocked(blame(locks, values, known)),
@@ -336,4 +353,35 @@ fn outcome(locks: &Locks<'_>, values: &Values, known: &[Known]) -> Outcome {
             why: unjudged.join("; "),
         },
     }
+}
+
+/// What becomes of the key where not every value is the guest's own: only the others count.
+fn outcome_with_gap(locks: &Locks<'_>, values: &Values, gap: &Gap, known: &[Known]) -> Outcome {
+    let why = gap.to_string();
+    if let Gap::NoKernel { .. } = gap {
+        return Outcome::DoesNotStart { why };
+    }
+    let mut certain = values.clone();
+    certain.retain(|pcr, _| !gap.missed_pcrs().contains(pcr));
+    if let Some(opener) = locks.opened_by(&certain) {
+        return Outcome::Unlocks(opener);
+    }
+    if !locks.unjudged.is_empty() {
+        let unjudged = locks.unjudged.iter().cloned();
+        let why: Vec<_> = std::iter::once(why).chain(unjudged).collect();
+        return Outcome::Unknown {
+            why: why.join("; "),
+        };
+    }
+    if locks.opened_by(values).is_some() && gap.is_certain() {
+        return Outcome::NeverReached { why };
+    }
+    let are_certain = |lock: &Lock<'_>| {
+        let mut pcrs = lock.selection.pcrs.iter();
+        pcrs.all(|pcr| certain.contains_key(pcr))
+    };
+    if locks.locks.iter().all(are_certain) {
+        return Outcome::StaysLocked(blame(locks, values, known));
+    }
+    Outcome::Unknown { why }
 }

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::PredictError;
-use crate::efi::{Hash, Program};
+use crate::efi::{Hash, Kind, Program};
 use crate::measure::{Boot, BootFile, Chain};
 use crate::storage::{self, FileStorage, ReadAt};
 
@@ -23,6 +23,8 @@ const VENDOR: &str = ".vendor_cert";
 const KERNEL_PREFIX: &str = "kernel.efi-";
 /// Behind the name of a kernel image: the directory of what its stub takes besides.
 const EXTRA: &str = ".extra.d";
+/// The end of the name of an addon.
+const ADDON: &str = ".addon.efi";
 /// Kernels that are read: an EFI system partition has room for a few, but a damaged one may name any number.
 const MAX_KERNELS: usize = 100;
 
@@ -169,16 +171,23 @@ pub fn on_esp(esp: &dyn EspFiles, wanted: Wanted) -> Result<Boot, PredictError> 
         files.push(program(esp.open(&path)?.as_ref(), &name, wanted)?);
     }
     let chain = |kernel| Chain::Shim { shim: 0, kernel };
-    let chains = if kernels.is_empty() {
+    let is_unified = |file: &BootFile| file.program.kind() == Kind::UnifiedKernel;
+    let chains = if files.first().is_some_and(is_unified) {
+        // Under the name of shim, but it boots by itself, and loads none of the others.
+        vec![Chain::Direct(0)]
+    } else if kernels.is_empty() {
         vec![chain(None)]
     } else {
         (1..files.len()).map(|kernel| chain(Some(kernel))).collect()
     };
-    Ok(Boot {
+    let mut boot = Boot {
         files,
         chains,
         beside_shim: names.iter().map(|entry| printable(&entry.name)).collect(),
-    })
+        addons: Vec::new(),
+    };
+    boot.addons = addons(esp, &boot)?;
+    Ok(boot)
 }
 
 /// What to say where the program that firmware starts from `EFI/BOOT` is another shim than the one of
@@ -202,26 +211,68 @@ pub fn other_first_program(esp: &dyn EspFiles, boot: &Boot) -> Option<String> {
     })
 }
 
+/// True for a file whose name ends so, without regard to case.
+fn is_file_of(entry: &Name, suffix: &str) -> bool {
+    !entry.is_directory && entry.name.to_ascii_lowercase().ends_with(suffix)
+}
+
+/// A file that systemd's stub takes into a boot besides the kernel image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Extra {
+    path: String,
+    /// Place of the one kernel image that it is for; `None` for every one.
+    kernel: Option<usize>,
+    /// A program, which firmware measures.
+    is_addon: bool,
+}
+
 /// Paths of files that systemd's stub measures into PCR 12 if it finds them: addons for every kernel image, credentials,
 /// and whatever lies in a directory that is named after an image.
 pub fn extra_measurements(esp: &dyn EspFiles, boot: &Boot) -> Result<Vec<String>, PredictError> {
+    let found = extras(esp, boot)?.into_iter();
+    Ok(found.map(|extra| extra.path).collect())
+}
+
+/// The addons of each kernel image.
+fn addons(esp: &dyn EspFiles, boot: &Boot) -> Result<Vec<(usize, String)>, PredictError> {
     let mut found = Vec::new();
-    for (folder, suffix) in [("addons", ".addon.efi"), ("credentials", ".cred")] {
-        let (path, names) = names_below(esp, &["loader", folder])?;
-        let names = names.into_iter().filter(|entry| {
-            let name = entry.name.to_ascii_lowercase();
-            !entry.is_directory && name.ends_with(suffix)
-        });
-        found.extend(names.map(|entry| format!("{path}/{}", entry.name.escape_debug())));
+    for extra in extras(esp, boot)?
+        .into_iter()
+        .filter(|extra| extra.is_addon)
+    {
+        let kernels = match extra.kernel {
+            Some(kernel) => kernel..kernel.saturating_add(1),
+            None => 0..boot.files.len(),
+        };
+        found.extend(kernels.map(|kernel| (kernel, extra.path.clone())));
     }
-    for kernel in boot.kernels() {
+    Ok(found)
+}
+
+fn extras(esp: &dyn EspFiles, boot: &Boot) -> Result<Vec<Extra>, PredictError> {
+    let mut found = Vec::new();
+    let mut add = |folder: &str, names: Vec<Name>, kernel| {
+        found.extend(names.into_iter().map(|entry| Extra {
+            path: format!("{folder}/{}", entry.name.escape_debug()),
+            kernel,
+            is_addon: is_file_of(&entry, ADDON),
+        }));
+    };
+    for (folder, suffix) in [("addons", ADDON), ("credentials", ".cred")] {
+        let (folder, mut names) = names_below(esp, &["loader", folder])?;
+        names.retain(|entry| is_file_of(entry, suffix));
+        add(&folder, names, None);
+    }
+    for (place, kernel) in boot.files.iter().enumerate() {
+        if kernel.program.kind() != Kind::UnifiedKernel {
+            continue;
+        }
         let extra = format!("{}{EXTRA}", kernel.name);
-        let (path, names) = names_below(esp, &[FOLDER[0], FOLDER[1], &extra])?;
-        found.extend(
-            names
-                .into_iter()
-                .map(|entry| format!("{path}/{}", entry.name.escape_debug())),
-        );
+        let has_extra = |name: &String| name.eq_ignore_ascii_case(&extra);
+        if boot.beside_shim.iter().any(has_extra) {
+            let (folder, names) = names_below(esp, &[FOLDER[0], FOLDER[1], &extra])?;
+            add(&folder, names, Some(place));
+        }
     }
     Ok(found)
 }
@@ -258,6 +309,44 @@ fn find(names: &[Name], wanted: &str) -> Option<Name> {
         .cloned()
 }
 
+/// The directory of what systemd's stub takes with a kernel image that is a file.
+pub fn extra_folder(kernel: &Path) -> PathBuf {
+    let mut folder = kernel.as_os_str().to_owned();
+    folder.push(EXTRA);
+    PathBuf::from(folder)
+}
+
+fn extras_beside(kernel: &Path) -> Result<Vec<Extra>, PredictError> {
+    let folder = extra_folder(kernel);
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut names = EspDirectory(folder.clone()).list(&[])?;
+    names.sort_by(|a, b| a.name.cmp(&b.name));
+    let extra = |entry: Name| Extra {
+        path: format!("{}/{}", folder.display(), entry.name.escape_debug()),
+        kernel: None,
+        is_addon: is_file_of(&entry, ADDON),
+    };
+    Ok(names.into_iter().map(extra).collect())
+}
+
+/// The same as [`extra_measurements`], for the directories beside kernel images that are given as files.
+pub fn extra_measurements_beside(
+    chains: &[Vec<PathBuf>],
+    boot: &Boot,
+) -> Result<Vec<String>, PredictError> {
+    let mut found: Vec<String> = Vec::new();
+    let last = chains.iter().filter_map(|chain| chain.last());
+    for (path, kernel) in last.zip(boot.kernels()) {
+        if kernel.program.kind() == Kind::UnifiedKernel {
+            found.extend(extras_beside(path)?.into_iter().map(|extra| extra.path));
+        }
+    }
+    found.dedup();
+    Ok(found)
+}
+
 /// Boot chains whose programs are given as files: one alone is started by firmware, two are shim and
 /// what it loads.
 pub fn of_chains(chains: &[Vec<PathBuf>], wanted: Wanted) -> Result<Boot, PredictError> {
@@ -270,15 +359,16 @@ pub fn of_chains(chains: &[Vec<PathBuf>], wanted: Wanted) -> Result<Boot, Predic
                 .unwrap_or(path.as_os_str())
                 .to_string_lossy();
             let file = program(open(path, &name)?.as_ref(), &name, wanted)?;
-            places.push(
-                boot.files
-                    .iter()
-                    .position(|known| *known == file)
-                    .unwrap_or_else(|| {
-                        boot.files.push(file);
-                        boot.files.len() - 1
-                    }),
-            );
+            let known = boot.files.iter().position(|known| *known == file);
+            let place = known.unwrap_or_else(|| {
+                boot.files.push(file);
+                boot.files.len() - 1
+            });
+            let addons = extras_beside(path)?
+                .into_iter()
+                .filter(|extra| extra.is_addon);
+            boot.addons.extend(addons.map(|extra| (place, extra.path)));
+            places.push(place);
         }
         boot.chains.push(match places.as_slice() {
             [program] => Chain::Direct(*program),

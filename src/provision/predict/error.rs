@@ -67,7 +67,7 @@ pub enum PredictError {
     Volume(#[from] filesystem::Error),
     /// Files on the partition that systemd's stub would measure.
     #[error(
-        "PCR 12 would not be zero: systemd-stub measures what it finds in {}", found.join(", ")
+        "PCR 12 would be another: systemd-stub measures what it finds in {}", found.join(", ")
     )]
     ExtraMeasurements {
         /// Their paths.

@@ -15,14 +15,14 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-pub use boot_files::{EspDirectory, EspFiles, Name, Wanted, of_chains, on_esp};
+pub use boot_files::{EspDirectory, EspFiles, Name, Wanted, extra_folder, of_chains, on_esp};
 pub use error::PredictError;
 pub use esp::EspVolume;
 pub use ways::Ways;
 
 pub use crate::measure::{
-    Branch, Comparison, Event, Explanation, Input, Measured, Other, Prediction, Profile, Reader,
-    Row, Rules, Separator, Verdict,
+    Branch, Comparison, Event, Explanation, Gap, Input, Measured, NotSealable, Other, Prediction,
+    Profile, Reader, Row, Rules, Sealable, Separator, Verdict,
 };
 pub use crate::tpm::Bank;
 
@@ -106,7 +106,12 @@ impl Request {
                 esp,
             } => esp::of_image(path, backing_files, *esp, &self.guest),
             BootFiles::Directory(path) => self.guest.boot_on(&EspDirectory(path.clone())),
-            BootFiles::Chains(chains) => Ok((of_chains(chains, self.guest.wanted())?, Vec::new())),
+            BootFiles::Chains(chains) => {
+                let boot = of_chains(chains, self.guest.wanted())?;
+                let find = || boot_files::extra_measurements_beside(chains, &boot);
+                let extra = self.guest.of_extra_measurements(find)?;
+                Ok((boot, extra.into_iter().collect()))
+            }
         }
     }
 }
@@ -128,17 +133,31 @@ impl Guest {
     /// What is worth saying of the other files on the partition.
     fn warnings_on(&self, esp: &dyn EspFiles, boot: &Boot) -> Result<Vec<String>, PredictError> {
         let first = boot_files::other_first_program(esp, boot);
-        let mut warnings: Vec<String> = first.into_iter().collect();
-        if matches!(self.reader, Reader::Systemd { .. }) && self.profile.kernel {
-            let found = boot_files::extra_measurements(esp, boot)?;
-            let error = PredictError::ExtraMeasurements { found };
-            match &error {
-                PredictError::ExtraMeasurements { found } if found.is_empty() => {}
-                _ if self.allow_extra_measurements => warnings.push(error.to_string()),
-                _ => return Err(error),
-            }
+        let extra = self.of_extra_measurements(|| boot_files::extra_measurements(esp, boot))?;
+        Ok(first.into_iter().chain(extra).collect())
+    }
+
+    /// What is worth saying of files that systemd's stub measures into PCR 12; where that is asked for, an error.
+    fn of_extra_measurements(
+        &self,
+        find: impl FnOnce() -> Result<Vec<String>, PredictError>,
+    ) -> Result<Option<String>, PredictError> {
+        // The reference looks for none, and knows Ubuntu's reader alone.
+        let asks_like_reference =
+            self.rules.follow_reference && self.reader == Reader::SnapBootstrap;
+        if !self.profile.kernel || asks_like_reference {
+            return Ok(None);
         }
-        Ok(warnings)
+        let found = find()?;
+        if found.is_empty() {
+            return Ok(None);
+        }
+        let error = PredictError::ExtraMeasurements { found };
+        if self.allow_extra_measurements {
+            Ok(Some(error.to_string()))
+        } else {
+            Err(error)
+        }
     }
 
     fn predict(&self, boot: &Boot, mut warnings: Vec<String>) -> Result<Predicted, PredictError> {
@@ -247,6 +266,8 @@ pub struct Distinct<'a> {
     pub kernels: Vec<&'a str>,
     /// Names of the configurations under which they do, each once; none where there is one alone.
     pub configurations: Vec<&'a str>,
+    /// What the values do not cover, in the first of these branches that has something of the kind.
+    pub gap: Option<&'a Gap>,
 }
 
 /// The branches of a prediction, those of equal composites once: what a policy is made of, in its order.
@@ -259,10 +280,12 @@ pub fn distinct(prediction: &Prediction) -> Vec<Distinct<'_>> {
                 branch,
                 kernels: Vec::new(),
                 configurations: Vec::new(),
+                gap: None,
             });
             found.len() - 1
         });
         let known = &mut found[at];
+        known.gap = known.gap.or(branch.gap.as_ref());
         for (names, name) in [
             (&mut known.kernels, &branch.kernel),
             (&mut known.configurations, &branch.configuration),

@@ -11,10 +11,21 @@ use crate::measure::{self, Boot};
 pub struct Ways {
     /// Those that lead to a state, in the order of the policy.
     pub branches: Vec<Branch>,
-    /// Boot files that do not start, each with the reason.
-    pub refused: Vec<(String, String)>,
+    /// Those that lead to none that is known.
+    pub refused: Vec<Refused>,
     /// What the operator should know, each once.
     pub warnings: Vec<String>,
+}
+
+/// A way to boot that is not predicted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The boot file that it would end in.
+    pub kernel: String,
+    /// Why.
+    pub why: String,
+    /// Firmware or shim does not start it; else nobody can say what it measures.
+    pub does_not_start: bool,
 }
 
 impl Request {
@@ -54,10 +65,13 @@ fn each(guest: &Guest, boot: &Boot, warnings: Vec<String>) -> Result<Ways, Predi
                     }
                 }
             }
-            Err(PredictError::Measure(error @ measure::Error::Program { .. })) => {
+            Err(PredictError::Measure(measure::Error::Program { file, problem })) => {
                 let kernel = alone.kernels().next().map(|file| file.name.clone());
-                ways.refused
-                    .push((kernel.unwrap_or_default(), error.to_string()));
+                ways.refused.push(Refused {
+                    kernel: kernel.unwrap_or_default(),
+                    why: format!("{file}: {problem}"),
+                    does_not_start: problem.keeps_from_booting(),
+                });
             }
             Err(error) => return Err(error),
         }

@@ -1,0 +1,113 @@
+//! Boots of real programs: shim, GRUB, systemd-boot, unified kernel images with and without addons. What is predicted whole
+//! is what the guest's TPM had; where it is not, the PCRs that are left out are named, and all others are right.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::command::predict;
+use crate::support::{command, exits, programs, scratch, shared};
+
+#[derive(Deserialize)]
+struct Boots {
+    cases: Vec<Boot>,
+}
+
+#[derive(Deserialize)]
+struct Boot {
+    name: String,
+    esp: BTreeMap<String, String>,
+    pcrs_sha256: BTreeMap<String, String>,
+}
+
+/// Case, the programs that are predicted, and what kind of gap they leave.
+const CHAINS: [(&str, &str, Option<&str>); 7] = [
+    ("c1", "EFI/BOOT/BOOTX64.EFI", None),
+    (
+        "c4",
+        "EFI/redhat/shimx64.efi,EFI/Linux/ffffffffffffffffffffffffffffffff-5.14.0-570.el9.x86_64.efi",
+        None,
+    ),
+    (
+        "c3",
+        "EFI/BOOT/BOOTX64.EFI,EFI/BOOT/grubx64.efi",
+        Some("systemd-boot"),
+    ),
+    ("c5", "EFI/BOOT/BOOTX64.EFI", Some("addons")),
+    (
+        "c7",
+        "EFI/BOOT/BOOTX64.EFI,EFI/BOOT/grubx64.efi",
+        Some("grub"),
+    ),
+    ("c8", "EFI/BOOT/BOOTX64.EFI", Some("systemd-boot")),
+    // GRUB's part was another one here: what it loads is a kernel alone.
+    ("c7", "EFI/BOOT/BOOTX64.EFI,boot/vmlinuz", Some("kernel")),
+];
+
+fn lay_out(boots: &Path, boot: &Boot, folder: &Path) {
+    for (path, file) in &boot.esp {
+        let from = boots.join(file);
+        let bytes = if from.extension().is_some_and(|end| end == "gz") {
+            exits(command("gzip").arg("-dc").arg(from), 0).stdout
+        } else {
+            fs::read(from).unwrap()
+        };
+        let to = folder.join(path);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::write(to, bytes).unwrap();
+    }
+}
+
+/// The one branch of a chain.
+fn branch(folder: &Path, chain: &str) -> Value {
+    let mut command = predict(folder);
+    command.args(["--json", "--chain", chain, "--key-object", "systemd-tpm2"]);
+    command.args(["--uefi-config", "uefi-config.json"]);
+    command.args(["--allow-extra-measurements", "--os-separator", "no"]);
+    let output = exits(&mut command, 0);
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let [branch] = &document["branches"].as_array().unwrap()[..] else {
+        panic!("{document}")
+    };
+    branch.clone()
+}
+
+#[test]
+fn what_is_not_left_out_is_what_the_guest_had() {
+    let Some(boots) = shared("vectors/chains") else {
+        return;
+    };
+    if !programs(&["gzip"]) {
+        return;
+    }
+    let cases: Boots =
+        serde_json::from_slice(&fs::read(boots.join("cases.json")).unwrap()).unwrap();
+    for (name, chain, gap) in CHAINS {
+        let boot = cases.cases.iter().find(|boot| boot.name == name).unwrap();
+        let folder = scratch();
+        lay_out(&boots, boot, folder.path());
+        let configuration = folder.path().join("uefi-config.json");
+        fs::copy(boots.join("uefi-config.json"), configuration).unwrap();
+        let branch = branch(folder.path(), chain);
+        assert_eq!(branch["gap"]["kind"].as_str(), gap, "{name} {chain}");
+        if gap == Some("kernel") {
+            continue; // nobody booted it so
+        }
+        let left_out = branch["gap"]["pcrs"].as_array().cloned();
+        let left_out = left_out.unwrap_or_default();
+        for pcr in [4, 7, 12] {
+            let predicted = branch["pcrs"][pcr.to_string()].as_str().unwrap();
+            let guest = &boot.pcrs_sha256[&pcr.to_string()];
+            if !left_out.contains(&pcr.into()) {
+                assert_eq!(predicted, guest, "{name} {chain}: PCR {pcr}");
+            }
+            if pcr == 4 {
+                // That it is left out is no whim: sealed to it, the key would stay locked.
+                assert_eq!(predicted == guest, gap.is_none(), "{name} {chain}");
+            }
+        }
+    }
+}
