@@ -95,7 +95,23 @@ fn no_kernel() {
         &encrypted,
         &FLAGS,
         "error: disk.img: there is no kernel beside shim: EFI/ubuntu has neither kernel.efi-* nor grubx64.efi\n\
-         hint: --allow-no-kernel predicts the values all the same\n",
+         hint: encrypt and provision put one there: --kernel-efi FILE\n",
+    );
+}
+
+/// An image of another distribution: no option of `deploy` names its boot files.
+#[test]
+fn no_shim() {
+    if !ready() {
+        return;
+    }
+    let encrypted = Encrypted::new();
+    encrypted.change_esp("mmove", &["::/EFI/ubuntu", "::/EFI/fedora"]);
+    assert_refused(
+        &encrypted,
+        &FLAGS,
+        "error: disk.img: there is no EFI/ubuntu/shimx64.efi on the EFI system partition\n\
+         hint: PCRs are predicted for images that boot by EFI/ubuntu/shimx64.efi; --no-pcr-policy binds others to the vTPM alone\n",
     );
 }
 

@@ -1,7 +1,8 @@
 //! What cannot be provisioned is refused before anything is written, in the words of what is wrong.
 
-use crate::encrypted::{FLAGS, WITHOUT_PCRS, ready};
+use crate::encrypted::{Encrypted, FLAGS, WITHOUT_PCRS, ready};
 use crate::plain::Plain;
+use crate::support::boot_programs::grub;
 use crate::support::exits;
 use crate::support::workshop::{refused, stderr};
 
@@ -118,4 +119,35 @@ fn sources_outputs_and_guests_that_do_not_do() {
     let message = refusal(&["--srk-pub", "bad.pub", "-o", "guest.img", "plain.img"]);
     assert!(message.starts_with("error: --srk-pub: "), "{message}");
     assert_eq!(plain.workshop().names(), names);
+}
+
+/// The same plan as `deploy`'s: nothing is sealed to what is predicted in part, and nothing is written.
+#[test]
+fn a_boot_that_is_predicted_in_part() {
+    if !ready() {
+        return;
+    }
+    let plain = Encrypted::plain();
+    plain.boots(&[("grubx64.efi".to_owned(), grub())]);
+    let names = plain.workshop.names();
+    let provision = |more: &[&str]| {
+        let mut provision = plain.workshop.command(plain.workshop.program());
+        provision.arg("provision").args(&FLAGS[..5]);
+        provision.args(["--no-verify-signatures", "-o", "guest.img", "disk.img"]);
+        provision.args(more);
+        refused(&mut provision)
+    };
+    for more in [
+        &[][..],
+        &["--key-object", "systemd-tpm2"],
+        &["--allow-uncovered-initrd"],
+    ] {
+        let message = provision(more);
+        assert!(
+            message.starts_with("error: disk.img: grubx64.efi: is GRUB: the kernel that it loads is measured into PCR 4 as well")
+                && message.contains("; a key that is sealed to PCR 4 would stay locked\nhint: "),
+            "{message}"
+        );
+        assert_eq!(plain.workshop.names(), names);
+    }
 }

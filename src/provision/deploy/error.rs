@@ -463,7 +463,7 @@ impl Error {
                 }
                 Some(hint)
             }
-            Self::Predict(error) => error.hint(),
+            Self::Predict(error) => error.hint_of_sealing(),
             Self::NotSealable(error) => Some(error.hint().to_owned()),
             Self::RecoveryKeyKept { problem, .. } => problem.hint(source),
             Self::RecoveryKeyLeft { path, .. } => {

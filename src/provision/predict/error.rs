@@ -163,6 +163,21 @@ impl PredictError {
         }
     }
 
+    /// The way out for who seals, and has not the options of who predicts.
+    pub fn hint_of_sealing(&self) -> Option<String> {
+        match self {
+            Self::Under { problem, .. } => problem.hint_of_sealing(),
+            Self::NoShim => Some(
+                "PCRs are predicted for images that boot by EFI/ubuntu/shimx64.efi; --no-pcr-policy binds others to the vTPM alone"
+                    .to_owned(),
+            ),
+            Self::Measure(measure::Error::NoKernel) => {
+                Some("encrypt and provision put one there: --kernel-efi FILE".to_owned())
+            }
+            _ => self.hint(),
+        }
+    }
+
     /// The way out, where there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
