@@ -5,6 +5,7 @@
 
 pub mod authenticated_variable;
 pub mod azure;
+pub mod cloud_config;
 pub mod event_log;
 pub mod ext4;
 pub mod fat;
@@ -36,9 +37,10 @@ use encrypt_cloud_image::secret::{Entropy, EntropyError};
 pub type Target = fn(&[u8]) -> bool;
 
 /// All targets by name: that of their file, their seeds and what they found.
-pub const TARGETS: [(&str, Target); 22] = [
+pub const TARGETS: [(&str, Target); 23] = [
     ("authenticated_variable", authenticated_variable::run),
     ("azure", azure::run),
+    ("cloud_config", cloud_config::run),
     ("event_log", event_log::run),
     ("ext4", ext4::run),
     ("fat", fat::run),

@@ -7,6 +7,7 @@ use std::process::ExitStatus;
 
 use uuid::Uuid;
 
+use super::encrypt::cloud_init::Undone;
 use super::encrypt::in_place;
 use super::layout;
 use crate::efi::Machine;
@@ -113,6 +114,14 @@ pub enum Error {
         "--override-datasources: the image has no /etc/cloud/cloud.cfg.d, hence no cloud-init to configure"
     )]
     NoCloudInit,
+    /// A file of the image would undo what an option promises.
+    #[error("{option}: {undone}")]
+    Undone {
+        /// The option.
+        option: &'static str,
+        /// The file, and what it does.
+        undone: Undone,
+    },
     /// The file for `--kernel-efi` cannot be read.
     #[error("--kernel-efi: cannot read {}", path.display())]
     BootFileUnreadable {
@@ -341,6 +350,7 @@ impl Error {
             | Self::RootFilesystem { .. }
             | Self::Esp(_)
             | Self::NoCloudInit
+            | Self::Undone { .. }
             | Self::Layout(_)
             | Self::CannotShrink { .. } => About::Source,
             Self::Output(_)

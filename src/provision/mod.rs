@@ -21,11 +21,11 @@ pub mod recovery_key;
 mod staged;
 pub mod uefi_config;
 
-pub use encrypt::in_place;
 pub use encrypt::{
     ChosenProfile, DatasourceNameError, Datasources, Edit, FreeSpace, Job, Plan, Profile,
     ProfileChoice, Ready, ReadyOnDevice,
 };
+pub use encrypt::{cloud_init, in_place};
 pub use error::{About, Error, RootContent};
 pub use layout::{Error as LayoutError, Layout, MakeRoom, Obstacle, Room, SectorSizeChoice};
 pub use observer::{Observer, Phase, StopFlag};

@@ -12,6 +12,7 @@ mod backing_files;
 mod bad_images;
 mod bad_partition_tables;
 mod bad_root_filesystems;
+mod cloud_init;
 mod confined;
 mod conversion;
 mod customisations;

@@ -10,6 +10,7 @@
 
 pub mod boot_files;
 pub mod boot_programs;
+pub mod cloud_init;
 pub mod container;
 pub mod crash;
 pub mod disk;

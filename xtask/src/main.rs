@@ -6,6 +6,7 @@
 
 mod bench;
 mod boot;
+mod cloud_init;
 mod debian;
 mod demo;
 mod disk;

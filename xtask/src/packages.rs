@@ -54,6 +54,7 @@ pub const TEST: &[Package] = &[
     package("bsdutils", &["script"]),
     package("cryptsetup-bin", &["cryptsetup"]),
     package("diffutils", &["cmp"]),
+    package("dpkg", &["dpkg-deb"]),
     package("dosfstools", &["fsck.vfat", "mkfs.vfat"]),
     package(
         "e2fsprogs",
@@ -88,6 +89,10 @@ pub const TEST: &[Package] = &[
         &["/usr/lib/python3/dist-packages/cryptography"],
     ),
     package("python3-jsonschema", &["jsonschema"]),
+    package(
+        "python3-requests",
+        &["/usr/lib/python3/dist-packages/requests"],
+    ),
     package("python3-yaml", &["/usr/lib/python3/dist-packages/yaml"]),
     package("qemu-utils", &["qemu-img", "qemu-io"]),
     package("sbsigntool", &["sbattach", "sbsign"]),

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{interop, packages, process, python, systemd, tools};
+use crate::{cloud_init, interop, packages, process, python, systemd, tools};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -38,6 +38,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     python::install_virt_fw_vars()?;
     tools::install()?;
     systemd::install_readers()?;
+    cloud_init::install()?;
     if !arguments.no_lint {
         install_components()?;
     }

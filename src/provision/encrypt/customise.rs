@@ -7,7 +7,8 @@
 //! | `/etc/cloud/cloud.cfg.d/99_disable_growpart.cfg` | `--grow-root` |
 //! | `/cc_growpart_keydata` | else, profile `ubuntu` |
 //!
-//! An image without `/etc/cloud/cloud.cfg.d` has no cloud-init and gets none of the last three. Paths are
+//! A file in `cloud.cfg.d` gets another name, `zz_…`, where one that sets the same would count more; what no name mends
+//! is refused ([`cloud_init`]). An image without `/etc/cloud/cloud.cfg.d` has no cloud-init and gets none of the last three. Paths are
 //! resolved inside of the image only; the last component is replaced, never followed.
 
 use std::fmt;
@@ -17,6 +18,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
+use super::cloud_init::{self, CloudInit, Undone};
 use super::profile::Profile;
 use crate::filesystem;
 use crate::filesystem::ext4::{Filesystem, Kind};
@@ -24,9 +26,10 @@ use crate::secret::SecretBytes;
 
 const UNIT_FOLDER: &str = "/etc/systemd/system";
 const MASKED_UNIT: &str = "/etc/systemd/system/secureboot-db.service";
+const CLOUD_FOLDER: &str = "/etc/cloud";
 const CLOUD_CONFIG_FOLDER: &str = "/etc/cloud/cloud.cfg.d";
-const DATASOURCES: &str = "/etc/cloud/cloud.cfg.d/99_datasources_override.cfg";
-const GROWPART_OFF: &str = "/etc/cloud/cloud.cfg.d/99_disable_growpart.cfg";
+const DATASOURCES: &str = "99_datasources_override.cfg";
+const GROWPART_OFF: &str = "99_disable_growpart.cfg";
 const GROWPART_KEY: &str = "/cc_growpart_keydata";
 
 const COMMENT: &str = "# written by encrypt-cloud-image\n";
@@ -113,6 +116,14 @@ pub enum Error {
     /// There is no cloud-init to configure.
     #[error("no cloud-init")]
     NoCloudInit,
+    /// A file of the image undoes what an option promises.
+    #[error("{option}: {undone}")]
+    Undone {
+        /// The option.
+        option: &'static str,
+        /// The file, and what it does.
+        undone: Undone,
+    },
     /// The filesystem does not take an edit.
     #[error(transparent)]
     Filesystem(#[from] filesystem::Error),
@@ -171,34 +182,49 @@ impl Customisation<'_> {
         filesystem: &Filesystem<'_>,
         done: &mut Customised,
     ) -> Result<(), Error> {
-        let mut write = |path: &str, content: &str, mode, what: String| {
-            filesystem.write_file(path, content.as_bytes(), mode)?;
-            done.edits.push(Edit {
-                path: path.to_owned(),
-                what,
-            });
-            Ok::<_, Error>(())
-        };
+        let config = CloudInit::read(filesystem, CLOUD_FOLDER)?;
         if let Some(datasources) = self.datasources {
-            let what = format!("cloud-init uses {} only", datasources.0.join(", "));
-            write(DATASOURCES, &datasources.config(), 0o644, what)?;
+            override_datasources(datasources, filesystem, &config, done)?;
         }
         if self.growpart_off {
-            let what = "cloud-init does not grow the root partition".to_owned();
-            return write(GROWPART_OFF, &growpart_off(), 0o644, what);
+            let (text, what) = (
+                growpart_off(),
+                "cloud-init does not grow the root partition",
+            );
+            let option = ("--grow-root", "growpart");
+            return put_config(filesystem, &config, option, GROWPART_OFF, &text, what, done);
         }
-        done.guest_regrows = true;
-        if self.profile == Profile::Generic {
+        let is_off = cloud_init::growing_is_off(filesystem, &config)?;
+        done.guest_regrows = is_off.is_none();
+        if let Some(reason) = is_off {
+            done.warnings.push(format!(
+                "the image's cloud-init does not grow the root at the first boot: {reason}; --grow-root grows the partition now"
+            ));
+        } else if self.profile == Profile::Generic {
             done.warnings.push(
                 "cloud-init grows the partition at the first boot, but the root in it only at the next one, as it has no key: --grow-root grows the partition now"
                     .to_owned(),
             );
-            return Ok(());
         }
-        let what = format!(
-            "key of keyslot {GROWPART_KEYSLOT}, with which cloud-init grows the root at the first boot"
-        );
-        write(GROWPART_KEY, &growpart_key(self.growpart_key), 0o600, what)?;
+        if self.profile == Profile::Ubuntu {
+            self.leave_growpart_key(filesystem, done)?;
+        }
+        Ok(())
+    }
+
+    fn leave_growpart_key(
+        &self,
+        filesystem: &Filesystem<'_>,
+        done: &mut Customised,
+    ) -> Result<(), Error> {
+        let key = growpart_key(self.growpart_key);
+        filesystem.write_file(GROWPART_KEY, key.as_bytes(), 0o600)?;
+        done.edits.push(Edit {
+            path: GROWPART_KEY.to_owned(),
+            what: format!(
+                "key of keyslot {GROWPART_KEYSLOT}, with which cloud-init grows the root at the first boot"
+            ),
+        });
         done.has_growpart_key = true;
         for (program, places) in GROWPART_PROGRAMS {
             if !filesystem.exists(places[0])? && !filesystem.exists(places[1])? {
@@ -209,6 +235,53 @@ impl Customisation<'_> {
         }
         Ok(())
     }
+}
+
+fn override_datasources(
+    datasources: &Datasources,
+    filesystem: &Filesystem<'_>,
+    config: &CloudInit,
+    done: &mut Customised,
+) -> Result<(), Error> {
+    let option = "--override-datasources";
+    let undone = |undone| Error::Undone { option, undone };
+    let list = &datasources.0;
+    cloud_init::check_datasource(filesystem, list)?.map_err(undone)?;
+    if let Some(reason) = cloud_init::is_off(filesystem)? {
+        done.warnings.push(format!("{option}: {reason}"));
+    }
+    let unknown = cloud_init::unknown_datasources(filesystem, list)?;
+    if !unknown.is_empty() {
+        done.warnings.push(format!(
+            "{option}: the image's cloud-init has no datasource {}, and passes over it",
+            unknown.join(", ")
+        ));
+    }
+    let what = format!("cloud-init uses {} only", list.join(", "));
+    let (option, text) = ((option, "datasource_list"), datasources.config());
+    put_config(filesystem, config, option, DATASOURCES, &text, &what, done)
+}
+
+/// Writes a file of cloud-init's configuration that sets `key`, under a name by which it counts.
+fn put_config(
+    filesystem: &Filesystem<'_>,
+    config: &CloudInit,
+    (option, key): (&'static str, &'static str),
+    preferred: &str,
+    text: &str,
+    what: &str,
+    done: &mut Customised,
+) -> Result<(), Error> {
+    let name = config.name_that_counts(preferred, key, text);
+    let name = name.map_err(|undone| Error::Undone { option, undone })?;
+    let path = format!("{CLOUD_CONFIG_FOLDER}/{name}");
+    filesystem.write_file(&path, text.as_bytes(), 0o644)?;
+    let mut what = what.to_owned();
+    if name != preferred {
+        what.push_str("; a name behind the image's own files that may set it");
+    }
+    done.edits.push(Edit { path, what });
+    Ok(())
 }
 
 /// Keeps Ubuntu's service from appending to the guest's dbx, which would change PCR 7.

@@ -4,6 +4,7 @@
 //! [`Job`] is what is asked for, [`Ready`] what was decided before the first write; its [`Plan`] tells it.
 
 mod boot_file;
+pub mod cloud_init;
 mod customise;
 mod data_pass;
 pub mod in_place;

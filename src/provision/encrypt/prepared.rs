@@ -441,6 +441,7 @@ fn customise<S: ReadAt>(
         .apply(&filesystem)
         .map_err(|error| match error {
             customise::Error::NoCloudInit => Error::NoCloudInit,
+            customise::Error::Undone { option, undone } => Error::Undone { option, undone },
             customise::Error::Filesystem(error) => problem(error),
         })?;
     customised
