@@ -29,6 +29,9 @@ pub fn run(input: &[u8]) -> bool {
         Ok(SrkFile::PublicArea(parent)) => {
             let bytes = parent.to_bytes();
             assert!(bytes == input || bytes[2..] == *input);
+            if let Err(error) = parent.check_is_srk() {
+                told(&error);
+            }
             used(&parent, &unique);
             true
         }

@@ -1,6 +1,6 @@
 //! What can be wrong with a TPM structure, and with a key that shall be a storage parent.
 
-use super::KeyKind;
+use super::{KeyKind, SrkDifference};
 use crate::secret;
 
 /// An error of this room; byte offsets count from the start of the structure that was given.
@@ -95,6 +95,9 @@ pub enum Error {
         /// What is wrong with them.
         reason: &'static str,
     },
+    /// A storage parent that no guest makes as its storage root key, or that no reader can use as one.
+    #[error("{0}")]
+    NotAnSrk(SrkDifference),
     /// The public area describes no key to which a seed can be sent.
     #[error("the object is of type {kind}; a storage parent is an RSA or ECC key")]
     NotAsymmetric {

@@ -268,6 +268,11 @@ impl StorageParent {
         self.public.attributes
     }
 
+    /// `authPolicy`; empty where there is none.
+    pub fn auth_policy(&self) -> &[u8] {
+        &self.public.auth_policy
+    }
+
     /// The name of the key: what tells one guest's SRK from another's.
     pub fn name(&self) -> Name {
         self.public.name()

@@ -121,6 +121,37 @@ fn a_longer_stale_template_leaves_no_tail() {
     assert_eq!(esp.files()[TEMPLATE], fresh.esp().files()[TEMPLATE]);
 }
 
+/// `PolicyA` of the endorsement keys.
+const POLICY_A: &str = "837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa";
+
+/// RSA or ECC, for each reader.
+#[test]
+fn an_endorsement_key_is_refused_with_what_to_fetch_instead() {
+    if !ready() {
+        return;
+    }
+    let encrypted = Encrypted::new();
+    for name in ["soft-rsa", "soft-ecc"] {
+        let mut area = fs::read(soft_srk(name)).unwrap();
+        let policy = hex::decode(POLICY_A).unwrap();
+        area.splice(6..12, [&[0, 3, 0, 0xb2, 0, 32][..], &policy].concat());
+        let len = u16::try_from(area.len() - 2).unwrap();
+        area[..2].copy_from_slice(&len.to_be_bytes());
+        encrypted.workshop.write("srk.pub", &area);
+        for reader in ["secboot", "systemd-tpm2"] {
+            let flags = [&WITHOUT_PCRS[..], &["--key-object", reader, "disk.img"]].concat();
+            assert_eq!(
+                refused(&mut encrypted.deploy(&flags)),
+                format!(
+                    "error: --srk-pub: srk.pub: the key is an endorsement key, not the storage root key: its authPolicy is {POLICY_A}\n\
+                     hint: read the SRK on the guest: tpm2_createprimary -C o -c srk.ctx && tpm2_readpublic -c srk.ctx -o srk.pub\n"
+                ),
+                "{name} {reader}"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_key_alone_needs_the_standard_template() {
     if !ready() || !crate::support::programs(&["openssl"]) {
@@ -155,6 +186,13 @@ fn a_key_alone_needs_the_standard_template() {
     let flags = [&WITHOUT_PCRS[..], &["--standard-srk-template"]].concat();
     let output = exits(encrypted.deploy(&flags).arg("disk.img"), 0);
     assert!(!stderr(&output).contains("is not one that the standard template makes"));
+    assert!(
+        stderr(&output).contains(
+            "warning: --srk-pub: srk.pub holds a key without attributes, which do not show whether it is the guest's SRK or its endorsement key, as clouds hand out; no guest unlocks what is sealed to the latter\n"
+        ),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod one_change_gets_the_readers_answer;
 mod our_files_open_for_another_reader;
 mod templates_make_the_same_key_again;
 mod tokens_are_what_systemd_writes;
+mod what_is_no_srk_is_refused;
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -102,6 +102,8 @@ pub const TEST: &[Package] = &[
     package(
         "tpm2-tools",
         &[
+            "tpm2_create",
+            "tpm2_createek",
             "tpm2_createprimary",
             "tpm2_eventlog",
             "tpm2_evictcontrol",

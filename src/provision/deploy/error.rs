@@ -434,6 +434,18 @@ impl Error {
                 "add --standard-srk-template if the SRK is the standard one, or give the output of tpm2_readpublic"
                     .to_owned(),
             ),
+            Self::TpmFile {
+                option: "--srk-pub",
+                problem:
+                    tpm::Error::NotAnSrk(_)
+                    | tpm::Error::NotAParent { .. }
+                    | tpm::Error::NotAsymmetric { .. }
+                    | tpm::Error::Unsupported { .. },
+                ..
+            } => Some(
+                "read the SRK on the guest: tpm2_createprimary -C o -c srk.ctx && tpm2_readpublic -c srk.ctx -o srk.pub"
+                    .to_owned(),
+            ),
             Self::RecoveryKeyExists { .. } => {
                 Some("--recovery-key-file takes a key that is there already".to_owned())
             }

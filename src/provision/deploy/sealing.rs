@@ -82,8 +82,8 @@ pub enum Access {
 impl Srk {
     /// Reads the files.
     pub fn read(options: &SrkOptions, key_object: KeyObject) -> Result<Self, Error> {
-        let parent = read_parent(options)?;
         let mut warnings = Vec::new();
+        let parent = read_parent(options, &mut warnings)?;
         let access = match key_object {
             KeyObject::Secboot => {
                 Access::Template(template(&options.template, &parent, &mut warnings)?)
@@ -104,18 +104,27 @@ impl Srk {
     }
 }
 
-fn read_parent(options: &SrkOptions) -> Result<StorageParent, Error> {
+fn read_parent(options: &SrkOptions, warnings: &mut Vec<String>) -> Result<StorageParent, Error> {
     const OPTION: &str = "--srk-pub";
     let path = &options.public;
     let bytes = read(OPTION, path)?;
-    let file = SrkFile::read(&bytes).map_err(|problem| Error::TpmFile {
+    let refused = |problem| Error::TpmFile {
         option: OPTION,
         path: path.clone(),
         problem,
-    })?;
-    match file {
-        SrkFile::PublicArea(parent) => Ok(parent),
-        SrkFile::KeyAlone(parent) if options.template == TemplateChoice::Standard => Ok(parent),
+    };
+    match SrkFile::read(&bytes).map_err(refused)? {
+        SrkFile::PublicArea(parent) => {
+            parent.check_is_srk().map_err(refused)?;
+            Ok(parent)
+        }
+        SrkFile::KeyAlone(parent) if options.template == TemplateChoice::Standard => {
+            warnings.push(format!(
+                "{OPTION}: {} holds a key without attributes, which do not show whether it is the guest's SRK or its endorsement key, as clouds hand out; no guest unlocks what is sealed to the latter",
+                path.display()
+            ));
+            Ok(parent)
+        }
         SrkFile::KeyAlone(_) => Err(Error::KeyAlone { path: path.clone() }),
     }
 }
