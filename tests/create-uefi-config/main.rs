@@ -8,6 +8,7 @@ mod any_store_is_read_or_refused;
 mod azure_descriptions_are_read_as_the_reference_does;
 mod certificates_and_updates_stand_beside_lists;
 mod efivars_are_read_by_name_only;
+mod entries_that_no_firmware_takes;
 mod every_message_is_whole;
 mod every_store_gives_what_its_guest_saw;
 mod other_formats_are_named;

@@ -140,13 +140,6 @@ fn owners_and_entries_that_a_tool_got_wrong() {
     assert_eq!(
         with(
             "dbx-1.esl",
-            &list(signature_list::SHA256, guid::SHIM_LOCK, &[&[1; 31]])
-        ),
-        ["dbx has a list of SHA-256 whose entries have 31 bytes of data, not 32"]
-    );
-    assert_eq!(
-        with(
-            "dbx-1.esl",
             &list(guid::SHIM_LOCK, guid::SHIM_LOCK, &[&[1; 31]])
         ),
         [
@@ -161,10 +154,6 @@ fn owners_and_entries_that_a_tool_got_wrong() {
         [
             "dbx has an entry at offset 28 that is not exactly one certificate: it is measured and nothing else"
         ]
-    );
-    assert_eq!(
-        with("PK.esl", &digests(&[1, 2])),
-        ["PK has 2 entries: firmware takes one"]
     );
 }
 
@@ -248,9 +237,13 @@ fn azure_itself_and_its_other_variables() {
         .join(",");
     let digests = vec![format!("\"{}\"", text(&[1; 32])); 257].join(",");
     let x509 = format!(r#"{{"type":"x509","value":[{authorities}]}}"#);
+    let pk = format!(
+        r#"{{"type":"x509","value":["{}"]}}"#,
+        text(&certificate("microsoft-uefi-ca-2011"))
+    );
     let profile = format!(
         r#"{{"type":"Microsoft.Compute/disks","properties":{{"uefiSettings":{{"signatureMode":"Replace","Boot0001":{{}},
-        "signatures":{{"PK":{x509},"KEK":[{x509}],"db":[{x509}],"dbx":[{{"type":"sha256","value":[{digests}]}}]}}}}}}}}"#
+        "signatures":{{"PK":{pk},"KEK":[{x509}],"db":[{x509}],"dbx":[{{"type":"sha256","value":[{digests}]}}]}}}}}}}}"#
     );
     let scratch = support::scratch();
     fs::write(scratch.path().join("disk.json"), profile).unwrap();
@@ -258,8 +251,7 @@ fn azure_itself_and_its_other_variables() {
     assert!(said.ends_with("note: the description sets other variables, which PCR 4, 7 and 12 do not measure: Boot0001\n"), "{said}");
     assert_eq!(
         warned,
-        "warning: there are 257 SHA-256 digests: Azure refuses more than 256 in the UEFI settings of an image or disk\n\
-         warning: PK has 2 entries: firmware takes one\n"
+        "warning: there are 257 SHA-256 digests: Azure refuses more than 256 in the UEFI settings of an image or disk\n"
     );
 }
 

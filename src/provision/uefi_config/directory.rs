@@ -18,7 +18,9 @@ use std::path::Path;
 
 use uuid::Uuid;
 
-use super::{Error, Note, Options, Reading, Warning, certificate_file, names_in, read_file};
+use super::{
+    Error, Note, Options, Reading, Warning, certificate_file, defect, names_in, read_file,
+};
 use crate::efi::config::{Database, MAX_VARIABLE_BYTES, Rules};
 use crate::efi::{SignatureList, authenticated_variable, azure, signature_list};
 
@@ -96,8 +98,7 @@ pub(super) fn read(folder: &Path, options: &Options) -> Result<Reading, Error> {
                 files.push(take(
                     folder,
                     name,
-                    form,
-                    behind,
+                    (database, form, behind),
                     options,
                     &mut read.warnings,
                 )?);
@@ -172,8 +173,7 @@ fn other_owner(name: &OsString, form: Form, behind: &[u8], options: &Options) ->
 fn take(
     folder: &Path,
     name: &OsString,
-    form: Form,
-    behind: &[u8],
+    (database, form, behind): (Database, Form, &[u8]),
     options: &Options,
     warnings: &mut Vec<Warning>,
 ) -> Result<Taken, Error> {
@@ -211,6 +211,13 @@ fn take(
             )
         }
     };
+    if let Some(defect) = defect::first(database, &lists) {
+        return Err(Error::Entry {
+            path,
+            database: None,
+            defect,
+        });
+    }
     Ok(Taken {
         name,
         form,

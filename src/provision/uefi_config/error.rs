@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::Defect;
 use crate::efi::config::Database;
 use crate::efi::foreign::Format;
 use crate::efi::variable_store::SecureBoot;
@@ -58,6 +59,16 @@ pub enum Error {
     Empty {
         /// Where it comes from.
         path: PathBuf,
+    },
+    /// An entry that no firmware takes.
+    #[error("{}{defect}", place(path, *database))]
+    Entry {
+        /// The file, or the directory where it is the files together.
+        path: PathBuf,
+        /// The variable in it, where the file does not tell.
+        database: Option<Database>,
+        /// What is wrong.
+        defect: Defect,
     },
     /// A file of lists is none.
     #[error("{}: {problem}", path.display())]
@@ -244,6 +255,11 @@ fn other_format(path: &Path, found: Format) -> String {
     }
 }
 
+fn place(path: &Path, database: Option<Database>) -> String {
+    let database = database.map_or_else(String::new, |database| format!("{}: ", database.name()));
+    format!("{}: {database}", path.display())
+}
+
 fn off(state: SecureBoot) -> &'static str {
     match state {
         SecureBoot::SetupMode => "there is no PK, so Secure Boot is off in this guest",
@@ -266,6 +282,7 @@ impl Error {
             Self::NothingTaken { near_misses, .. } if !near_misses.is_empty() => {
                 return Some(format!("near misses: {}", near_misses.join(", ")));
             }
+            Self::Entry { defect, .. } => return defect.hint().map(str::to_owned),
             Self::PemInList { .. } => {
                 "give the file the extension .pem, or convert it with cert-to-efi-sig-list"
             }

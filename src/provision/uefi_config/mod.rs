@@ -10,6 +10,7 @@
 
 mod certificate_file;
 mod check;
+mod defect;
 mod directory;
 mod efivars;
 mod error;
@@ -25,6 +26,7 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
+pub use defect::Defect;
 pub use error::Error;
 pub use findings::{Found, FoundEntries, FoundLists};
 pub use output::Output;
@@ -129,6 +131,7 @@ pub fn load(source: &Source, options: &Options) -> Result<Loaded, Error> {
                 });
             }
         }
+        refuse_defects(source, &config)?;
         if config.is_empty() && !options.secure_boot_is_off {
             return Err(Error::Empty {
                 path: path.to_owned(),
@@ -146,6 +149,24 @@ pub fn load(source: &Source, options: &Options) -> Result<Loaded, Error> {
         notes,
         warnings,
     })
+}
+
+/// Refuses what no firmware takes, in descriptions. What a guest's own store holds its firmware has.
+fn refuse_defects(source: &Source, config: &UefiConfig) -> Result<(), Error> {
+    if matches!(source, Source::OvmfVars(_) | Source::Efivars(_)) {
+        return Ok(());
+    }
+    for database in Database::ALL {
+        let lists = config.lists(database).unwrap_or_default();
+        if let Some(defect) = defect::first(database, &lists) {
+            return Err(Error::Entry {
+                path: source.path().to_owned(),
+                database: Some(database),
+                defect,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Reads the configuration that a source describes and writes it: `create-uefi-config`.
