@@ -249,3 +249,6 @@ fn names(chain: &[&Certificate]) -> Result<(), Refusal> {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;
