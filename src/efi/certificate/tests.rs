@@ -119,7 +119,7 @@ fn a_name_is_shown_backwards_without_control_characters() {
     let subject = name(&[
         (b"\x55\x04\x06", 0x13, b"GB"),
         (ORGANISATION, UTF8, b"A, B + \"C\" \\ <D>;\x1b[2J"),
-        (b"\x55\x04\x99", UTF8, b"\xff"),
+        (b"\x55\x04\x19", UTF8, b"\xff"),
         (CN, 0x1e, b"\0H\0\xe9\xd8\0"),
     ]);
     let shown = Name::new(&subject);
