@@ -6,7 +6,7 @@ use super::confinement::Confinement;
 use super::encrypt::now;
 use super::message::{Failure, answer, say, warn, warn_of_refusal};
 use super::progress::Progress;
-use super::report_file::ReportFile;
+use super::report_file::{CheckedReport, ReportFile};
 use super::{args, binding, deploy_files, deploy_plan, deploy_report, recovery_key, signals};
 use crate::provision::deploy::{Done, Error, Job, Ready};
 use crate::provision::{StopFlag, SystemEntropy};
@@ -15,7 +15,7 @@ use crate::provision::{StopFlag, SystemEntropy};
 pub fn run(command: &args::Deploy, verbose: bool) -> Result<(), Failure> {
     let report = ReportFile::new(command.report.as_deref(), &command.binding.recovery);
     confine(command)?;
-    let stop = signals::install()?;
+    let stop = signals::stop_flag();
     let output = command.output.as_ref().unwrap_or(&command.source);
     let failure = |error: Error| {
         let (about, hint) = (error.about(), error.hint(&command.source));
@@ -37,10 +37,13 @@ pub fn run(command: &args::Deploy, verbose: bool) -> Result<(), Failure> {
     });
     warn(&plan.warnings);
     let progress = Progress::new();
-    let written = match report {
+    let report = report.map(ReportFile::check).transpose()?;
+    let kept = signals::unwinding();
+    let written = match &report {
         None => ready.run(&progress, &stop).map_err(&failure),
         Some(report) => with_report(report, &ready, &progress, &stop, failure),
     };
+    drop(kept);
     progress.clear();
     let done = written?;
     if let (true, Some(key)) = (command.binding.recovery.print, ready.new_recovery_key()) {
@@ -65,13 +68,12 @@ pub fn run(command: &args::Deploy, verbose: bool) -> Result<(), Failure> {
 
 /// Deploys with a report, which is written beside its name before the image changes, and appears behind it.
 fn with_report(
-    report: ReportFile<'_>,
+    report: &CheckedReport<'_>,
     ready: &Ready,
     progress: &Progress,
     stop: &StopFlag,
     failure: impl Fn(Error) -> Failure,
 ) -> Result<Done, Failure> {
-    report.check()?;
     let digests = ready.digests(progress, stop).map_err(&failure)?;
     let staged = report.stage(deploy_report::json(ready.plan(), &digests))?;
     let done = ready.run(progress, stop).map_err(&failure)?;

@@ -12,7 +12,7 @@ use crate::provision::{Error, SystemEntropy, is_device};
 /// Encrypts an image, or shows what that would do. `verbose`: a run tells its whole plan.
 pub fn run(command: &args::Encrypt, verbose: bool) -> Result<(), Failure> {
     confinement(command).enter()?;
-    let stop = signals::install()?;
+    let stop = signals::stop_flag();
     if command.place.resume {
         return in_place::resume(command, verbose, &stop);
     }
@@ -43,7 +43,9 @@ pub fn run(command: &args::Encrypt, verbose: bool) -> Result<(), Failure> {
         plan::choices(plan)
     });
     warn(&plan.warnings);
+    let kept = signals::unwinding();
     let written = ready.run(&progress, &stop);
+    drop(kept);
     progress.clear();
     written.map_err(failure)?;
     if verbose {

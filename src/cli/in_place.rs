@@ -8,6 +8,7 @@ use super::encrypt::{failure, now};
 use super::message::{Failure, answer, say, warn, warn_of_refusal};
 use super::plan;
 use super::progress::Progress;
+use super::signals;
 use crate::provision::in_place::Resume;
 use crate::provision::{Error, Job, Plan, StopFlag, SystemEntropy};
 
@@ -73,7 +74,9 @@ fn drive(
     });
     warn(&plan.warnings);
     let progress = Progress::new();
+    let kept = signals::unwinding();
     let done = run(&progress);
+    drop(kept);
     progress.clear();
     done.map_err(failure)?;
     if verbose {
@@ -105,7 +108,9 @@ pub fn resume(command: &args::Encrypt, verbose: bool, stop: &StopFlag) -> Result
     }
     say(&found);
     let progress = Progress::new();
+    let kept = signals::unwinding();
     let converted = ready.run(&progress, stop, &mut SystemEntropy::new());
+    drop(kept);
     progress.clear();
     converted.map_err(failure)?;
     if verbose {

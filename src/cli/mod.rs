@@ -86,7 +86,7 @@ fn program<A: Parser>(run: impl FnOnce(A) -> Result<(), Failure>) -> ExitCode {
             return ExitCode::from(u8::try_from(code).unwrap_or(2));
         }
     };
-    match run(arguments) {
+    match signals::install().and_then(|()| run(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }

@@ -8,7 +8,7 @@ use super::deploy_files::{Files, Named};
 use super::encrypt::now;
 use super::message::{Failure, answer, say, warn, warn_of_refusal};
 use super::progress::Progress;
-use super::report_file::ReportFile;
+use super::report_file::{CheckedReport, ReportFile};
 use super::{
     args, binding, deploy_files, deploy_report, provision_device, provision_guests, provision_plan,
     recovery_key, signals,
@@ -20,8 +20,8 @@ use crate::provision::{StopFlag, SystemEntropy, is_device};
 /// Makes the images of one guest or of several, or shows what that would do. `verbose`: a run tells its whole plan.
 pub fn run(command: &args::Provision, verbose: bool) -> Result<(), Failure> {
     match (&command.output, &command.guests) {
-        (_, Some(guests)) => provision_guests::run(command, guests, verbose, &signals::install()?),
-        (Some(output), None) => run_one(command, output, verbose, &signals::install()?),
+        (_, Some(guests)) => provision_guests::run(command, guests, verbose, &signals::stop_flag()),
+        (Some(output), None) => run_one(command, output, verbose, &signals::stop_flag()),
         (None, None) => Ok(()), // the parser wants one of them
     }
 }
@@ -70,15 +70,23 @@ fn run_one(
         provision_plan::choices(image.plan(), image.binding())
     });
     warn_of(&image);
-    if let Some(report) = report {
-        report.check()?;
-    }
+    let report = report.map(ReportFile::check).transpose()?;
+    let kept = signals::unwinding();
     let written = batch.write(std::slice::from_ref(&image), &progress, stop);
     let publish = |written: Result<Written<'_>, Error>| {
         let written = written.map_err(failure)?;
-        publish(&source, &image, written, report, &progress, stop, failure)
+        publish(
+            &source,
+            &image,
+            written,
+            report.as_ref(),
+            &progress,
+            stop,
+            failure,
+        )
     };
     let published: Result<Vec<_>, _> = written.into_iter().map(publish).collect();
+    drop(kept);
     progress.clear();
     let published = published?;
     if verbose {
@@ -101,7 +109,7 @@ pub fn publish(
     source: &PlainImage,
     image: &GuestImage,
     written: Written<'_>,
-    report: Option<ReportFile<'_>>,
+    report: Option<&CheckedReport<'_>>,
     progress: &Progress,
     stop: &StopFlag,
     failure: impl Fn(Error) -> Failure,

@@ -8,7 +8,7 @@ use super::message::{Failure, answer, say, warn};
 use super::progress::Progress;
 use super::provision::failure;
 use super::report_file::ReportFile;
-use super::{args, binding, deploy_report, provision_plan, recovery_key};
+use super::{args, binding, deploy_report, provision_plan, recovery_key, signals};
 use crate::provision::device_guest::DeviceGuest;
 use crate::provision::{StopFlag, SystemEntropy};
 
@@ -40,10 +40,10 @@ pub fn run(
     });
     warn(&encrypted.warnings);
     warn(&bound.warnings);
-    if let Some(report) = report {
-        report.check()?;
-    }
+    let report = report.map(ReportFile::check).transpose()?;
+    let kept = signals::unwinding();
     let written = guest.run(&progress, stop);
+    drop(kept);
     progress.clear();
     written.map_err(failure)?;
     if verbose {

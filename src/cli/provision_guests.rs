@@ -12,8 +12,8 @@ use super::guests_file::{self, Guest};
 use super::message::{Failure, answer, say, warn};
 use super::progress::Progress;
 use super::provision::{confine, failure, files_read, publish};
-use super::report_file::ReportFile;
-use super::{plan, predict, provision_plan};
+use super::report_file::{CheckedReport, ReportFile};
+use super::{plan, predict, provision_plan, signals};
 use crate::provision::deploy::Binding;
 use crate::provision::guests::{AT_ONCE, Batch, GuestImage, PlainImage};
 use crate::provision::{StopFlag, SystemEntropy};
@@ -132,8 +132,8 @@ impl Run<'_> {
         let (mut prepared, mut images) = (Vec::new(), Vec::new());
         for (guest, binding) in guests {
             match self.prepare(&batch, guest, binding) {
-                Ok(image) => {
-                    prepared.push(guest);
+                Ok((image, report)) => {
+                    prepared.push((guest, report));
                     images.push(image);
                 }
                 Err((true, failure)) => return Err(failure),
@@ -148,10 +148,11 @@ impl Run<'_> {
             });
         }
         let progress = Progress::new();
+        let _kept = signals::unwinding();
         let written = batch.write(&images, &progress, self.stop);
-        for ((guest, image), written) in prepared.iter().zip(&images).zip(written) {
+        for (((guest, report), image), written) in prepared.iter().zip(&images).zip(written) {
             let failed = |error| failure(error, &self.command.source, &guest.output);
-            let report = guest.report.as_deref().map(ReportFile::of);
+            let report = report.as_ref();
             let published = written.map_err(failed).and_then(|written| {
                 publish(source, image, written, report, &progress, self.stop, failed)?
                     .durable()
@@ -174,17 +175,22 @@ impl Run<'_> {
     }
 
     /// Plans an image. A failure comes with whether it is one of every guest.
-    fn prepare(
+    fn prepare<'g>(
         &mut self,
         batch: &Batch<'_>,
-        guest: &Guest,
+        guest: &'g Guest,
         binding: &Binding,
-    ) -> Result<GuestImage, (bool, Failure)> {
-        if let Some(report) = guest.report.as_deref().map(ReportFile::of) {
-            let checked = report.check();
-            checked.map_err(|failure| (false, failure.of_line(guest.line)))?;
-        }
+    ) -> Result<(GuestImage, Option<CheckedReport<'g>>), (bool, Failure)> {
         let conversion = &self.command.conversion;
+        let check = |report: ReportFile<'g>| {
+            if conversion.dry_run {
+                return report.try_out().map(|()| None);
+            }
+            report.check().map(Some)
+        };
+        let report = guest.report.as_deref().map(ReportFile::of);
+        let report = report.map_or(Ok(None), check);
+        let report = report.map_err(|failure| (false, failure.of_line(guest.line)))?;
         let job = conversion.job(&self.command.source, Some(&guest.output));
         let entropy = &mut SystemEntropy::new();
         let image = batch.prepare(job, binding, entropy, self.now);
@@ -194,7 +200,7 @@ impl Run<'_> {
             (is_of_every_guest, failure.of_line(guest.line))
         })?;
         self.tell(guest, &image);
-        Ok(image)
+        Ok((image, report))
     }
 
     /// Says what was chosen, and what to know of it.

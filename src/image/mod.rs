@@ -38,7 +38,7 @@ pub use output::{Output, Replace, Temporary, free_bytes};
 pub use packed::{PackedDefect, Packing, Scratch, Unpacked, unpack};
 pub use publish::{Finished, PublishStep, Published};
 pub use qcow2::{Qcow2Defect, open_qcow2};
-pub use source::{FileIdentity, Lock, Source};
+pub use source::{FileIdentity, Lock, Source, open_regular};
 pub use vhd::{FOOTER_BYTES, Footer, Geometry, vhd_time};
 pub use vhdx::VhdxDefect;
 pub use vmdk::VmdkDefect;

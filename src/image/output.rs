@@ -184,13 +184,16 @@ fn directory_of(path: &Path) -> PathBuf {
 
 fn open_directory(path: &Path) -> Result<File> {
     let directory = path.to_owned();
-    let opened = File::open(path).and_then(|file| Ok((file.metadata()?.is_dir(), file)));
+    // A pipe of that name is not waited for.
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlags::DIRECTORY.bits().cast_signed())
+        .open(path);
     match opened {
-        Ok((true, file)) => match refuse_read_only(&file) {
+        Ok(file) => match refuse_read_only(&file) {
             Ok(()) => Ok(file),
             Err(source) => Err(Error::CannotCreate { directory, source }),
         },
-        Ok((false, _)) => Err(Error::NotADirectory { directory }),
         Err(source) => Err(match source.kind() {
             io::ErrorKind::NotFound => Error::NoDirectory { directory },
             io::ErrorKind::NotADirectory => Error::NotADirectory { directory },
@@ -221,20 +224,17 @@ fn create_unnamed(directory: &File, mode: u32) -> Option<File> {
     ((by_proc.dev(), by_proc.ino()) == (itself.dev(), itself.ino())).then_some(file)
 }
 
-/// An empty file in a directory, unnamed where that is possible, for what is written on the way to an output.
-pub(super) fn create_beside(
-    directory_path: &Path,
-    output: &Path,
-) -> Result<(File, Option<TempPath>)> {
+/// An empty file in a directory that has no name, for what is written on the way to an output. Where the file system has no such
+/// files it loses its name at once: whatever ends the process, nothing of it is left.
+pub(super) fn create_beside(directory_path: &Path, output: &Path) -> Result<File> {
     let directory = open_directory(directory_path)?;
-    match create_unnamed(&directory, 0o600) {
-        Some(file) => Ok((file, None)),
-        None => create_named(
-            directory_path,
-            output.file_name().unwrap_or_default(),
-            0o600,
-        ),
+    if let Some(file) = create_unnamed(&directory, 0o600) {
+        return Ok(file);
     }
+    let name = output.file_name().unwrap_or_default();
+    let (file, temporary) = create_named(directory_path, name, 0o600)?;
+    drop(temporary);
+    Ok(file)
 }
 
 fn create_named(

@@ -200,6 +200,23 @@ fn refuse_other_kinds(kind: FileType) -> Result<()> {
     }
 }
 
+/// Opens a small file that must be a regular one, for reading. A pipe is not waited for, as where a directory holds one.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)?;
+    match other_kind(file.metadata()?.file_type()) {
+        // Reading it says so.
+        None | Some(FileKind::Directory) => Ok(file),
+        Some(kind) => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("it is {kind}, and no regular file"),
+        )),
+    }
+}
+
 /// Opens a regular file, or a block device that nobody else uses.
 pub(super) fn open_image(path: &Path, to_change: bool) -> Result<File> {
     // Looked at before it is opened, since opening a pipe waits and a socket fails; and afterwards,

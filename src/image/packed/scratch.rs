@@ -4,24 +4,21 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
-use tempfile::TempPath;
-
 use crate::image::output::create_beside;
 use crate::image::{Output, Result};
 use crate::storage::{self, FileStorage, ReadAt};
 
-/// A file that has no name where the file system can do that, and whose name is removed with this otherwise.
+/// A file that has no name.
 #[derive(Debug)]
 pub struct Scratch {
     file: File,
-    temporary: Option<TempPath>,
 }
 
 impl Scratch {
     /// Makes an empty file, readable by its owner alone, in the directory of an output.
     pub fn create(output: &Path) -> Result<Self> {
-        let (file, temporary) = create_beside(&Output::directory(output), output)?;
-        Ok(Self { file, temporary })
+        let file = create_beside(&Output::directory(output), output)?;
+        Ok(Self { file })
     }
 
     pub(super) fn file(&self) -> &File {
@@ -32,7 +29,6 @@ impl Scratch {
     pub(super) fn finish(self, len_bytes: u64) -> Result<Unpacked> {
         Ok(Unpacked {
             storage: FileStorage::with_len(self.file, len_bytes)?,
-            _temporary: self.temporary,
         })
     }
 }
@@ -41,7 +37,6 @@ impl Scratch {
 #[derive(Debug)]
 pub struct Unpacked {
     storage: FileStorage,
-    _temporary: Option<TempPath>,
 }
 
 impl ReadAt for Unpacked {

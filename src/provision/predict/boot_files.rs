@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::PredictError;
 use crate::efi::{Hash, Kind, Program};
+use crate::image;
 use crate::measure::{Boot, BootFile, Chain};
 use crate::storage::{self, FileStorage, ReadAt};
 
@@ -99,7 +100,7 @@ fn open(path: &Path, name: &str) -> Result<Box<dyn ReadAt>, PredictError> {
         file: name.to_owned(),
         source,
     };
-    let file = fs::File::open(path).map_err(|source| {
+    let file = image::open_regular(path).map_err(|source| {
         failed(storage::Error::Read {
             offset_bytes: 0,
             source,

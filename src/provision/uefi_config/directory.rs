@@ -19,7 +19,7 @@ use std::path::Path;
 use uuid::Uuid;
 
 use super::{
-    Error, Note, Options, Reading, Warning, certificate_file, defect, names_in, read_file,
+    Error, Note, Options, Reading, Warning, certificate_file, defect, names_in, read_regular_file,
 };
 use crate::efi::config::{Database, MAX_VARIABLE_BYTES, Rules};
 use crate::efi::{SignatureList, authenticated_variable, azure, signature_list};
@@ -178,7 +178,7 @@ fn take(
     warnings: &mut Vec<Warning>,
 ) -> Result<Taken, Error> {
     let path = folder.join(name);
-    let content = read_file(&path)?;
+    let content = read_regular_file(&path)?;
     let name = name.display().to_string();
     let list = |problem| Error::List {
         path: path.clone(),

@@ -3,7 +3,6 @@
 //! The kernel makes a file's content anew for each read, so a file is read by one call.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +11,7 @@ use crate::efi::config::{Database, MAX_VARIABLE_BYTES, UefiConfig};
 use crate::efi::efivarfs::{self, ATTRIBUTES_BYTES, Content};
 use crate::efi::guid;
 use crate::efi::variable_store::SecureBoot;
+use crate::image::open_regular;
 use uuid::Uuid;
 
 /// Shim's variables that an operator should know of.
@@ -114,7 +114,7 @@ fn read_at_once(path: &Path) -> Result<Vec<u8>, Error> {
         path: path.to_owned(),
         source,
     };
-    let mut file = match File::open(path) {
+    let mut file = match open_regular(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other.map_err(failed)?,
     };

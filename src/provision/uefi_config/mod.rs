@@ -21,7 +21,7 @@ mod store;
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
@@ -40,6 +40,7 @@ use check::Owners;
 use crate::efi::azure;
 use crate::efi::config::MAX_FILE_BYTES;
 use crate::efi::foreign::{self, Format};
+use crate::image::open_regular;
 
 /// What describes a guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -271,23 +272,32 @@ fn names_in(folder: &Path, option: &'static str) -> Result<Vec<OsString>, Error>
     Ok(names)
 }
 
-/// What the start of a file tells of its format; of one that cannot be read, nothing.
+/// What the start of a file tells of its format; of one that cannot be read, nothing. What a pipe holds is left in it.
 fn other_format(path: &Path) -> Option<Format> {
     let mut bytes = Vec::new();
-    let file = File::open(path).ok()?;
+    let file = open_regular(path).ok()?;
     file.take(MAX_FILE_BYTES as u64)
         .read_to_end(&mut bytes)
         .ok()?;
     foreign::recognise(&bytes)
 }
 
-/// The whole of a file of at most 4 MiB.
+/// The whole of a file of at most 4 MiB, which was named: a pipe is read to its end.
 fn read_file(path: &Path) -> Result<Vec<u8>, Error> {
+    read_opened(path, File::open(path))
+}
+
+/// The same for a file that lies in a directory.
+fn read_regular_file(path: &Path) -> Result<Vec<u8>, Error> {
+    read_opened(path, open_regular(path))
+}
+
+fn read_opened(path: &Path, opened: io::Result<File>) -> Result<Vec<u8>, Error> {
     let failed = |source| Error::Read {
         path: path.to_owned(),
         source,
     };
-    let file = File::open(path).map_err(failed)?;
+    let file = opened.map_err(failed)?;
     let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES as u64 + 1)
         .read_to_end(&mut bytes)

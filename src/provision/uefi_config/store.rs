@@ -1,6 +1,5 @@
 //! The configuration in a variable store of edk2.
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -82,7 +81,7 @@ fn open(path: &Path) -> Result<VariableStore, Error> {
         path: path.to_owned(),
         source,
     };
-    let file = File::open(path).map_err(unreadable)?;
+    let file = image::open_regular(path).map_err(unreadable)?;
     if file.metadata().map_err(unreadable)?.is_dir() {
         return Err(unreadable(io::ErrorKind::IsADirectory.into()));
     }
