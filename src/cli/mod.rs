@@ -13,6 +13,7 @@ mod deploy;
 mod deploy_files;
 mod deploy_plan;
 mod deploy_report;
+mod dumps;
 mod encrypt;
 mod explanation;
 mod guests_file;
@@ -86,6 +87,7 @@ fn program<A: Parser>(run: impl FnOnce(A) -> Result<(), Failure>) -> ExitCode {
             return ExitCode::from(u8::try_from(code).unwrap_or(2));
         }
     };
+    dumps::forbid();
     match signals::install().and_then(|()| run(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),

@@ -6,21 +6,47 @@
 
 pub(crate) mod anti_forensic;
 
-use zeroize::Zeroizing;
+use memmap2::{Advice, MmapMut};
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// Key material in memory: wiped when dropped, compared in constant time, never printed.
-#[derive(Clone)]
-pub struct SecretBytes(Zeroizing<Vec<u8>>);
+///
+/// It has pages of its own, which are left out of dumps, and do not go to swap as far as the limit on locked memory allows it.
+pub struct SecretBytes {
+    store: Store,
+    len_bytes: usize,
+}
+
+enum Store {
+    Pages(MmapMut),
+    /// Where the system gives no pages.
+    Heap(Zeroizing<Vec<u8>>),
+}
 
 impl SecretBytes {
-    /// Takes over `bytes`; the caller's buffer is moved, not copied.
+    /// Takes over `bytes`; the caller's buffer is wiped.
     pub fn new(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
+        Self::copy_of(&Zeroizing::new(bytes))
+    }
+
+    fn copy_of(bytes: &[u8]) -> Self {
+        let mut secret = Self::zeroed(bytes.len());
+        secret.expose_mut().copy_from_slice(bytes);
+        secret
     }
 
     /// `len_bytes` zero bytes, to be filled in place through [`SecretBytes::expose_mut`].
     pub fn zeroed(len_bytes: usize) -> Self {
-        Self::new(vec![0; len_bytes])
+        let store = match MmapMut::map_anon(len_bytes.max(1)) {
+            Ok(pages) => {
+                // Both are more than the system has to give.
+                let _ = pages.advise(Advice::DontDump);
+                let _ = pages.lock();
+                Store::Pages(pages)
+            }
+            Err(_) => Store::Heap(Zeroizing::new(vec![0; len_bytes])),
+        };
+        Self { store, len_bytes }
     }
 
     /// `len_bytes` bytes drawn from `entropy`.
@@ -32,22 +58,43 @@ impl SecretBytes {
 
     /// The bytes themselves. Every call is a place where a secret could leak: keep them few.
     pub fn expose(&self) -> &[u8] {
-        &self.0
+        let bytes: &[u8] = match &self.store {
+            Store::Pages(pages) => pages,
+            Store::Heap(bytes) => bytes,
+        };
+        bytes.get(..self.len_bytes).unwrap_or(bytes)
     }
 
     /// The bytes themselves, to be changed in place.
     pub fn expose_mut(&mut self) -> &mut [u8] {
-        &mut self.0
+        let bytes: &mut [u8] = match &mut self.store {
+            Store::Pages(pages) => pages,
+            Store::Heap(bytes) => bytes,
+        };
+        let len_bytes = self.len_bytes.min(bytes.len());
+        &mut bytes[..len_bytes]
     }
 
     /// Length in bytes.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.len_bytes
     }
 
     /// True where there is no byte at all.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len_bytes == 0
+    }
+}
+
+impl Clone for SecretBytes {
+    fn clone(&self) -> Self {
+        Self::copy_of(self.expose())
+    }
+}
+
+impl Drop for SecretBytes {
+    fn drop(&mut self) {
+        self.expose_mut().zeroize();
     }
 }
 
@@ -100,5 +147,44 @@ mod tests {
         assert!(first != second);
         assert!(first == first.clone());
         assert!(first != SecretBytes::zeroed(31));
+    }
+
+    #[test]
+    fn a_secret_of_any_length_is_what_it_was_made_from() {
+        for len in [0, 1, 32, 4096, 4097, 100_000] {
+            let bytes: Vec<u8> = (0..=255).cycle().take(len).collect();
+            let mut secret = SecretBytes::new(bytes.clone());
+            assert_eq!(secret.len(), len);
+            assert!(secret.expose() == bytes && secret.clone().expose() == bytes);
+            assert_eq!(secret.is_empty(), len == 0);
+            secret.expose_mut().fill(7);
+            assert!(secret.expose().iter().all(|byte| *byte == 7));
+        }
+    }
+
+    /// What the kernel says of the pages: `dd`, not in dumps; `lo`, locked.
+    #[test]
+    fn the_pages_of_a_secret_are_locked_and_in_no_dump() {
+        let secret = SecretBytes::new(vec![1; 64]);
+        let at = secret.expose().as_ptr() as usize;
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut is_its_own = false;
+        let mut flags = "";
+        for line in maps.lines() {
+            if let Some(found) = line.strip_prefix("VmFlags:") {
+                if is_its_own {
+                    flags = found;
+                }
+            } else if let Some((start, end)) = line.split_once(' ').unwrap().0.split_once('-') {
+                let address = |text| usize::from_str_radix(text, 16).unwrap();
+                is_its_own = (address(start)..address(end)).contains(&at);
+            }
+        }
+        let has = |flag| flags.split_whitespace().any(|found| found == flag);
+        assert!(has("dd"), "{flags}");
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock);
+        if limit.current.is_none_or(|bytes| bytes >= 1 << 20) {
+            assert!(has("lo"), "{flags}");
+        }
     }
 }

@@ -1,9 +1,11 @@
-//! A program that has nothing to unwind ends with the first signal, whatever it waits for and wherever it runs.
+//! A program that has nothing to unwind ends with the first signal, whatever it waits for and wherever it runs; and nobody gets a
+//! dump of its memory.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 mod a_costly_key_derivation;
 mod a_pipe_that_nobody_writes;
 mod as_process_1;
+mod dumps;
 mod running;
 
 #[path = "../predict/data.rs"]
