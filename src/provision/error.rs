@@ -95,6 +95,24 @@ pub enum Error {
         /// The partitions that there are.
         found: String,
     },
+    /// One partition was named twice.
+    #[error(
+        "--root-partition-uuid and --efi-partition-uuid both name {guid}: they are two partitions"
+    )]
+    SamePartitionNamed {
+        /// What was named.
+        guid: Uuid,
+    },
+    /// Several partitions have a unique GUID that was named.
+    #[error(
+        "the unique GUID {guid} is that of several partitions, and does not tell which is meant: {found}"
+    )]
+    SeveralPartitionsNamed {
+        /// What was named.
+        guid: Uuid,
+        /// Those that have it.
+        found: String,
+    },
     /// The root partition holds something that cannot be encrypted.
     #[error("the root partition {0}")]
     NotPlainExt4(RootContent),
@@ -342,6 +360,8 @@ impl Error {
             | Self::NoPartition { .. }
             | Self::SeveralPartitions { .. }
             | Self::NamedPartitionMissing { .. }
+            | Self::SamePartitionNamed { .. }
+            | Self::SeveralPartitionsNamed { .. }
             | Self::NotPlainExt4(_)
             | Self::NotARoot { .. }
             | Self::BootFileWithoutShim { .. }

@@ -29,6 +29,9 @@ pub struct Named {
 /// Finds both partitions: those that are named, else the only ones of their types.
 pub fn choose(table: &Table, named: Option<Named>) -> Result<Chosen, Error> {
     if let Some(named) = named {
+        if named.root == named.esp {
+            return Err(Error::SamePartitionNamed { guid: named.root });
+        }
         return Ok(Chosen {
             root: by_guid(table, named.root)?,
             esp: by_guid(table, named.esp)?,
@@ -68,15 +71,23 @@ fn type_name(kind: Uuid) -> String {
     gpt::types::type_name(kind).map_or_else(|| kind.to_string(), str::to_owned)
 }
 
-/// The partition with a unique GUID.
+/// The partition with a unique GUID; several with one are a table that tells nobody which is meant.
 pub fn by_guid(table: &Table, guid: Uuid) -> Result<Partition, Error> {
-    table
-        .partitions()
-        .find(|partition| partition.unique_guid == guid)
-        .ok_or_else(|| Error::NamedPartitionMissing {
+    let named = || {
+        let partitions = table.partitions();
+        partitions.filter(|partition| partition.unique_guid == guid)
+    };
+    match (named().next(), named().nth(1)) {
+        (Some(partition), None) => Ok(partition),
+        (Some(_), Some(_)) => Err(Error::SeveralPartitionsNamed {
+            guid,
+            found: list(named()),
+        }),
+        (None, _) => Err(Error::NamedPartitionMissing {
             guid,
             found: list(table.partitions()),
-        })
+        }),
+    }
 }
 
 fn only(table: &Table, role: &'static str, is: impl Fn(Uuid) -> bool) -> Result<Partition, Error> {

@@ -136,6 +136,30 @@ fn no_partition_for_a_role_or_several() {
         |_| (),
         "error: source.img: no partition has the unique GUID 11111111-2222-3333-4444-555555555555: the table has 1 (Linux filesystem, a1b2c3d4-0001-4000-8000-000000000001), 14 (BIOS boot, a1b2c3d4-0014-4000-8000-000000000014), 15 (EFI system, a1b2c3d4-0015-4000-8000-000000000015)\n",
     );
+    refuses(
+        &[
+            "--root-partition-uuid",
+            ESP_GUID,
+            "--efi-partition-uuid",
+            ESP_GUID,
+        ],
+        |_| (),
+        &format!(
+            "error: source.img: --root-partition-uuid and --efi-partition-uuid both name {ESP_GUID}: they are two partitions\n"
+        ),
+    );
+    refuses(
+        &[
+            "--root-partition-uuid",
+            ROOT_GUID,
+            "--efi-partition-uuid",
+            ESP_GUID,
+        ],
+        |source| sgdisk(source, &["-u", &format!("14:{ROOT_GUID}")]),
+        &format!(
+            "error: source.img: the unique GUID {ROOT_GUID} is that of several partitions, and does not tell which is meant: 1 (Linux filesystem, {ROOT_GUID}), 14 (BIOS boot, {ROOT_GUID})\n"
+        ),
+    );
 
     // Named, the second root does not matter.
     let workshop = Workshop::new();

@@ -176,7 +176,10 @@ impl Job {
         let named = self.partitions.map(|named| named.esp);
         match partitions::choose_esp(table, named) {
             Ok(esp) => Ok(Some(esp)),
-            Err(error @ CommonError::NamedPartitionMissing { .. }) => Err(error.into()),
+            Err(
+                error @ (CommonError::NamedPartitionMissing { .. }
+                | CommonError::SeveralPartitionsNamed { .. }),
+            ) => Err(error.into()),
             Err(error) => {
                 warnings.push(error.to_string());
                 Ok(None)
