@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::status::Status;
 use crate::provision::predict::{
     Comparison, Distinct, Explanation, Measured, Other, Prediction, Row, Verdict,
 };
@@ -155,6 +156,13 @@ pub struct JsonExplanation<'a> {
     pcrs: Vec<JsonComparison<'a>>,
     other_events: Vec<JsonOther<'a>>,
     log_pcrs: BTreeMap<u32, String>,
+}
+
+impl JsonExplanation<'_> {
+    /// How the program ends that printed it.
+    pub fn exit_status(&self) -> Status {
+        if self.equal { Status::Done } else { Status::No }
+    }
 }
 
 #[derive(Serialize)]

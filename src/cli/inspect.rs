@@ -6,6 +6,7 @@ use clap::error::ErrorKind;
 
 use super::confinement::Confinement;
 use super::message::{Failure, answer, warn};
+use super::status::Status;
 use super::{args, inspect_report, inspect_table, predict};
 use crate::provision::About;
 use crate::provision::inspect::{Answer, Error, Job, Question};
@@ -47,7 +48,8 @@ pub fn run(command: &args::Inspect) -> Result<(), Failure> {
     match told {
         Some((_, told)) if !told.unlocks() => {
             let what = anyhow::Error::msg(stays_locked(told));
-            Err(Failure::new(what, None).about(Some(&command.source)))
+            let failure = Failure::new(what, None).about(Some(&command.source));
+            Err(failure.with_status(Status::No))
         }
         _ => Ok(()),
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
+use super::status::Status;
 use crate::provision::deploy::{SEALED_KEY, SRK_TEMPLATE};
 use crate::provision::inspect::{
     Answer, Blame, ContainerFacts, CopyFacts, CopyState, Inspection, KeyObjectKind, KeyslotRole,
@@ -24,6 +25,7 @@ pub fn json(image: &Inspection, told: Option<(&Question, &Answer)>) -> String {
     let container = image.container.as_ref();
     let document = json!({
         "version": 1,
+        "exit_status": exit_status(told.map(|(_, answer)| answer)).number(),
         "tool": {"name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION")},
         "image": {
             "path": image.source.display().to_string(),
@@ -51,6 +53,15 @@ pub fn json(image: &Inspection, told: Option<(&Question, &Answer)>) -> String {
     let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
     text.push('\n');
     text
+}
+
+/// How the program ends that printed the document.
+fn exit_status(told: Option<&Answer>) -> Status {
+    if told.is_some_and(|answer| !answer.unlocks()) {
+        Status::No
+    } else {
+        Status::Done
+    }
 }
 
 fn state(state: State) -> &'static str {

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
 use super::signals;
+use super::status::Status;
 use crate::provision::About;
 
 /// Why a program ends without having done what it was asked for.
@@ -17,6 +18,7 @@ pub struct Failure {
     line: Option<usize>,
     made: Option<PathBuf>,
     hint: Option<String>,
+    status: Status,
 }
 
 impl Failure {
@@ -28,6 +30,7 @@ impl Failure {
             line: None,
             made: None,
             hint,
+            status: Status::Failed,
         }
     }
 
@@ -46,6 +49,11 @@ impl Failure {
             About::Output => Some(output),
             About::Neither => None,
         })
+    }
+
+    /// The same with another exit status than that of a failure.
+    pub fn with_status(self, status: Status) -> Self {
+        Self { status, ..self }
     }
 
     /// The failure of a guest, by its line in the file of guests.
@@ -68,7 +76,7 @@ impl Failure {
     pub fn report(self) -> ExitCode {
         self.say();
         signals::die_of_the_one_that_came();
-        ExitCode::FAILURE
+        self.status.into()
     }
 
     /// Prints the failure.

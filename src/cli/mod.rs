@@ -1,7 +1,7 @@
 //! Arguments, progress, messages and exit codes; nothing else.
 //!
-//! Each program of the package is one function here that returns its exit code: 0 done, 1 refused or
-//! failed, 2 wrong usage; a signal ends the program as that signal would. Standard output is for answers,
+//! Each program of the package is one function here that returns its exit code, of the one table in `status`; a signal
+//! ends the program as that signal would. Standard output is for answers,
 //! standard error for the talk. The parsers' definitions are public, so that manual pages and completions
 //! come from them.
 
@@ -34,6 +34,7 @@ mod provision_plan;
 mod recovery_key;
 mod report_file;
 mod signals;
+mod status;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -42,6 +43,7 @@ use clap::{CommandFactory, Parser};
 
 use args::{CreateUefiConfig, EncryptCloudImage, PrintRecoveryKey, Subcommand};
 use message::Failure;
+use status::Status;
 
 /// The programs of the package, as their parsers describe them.
 pub fn commands() -> Vec<clap::Command> {
@@ -81,15 +83,20 @@ fn program<A: Parser>(run: impl FnOnce(A) -> Result<(), Failure>) -> ExitCode {
     let arguments = match A::try_parse_from(parse::arguments(std::env::args_os())) {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Help and version are answers; the parser knows which stream and exit code is whose.
-            let code = error.exit_code();
+            // Help and version are answers; the parser knows which stream is whose.
+            let is_answer = error.exit_code() == 0;
             let _ = error.print();
-            return ExitCode::from(u8::try_from(code).unwrap_or(2));
+            return if is_answer {
+                Status::Done
+            } else {
+                Status::WrongUsage
+            }
+            .into();
         }
     };
     dumps::forbid();
     match signals::install().and_then(|()| run(arguments)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => Status::Done.into(),
         Err(failure) => failure.report(),
     }
 }

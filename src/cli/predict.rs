@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 
 use super::args::{self, EncryptCloudImage};
 use super::message::{Failure, answer, warn};
+use super::status::Status;
 use super::{explanation, prediction};
 use crate::provision::predict::{
     self, BootFiles, Distinct, Guest, PredictError, Profile, Reader, Request,
@@ -57,7 +58,8 @@ pub fn run(command: &args::Predict, verbose: bool) -> Result<(), Failure> {
     match (explanation, &command.explain) {
         (Some(explanation), Some(path)) if !explanation.is_equal() => {
             let what = explanation::difference(&explanation);
-            Err(Failure::new(anyhow::Error::msg(what), None).about(Some(path)))
+            let failure = Failure::new(anyhow::Error::msg(what), None).about(Some(path));
+            Err(failure.with_status(Status::No))
         }
         _ => Ok(()),
     }

@@ -54,6 +54,8 @@ pub fn leads_to(distinct: &Distinct<'_>) -> String {
 #[derive(Serialize)]
 struct Document<'a> {
     version: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit_status: Option<u8>,
     bank: String,
     selection: Vec<u8>,
     branches: Vec<JsonBranch<'a>>,
@@ -118,6 +120,7 @@ pub fn json(
 ) -> String {
     let document = Document {
         version: 1,
+        exit_status: explanation.as_ref().map(|told| told.exit_status().number()),
         bank: prediction.selection.bank.to_string(),
         selection: prediction.selection.pcrs.iter().copied().collect(),
         branches: json_branches(branches),

@@ -13,6 +13,7 @@ use super::message::{Failure, answer, say, warn};
 use super::progress::Progress;
 use super::provision::{confine, failure, files_read, publish};
 use super::report_file::{CheckedReport, ReportFile};
+use super::status::Status;
 use super::{plan, predict, provision_plan, signals};
 use crate::provision::deploy::Binding;
 use crate::provision::guests::{AT_ONCE, Batch, GuestImage, PlainImage};
@@ -72,7 +73,13 @@ pub fn run(
         failed => format!("{failed} of {all} guests failed"),
     };
     if !what.is_empty() {
-        return Err(Failure::new(anyhow::anyhow!(what), None).about(Some(path)));
+        let failure = Failure::new(anyhow::anyhow!(what), None).about(Some(path));
+        let status = if made == 0 {
+            Status::Failed
+        } else {
+            Status::SomeFailed
+        };
+        return Err(failure.with_status(status));
     }
     if !command.conversion.dry_run {
         let seconds = started.elapsed().as_secs_f64();

@@ -141,7 +141,7 @@ fn files_on_the_esp_that_are_damaged() {
     // None of it unlocks.
     let arguments = ["--against", "--uefi-config", "uefi-config.json"];
     let output = inspect(&image, &arguments).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(3));
     let text = crate::support::workshop::stdout(&output);
     assert!(text.contains(": cannot be told: "), "{text}");
 }

@@ -45,7 +45,7 @@ fn told(image: &Encrypted, arguments: &[&str]) -> Value {
     serde_json::from_str(&stdout(&output)).unwrap()
 }
 
-/// The same where an exit code of 1 is no failure: some way to boot does not unlock.
+/// The same where an exit status of 3 is no failure: some way to boot does not unlock.
 #[track_caller]
 fn judged(image: &Encrypted, arguments: &[&str]) -> Value {
     let arguments = [&["--json", "--against"], arguments].concat();
@@ -54,7 +54,9 @@ fn judged(image: &Encrypted, arguments: &[&str]) -> Value {
         panic!("{}", support::workshop::stderr(&output));
     });
     let unlocks = document["against"]["unlocks"].as_bool().unwrap();
-    assert_eq!(output.status.code(), Some(i32::from(!unlocks)));
+    let status = if unlocks { 0 } else { 3 };
+    assert_eq!(output.status.code(), Some(status));
+    assert_eq!(document["exit_status"], status);
     document
 }
 

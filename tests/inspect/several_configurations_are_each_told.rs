@@ -79,7 +79,7 @@ fn of_a_sealed_key_file() {
     assert_each_is_told(&image);
 
     let arguments = [&["--against"][..], &options(&NAMES)].concat();
-    let output = exits(&mut inspect(&image, &arguments), 1);
+    let output = exits(&mut inspect(&image, &arguments), 3);
     let told = stdout(&output);
     let blocks: Vec<_> = told.split("\nagainst ").skip(1).collect();
     for (block, name) in blocks.iter().zip(NAMES) {

@@ -67,7 +67,7 @@ fn a_disk_image_is_explained_as_the_files_of_its_partition_are() {
         data::content("vectors/uefi/dbx-hash.json"),
     )
     .unwrap();
-    for (configuration, code) in [("uefi-config.json", 0), ("other.json", 1)] {
+    for (configuration, code) in [("uefi-config.json", 0), ("other.json", 3)] {
         let expected = said(&["--esp", "esp"], configuration, code);
         assert_eq!(said(&["disk.img"], configuration, code), expected);
     }
@@ -89,7 +89,7 @@ fn a_log_of_the_other_bank_is_as_predicted_in_that_bank_alone() {
 }
 
 #[test]
-fn a_log_that_differs_exits_with_1_and_tells_where_and_why() {
+fn a_log_that_differs_exits_with_3_and_tells_where_and_why() {
     let folder = folder();
     fs::write(
         folder.path().join("uefi-config.json"),
@@ -100,7 +100,7 @@ fn a_log_that_differs_exits_with_1_and_tells_where_and_why() {
     command
         .args(ARGUMENTS)
         .args(["--ignore-dbx", "--add-efi-secure-boot-profile"]);
-    let output = exits(&mut command, 1);
+    let output = exits(&mut command, 3);
     assert_eq!(
         text(output.stderr),
         "error: guest.log: the guest measured something else than predicted in PCR 7\n"
@@ -134,7 +134,7 @@ fn a_log_of_a_real_boot_is_read_as_the_kernel_shows_it() {
     ]);
     command.args(["--ovmf-vars", "OVMF_VARS.fd", "--explain", "guest.log"]);
     command.args(["--add-efi-boot-manager-profile", "--no-verify-signatures"]);
-    let output = exits(&mut command, 1);
+    let output = exits(&mut command, 3);
     let pcrs: Value = data::json("firmware/shim-boot-entry/pcrs.json");
     let pcr = |number: &str| pcrs["sha256"][number].as_str().unwrap().to_owned();
     let expected = format!(
@@ -217,7 +217,8 @@ fn the_document_has_the_explanation_and_follows_its_schema() {
             own["branches"][1]["pcrs"][pcr]
         );
     }
-    let other = document("other.json", 1);
+    let other = document("other.json", 3);
+    assert_eq!(other["exit_status"], 3);
     let seven = &other["explanation"]["pcrs"][1];
     let at = usize::try_from(seven["first_difference"].as_u64().unwrap()).unwrap();
     let row = &seven["events"][at];

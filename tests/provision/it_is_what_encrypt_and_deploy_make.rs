@@ -250,7 +250,7 @@ fn a_packed_image_can_be_the_source_of_many() {
     plain.workshop().write("guests.jsonl", guests.as_bytes());
     let arguments = ["--grow-root", "--guests", "guests.jsonl", "plain.xz"];
     let arguments = [&FLAGS[2..], &arguments].concat();
-    let told = stderr(&exits(&mut plain.provision(&arguments), 1));
+    let told = stderr(&exits(&mut plain.provision(&arguments), 4));
     assert_eq!(told.matches("notice: ").count(), 1, "{told}");
     assert!(told.starts_with(&format!(
         "notice: the source is packed (xz): {NOTICE}made\n"

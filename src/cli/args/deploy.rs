@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{BindingOptions, Partitions, only};
+use super::{BindingOptions, EXIT_STATUS, Partitions, only};
 use crate::cli::parse;
 
 /// Bind an encrypted image to one guest's vTPM
@@ -14,6 +14,7 @@ use crate::cli::parse;
 /// order that survives a crash, or a copy of it with --output. Images deployed from copies of one encrypted
 /// image share its volume key: whoever kept that image opens them all.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXIT_STATUS)]
 #[command(mut_args(only("srk_pub", |option| option.required(true))))]
 pub struct Deploy {
     /// Encrypted image to deploy

@@ -28,7 +28,7 @@ pub struct Inspect {
     /// Tell which ways to boot would unlock the image
     ///
     /// What describes the guest's firmware goes with it; of several configurations each is reported. Exit status 0 where
-    /// every way to boot unlocks under each of them, else 1.
+    /// every way to boot unlocks under each of them, else 3.
     #[arg(long, requires = "firmware", help_heading = "Will it unlock?")]
     pub against: bool,
 

@@ -20,6 +20,8 @@ mod uefi_config;
 use clap::builder::styling::Styles;
 use clap::{Arg, Parser};
 
+use super::status::TABLE as EXIT_STATUS;
+
 pub use backing::BackingOption;
 pub use binding::{BindingOptions, SrkMode};
 pub use conversion::{ConversionOptions, MakeRoom};
@@ -35,10 +37,6 @@ pub use recovery_key::{PrintRecoveryKey, RecoveryOptions};
 pub use uefi_config::CreateUefiConfig;
 
 const STYLES: Styles = Styles::styled();
-
-/// What every program says of how it ends.
-const EXIT_STATUS: &str =
-    "Exit status: 0 done, 1 refused or failed, 2 wrong usage. Warnings do not change it.";
 
 /// Changes the option `id` of a group that commands share, for one of them. `Command::mut_arg` would put it behind all others.
 fn only(id: &'static str, change: impl Fn(Arg) -> Arg) -> impl FnMut(Arg) -> Arg {

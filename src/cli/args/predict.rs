@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use uuid::Uuid;
 
-use super::{BackingOption, Firmware, KeyObjectOptions, Profiles, Rules, only};
+use super::{BackingOption, EXIT_STATUS, Firmware, KeyObjectOptions, Profiles, Rules, only};
 use crate::provision;
 
 /// Predict the PCR values of a guest before its first boot
@@ -16,6 +16,7 @@ use crate::provision;
 /// shim's own, option ROMs, and a command line from outside of the kernel image: --explain finds them in a guest's log.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("boot files").required(true).args(["image", "esp", "chain"]))]
+#[command(after_long_help = EXIT_STATUS)]
 #[command(mut_args(only("backing_file", |option| option.requires("image"))))]
 pub struct Predict {
     /// Image whose EFI system partition has the boot files, plain or encrypted
@@ -59,7 +60,7 @@ pub struct Predict {
     ///
     /// LOG is the guest's `/sys/kernel/security/tpm0/binary_bios_measurements`. The branch that fits best is
     /// shown event by event, with the likely cause of each difference; exit status 0 where the guest measured
-    /// what was predicted, 1 where it did not. What the running system extends is in no such log. With -v the events
+    /// what was predicted, 3 where it did not. What the running system extends is in no such log. With -v the events
     /// of all other PCRs are told as well.
     #[arg(long, value_name = "LOG", help_heading = "Output")]
     pub explain: Option<PathBuf>,

@@ -36,7 +36,7 @@ pub struct Provision {
     /// A JSON object on each line (docs/schemas/guests-1.json): `output` and `srk_pub`; also
     /// `srk_template_unique_data`, one of `uefi_config`, `ovmf_vars` and `az_disk_profile` (a path, or a
     /// list of paths), one of `recovery_key_file` and `recovery_key_out`, and `report`. All other options hold for each guest, those of the
-    /// firmware for guests that name none. A guest that fails does not harm the others; the exit status is then 1.
+    /// firmware for guests that name none. A guest that fails does not harm the others; the exit status is then 4.
     /// SOURCE is read once for 16 guests at a time.
     #[arg(long, value_name = "FILE", help_heading = "Output", conflicts_with_all = [
         "output", "report", "srk_pub", "srk_template_unique_data", "recovery", "print",
