@@ -109,7 +109,7 @@ impl StagedReport<'_> {
     /// Gives it its name, behind the image `made`.
     pub fn publish(self, made: &Path) -> Result<(), Failure> {
         // The image is whole: a reader that does not read holds up nothing that has to be unwound.
-        let _kept = signals::at_once();
+        let _kept = (!matches!(self, Self::File(..))).then(signals::at_once);
         let published = match self {
             Self::Stdout(text) => answer(&text),
             Self::Special(mut special, text, file) => special

@@ -2,10 +2,11 @@
 //!
 //! The edited filesystem is copied into an unnamed file in the output's directory, `resize2fs` shrinks it
 //! there, and the data pass then reads that copy, which vanishes when it is closed. The program gets the
-//! file as `/proc/PID/fd/N` of this process: it has no name, and `self` would be another process there.
+//! file, which has no name, as its standard input, and opens that by name: what is open in this process no other may open
+//! while it forbids dumps.
 
 use std::ffi::OsStr;
-use std::os::fd::AsRawFd;
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -18,6 +19,9 @@ use crate::storage::{self, FileStorage, Overlay, ReadAt};
 
 /// The program that shrinks a filesystem.
 const PROGRAM: &str = "resize2fs";
+
+/// The standard input of the program itself.
+const STDIN: &str = "/proc/self/fd/0";
 
 /// Where the program may lie besides the folders of `PATH`; an ordinary user's `PATH` often lacks them.
 const FOLDERS: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
@@ -65,12 +69,8 @@ pub fn shrink(
     let pass = Pass::new(std::slice::from_ref(&part), copy.storage());
     data_pass::run_one(pass, threads, observer, stop)?;
     observer.begin(Phase::ShrinkFilesystem, 0);
-    let path = format!(
-        "/proc/{}/fd/{}",
-        std::process::id(),
-        copy.storage().file().as_raw_fd()
-    );
-    let minimum_blocks = minimum_blocks(&run(&program, ["-P", &path])?)?;
+    let file = copy.storage().file();
+    let minimum_blocks = minimum_blocks(&run(&program, file, ["-P", STDIN])?)?;
     if blocks < minimum_blocks {
         return Err(Error::CannotShrink {
             wanted_blocks: blocks,
@@ -79,14 +79,12 @@ pub fn shrink(
     }
     // Without -f the program refuses every filesystem that was mounted since its last check. What such a
     // check would find is covered by the checks that came before.
-    run(&program, ["-f", &path, &blocks.to_string()])?;
+    run(&program, file, ["-f", STDIN, &blocks.to_string()])?;
     if stop.is_raised() {
         return Err(Error::Interrupted);
     }
     // resize2fs cut the file to the filesystem's new length.
-    let file = copy
-        .storage()
-        .file()
+    let file = file
         .try_clone()
         .map_err(|error| Error::Source(storage::Error::Extent(error)))?;
     let filesystem = FileStorage::new(file).map_err(Error::Source)?;
@@ -109,17 +107,22 @@ fn used_blocks(filesystem: &FileStorage) -> Result<BlockBitmap, Error> {
     opened.used_blocks().map_err(problem)
 }
 
-/// Runs the program and returns what it said on its standard output.
-fn run<const N: usize>(program: &PathBuf, arguments: [&str; N]) -> Result<String, Error> {
+/// Runs the program, with a file as its standard input, and returns what it said on its standard output.
+fn run<const N: usize>(
+    program: &PathBuf,
+    file: &File,
+    arguments: [&str; N],
+) -> Result<String, Error> {
+    let not_started = |error: std::io::Error| Error::Resize2fs {
+        status: None,
+        output: error.to_string(),
+    };
     let mut command = Command::new(program);
     command
         .args(arguments.map(OsStr::new))
         .env("LC_ALL", "C")
-        .stdin(Stdio::null());
-    let output = command.output().map_err(|error| Error::Resize2fs {
-        status: None,
-        output: error.to_string(),
-    })?;
+        .stdin(Stdio::from(file.try_clone().map_err(not_started)?));
+    let output = command.output().map_err(not_started)?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
