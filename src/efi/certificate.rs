@@ -60,13 +60,24 @@ impl fmt::Debug for Certificate {
 impl Certificate {
     /// Reads exactly one certificate.
     pub fn parse(der: &[u8]) -> Result<Self> {
-        let mut outer = Reader::new(der);
-        let mut whole = outer.sequence("a certificate")?;
-        if !outer.is_empty() {
-            return Err(Error::BehindCertificate {
+        match Self::parse_first(der)? {
+            (certificate, 0) => Ok(certificate),
+            _ => Err(Error::BehindCertificate {
                 len_bytes: der.len(),
-            });
+            }),
         }
+    }
+
+    /// Reads the certificate that `bytes` begin with, and tells how many bytes stand behind it. Firmware's reader
+    /// does not look at those (`d2i_X509`); shim's wants none.
+    pub fn parse_first(bytes: &[u8]) -> Result<(Self, usize)> {
+        let first = Reader::new(bytes).value(tag::SEQUENCE, "a certificate")?;
+        let behind_bytes = bytes.len().saturating_sub(first.raw.len());
+        Ok((Self::parse_value(first.raw)?, behind_bytes))
+    }
+
+    fn parse_value(der: &[u8]) -> Result<Self> {
+        let mut whole = Reader::new(der).sequence("a certificate")?;
         let tbs = whole.value(tag::SEQUENCE, "a certificate's body")?;
         let outer_algorithm = whole.value(tag::SEQUENCE, "an algorithm identifier")?;
         Algorithm::read(&mut Reader::new(outer_algorithm.raw))?;

@@ -52,16 +52,22 @@ impl Authority {
     }
 }
 
+/// An entry, with its certificate and the number of bytes behind that; `None` where it is none.
+type Read = (Entry, Option<(Certificate, usize)>);
+
 /// A database, its certificates parsed.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Database {
-    /// Lists of certificates; an entry that is not exactly one certificate is `None`.
-    certificates: Vec<Vec<(Entry, Option<Certificate>)>>,
+    /// The lists of certificates.
+    certificates: Vec<Vec<Read>>,
     digests: Vec<Entry>,
     /// Digests of certificates' signed parts, each with the time of its revocation behind it.
     tbs_digests: Vec<(Hash, Entry)>,
-    /// The number of each entry that is not exactly one certificate, counted from 1.
+    /// The number of each entry that is no certificate, counted from 1.
     pub skipped: Vec<usize>,
+    /// The same of each with bytes behind its certificate. Firmware takes it, and measures it whole; shim and the
+    /// reference pass over it.
+    pub padded: Vec<usize>,
 }
 
 impl Database {
@@ -74,11 +80,13 @@ impl Database {
                 number = number.saturating_add(1);
                 match list.kind {
                     X509 => {
-                        let certificate = Certificate::parse(&entry.data).ok();
-                        if certificate.is_none() {
-                            database.skipped.push(number);
+                        let read = Certificate::parse_first(&entry.data).ok();
+                        match &read {
+                            None => database.skipped.push(number),
+                            Some((_, 0)) => {}
+                            Some(_) => database.padded.push(number),
                         }
-                        certificates.push((entry.clone(), certificate));
+                        certificates.push((entry.clone(), read));
                     }
                     SHA256 => database.digests.push(entry.clone()),
                     X509_SHA256 => database.tbs_digests.push((Hash::Sha256, entry.clone())),
@@ -92,16 +100,19 @@ impl Database {
         database
     }
 
-    /// Every certificate.
+    /// Every certificate, as firmware reads it.
     pub fn every(&self) -> impl Iterator<Item = (&Entry, &Certificate)> {
         let all = self.certificates.iter().flatten();
-        all.filter_map(|(entry, certificate)| Some((entry, certificate.as_ref()?)))
+        all.filter_map(|(entry, read)| Some((entry, &read.as_ref()?.0)))
     }
 
-    /// The first entry of each list, where it is a certificate: what shim and the reference look at.
+    /// The first entry of each list, where it is exactly one certificate: what shim and the reference look at.
     fn first_of_each_list(&self) -> impl Iterator<Item = (&Entry, &Certificate)> {
         let first = self.certificates.iter().filter_map(|list| list.first());
-        first.filter_map(|(entry, certificate)| Some((entry, certificate.as_ref()?)))
+        first.filter_map(|(entry, read)| match read {
+            Some((certificate, 0)) => Some((entry, certificate)),
+            _ => None,
+        })
     }
 
     /// Of these the ones that shim hands to its library.
@@ -118,8 +129,10 @@ impl Database {
     /// The digest of the certificate's signed part that is here, in hexadecimal. A time behind it spares what was
     /// signed before, where a certificate in dbt vouches for that; there is taken to be none.
     fn tbs_digest(&self, certificate: &Certificate) -> Option<String> {
+        let of = |hash: Hash| (hash, hash.digest(certificate.tbs()));
+        let digests = [Hash::Sha256, Hash::Sha384, Hash::Sha512].map(of);
         self.tbs_digests.iter().find_map(|(hash, entry)| {
-            let digest = hash.digest(certificate.tbs());
+            let (_, digest) = digests.iter().find(|(of, _)| of == hash)?;
             let is_it = entry.data.starts_with(digest.as_ref());
             is_it.then(|| hex::encode(digest.as_ref()))
         })

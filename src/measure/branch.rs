@@ -330,7 +330,14 @@ impl<'a> Walk<'a> {
                 })
                 .collect()
         };
+        let padded = |entries: &Entries, database| -> Vec<Warning> {
+            let numbers = entries.padded.iter().copied();
+            numbers
+                .map(|entry| Warning::BytesBehindCertificate { database, entry })
+                .collect()
+        };
         let mut warnings = [skipped(&db, "db"), skipped(&dbx, "dbx")].concat();
+        warnings.extend([padded(&db, "db"), padded(&dbx, "dbx")].concat());
         if !has_efi_profile(profile) {
             warnings.push(Warning::OnlyKernelProfile);
         }

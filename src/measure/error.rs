@@ -301,8 +301,18 @@ impl Problem {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Warning {
     /// An entry of db is passed over.
-    #[error("{database}: entry {entry} is not exactly one certificate and is passed over")]
+    #[error("{database}: entry {entry} is no certificate and is passed over")]
     NotACertificate {
+        /// The database.
+        database: &'static str,
+        /// Counted from 1 over all lists.
+        entry: usize,
+    },
+    /// An entry has bytes behind its certificate.
+    #[error(
+        "{database}: entry {entry} has bytes behind its certificate: firmware takes it, shim and the reference pass over it"
+    )]
+    BytesBehindCertificate {
         /// The database.
         database: &'static str,
         /// Counted from 1 over all lists.

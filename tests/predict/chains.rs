@@ -117,8 +117,12 @@ fn certificate(of: &Party, by: &Party, says: Says, issuer: Option<&X509>) -> X50
 
 fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let content = parts.concat();
+    let short = u8::try_from(content.len()).ok().filter(|len| *len < 0x80);
     let len = u16::try_from(content.len()).unwrap().to_be_bytes();
-    [&[tag, 0x82], &len[..], &content].concat()
+    match short {
+        Some(len) => [&[tag, len][..], &content].concat(),
+        None => [&[tag, 0x82], &len[..], &content].concat(),
+    }
 }
 
 /// A program with this signature: of the signer, with these certificates beside it.
@@ -192,12 +196,16 @@ fn list(kind: Uuid, entries: &[Vec<u8>]) -> Vec<u8> {
 }
 
 fn configuration(db: &[&X509], dbx: Vec<u8>) -> UefiConfig {
+    let db: Vec<_> = db.iter().map(|one| one.to_der().unwrap()).collect();
+    configuration_of_entries(&db, dbx)
+}
+
+fn configuration_of_entries(db: &[Vec<u8>], dbx: Vec<u8>) -> UefiConfig {
     let standard = data::content("vectors/uefi/std.json");
     let mut configuration = UefiConfig::from_json(&standard, Reading::Ours)
         .unwrap()
         .config;
-    let db: Vec<_> = db.iter().map(|one| one.to_der().unwrap()).collect();
-    configuration.set(Database::Db, Some(list(X509, &db)));
+    configuration.set(Database::Db, Some(list(X509, db)));
     configuration.set(Database::Dbx, Some(dbx));
     configuration
 }
@@ -229,6 +237,10 @@ fn predicted(
 
 /// PCR 7 of a guest that measures this certificate as the authority, by SHA-256 of OpenSSL.
 fn pcr_7(configuration: &UefiConfig, authority: &X509) -> Vec<u8> {
+    pcr_7_of_entry(configuration, &authority.to_der().unwrap())
+}
+
+fn pcr_7_of_entry(configuration: &UefiConfig, authority: &[u8]) -> Vec<u8> {
     let variable = |vendor: Uuid, name: &str, content: &[u8]| {
         let units: Vec<u8> = name.encode_utf16().flat_map(u16::to_le_bytes).collect();
         let lens = [name.len(), content.len()].map(|len| u64::try_from(len).unwrap().to_le_bytes());
@@ -241,7 +253,7 @@ fn pcr_7(configuration: &UefiConfig, authority: &X509) -> Vec<u8> {
         digests.push(variable(database.vendor(), database.name(), content));
     }
     digests.push(sha256(&[0; 4]));
-    let entry = [&OWNER.to_bytes_le()[..], &authority.to_der().unwrap()].concat();
+    let entry = [&OWNER.to_bytes_le()[..], authority].concat();
     digests.push(variable(Database::Db.vendor(), "db", &entry));
     let extended = digests.iter().fold([0; 32], |pcr, digest| {
         sha256(&[pcr.as_slice(), digest].concat())
@@ -287,6 +299,39 @@ fn a_ca_before_its_signer_is_measured_though_the_signer_names_no_key() {
     let configuration = configuration(&[&root, &own], Vec::new());
     let reference = predicted(&configuration, &file, Rules::reference()).unwrap();
     assert_eq!(reference.branches[0].pcrs[&7], pcr_7(&configuration, &own));
+}
+
+/// Several certificates in one list are padded to one size. `d2i_X509` of firmware's library reads what an entry begins
+/// with, and the whole entry is measured.
+#[test]
+fn an_entry_with_bytes_behind_its_certificate_is_measured_whole() {
+    let [(_, root), (signer, own)] = family();
+    let file = signed(&signer, &[&own]);
+    let exact = root.to_der().unwrap();
+    let padded = [&exact[..], &[0; 3]].concat();
+    for db in [&[padded.clone(), exact][..], std::slice::from_ref(&padded)] {
+        let configuration = configuration_of_entries(db, Vec::new());
+        let prediction = predicted(&configuration, &file, Rules::firmware()).unwrap();
+        assert_eq!(
+            prediction.branches[0].pcrs[&7],
+            pcr_7_of_entry(&configuration, &padded)
+        );
+        let warnings: Vec<_> = prediction
+            .warnings
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert!(
+            warnings.contains(&"db: entry 1 has bytes behind its certificate: firmware takes it, shim and the reference pass over it".to_owned()),
+            "{warnings:?}"
+        );
+    }
+    let configuration = configuration_of_entries(&[own.to_der().unwrap()], list(X509, &[padded]));
+    let told = predicted(&configuration, &file, Rules::firmware()).unwrap_err();
+    assert_eq!(
+        told,
+        "signed.efi: is forbidden by dbx: the certificate CN=ca"
+    );
 }
 
 #[test]

@@ -253,7 +253,7 @@ pub(super) fn is_shims_variable(name: &str) -> bool {
 
 /// An entry of a database, or a certificate alone, as authority events hold them.
 fn entry(data: &[u8]) -> String {
-    if let Ok(certificate) = Certificate::parse(data) {
+    if let Ok((certificate, _)) = Certificate::parse_first(data) {
         return format!("without an owner, {}", certificate.subject());
     }
     let Some((owner, content)) = data.split_first_chunk::<16>() else {
@@ -262,7 +262,7 @@ fn entry(data: &[u8]) -> String {
     let owner = Uuid::from_bytes_le(*owner);
     let what = if data.len() == DIGEST_ENTRY_BYTES {
         format!("digest {}", hex::encode(content))
-    } else if let Ok(certificate) = Certificate::parse(content) {
+    } else if let Ok((certificate, _)) = Certificate::parse_first(content) {
         certificate.subject().to_string()
     } else {
         format!("{} bytes that are no certificate", content.len())

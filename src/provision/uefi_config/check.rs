@@ -6,7 +6,7 @@ use super::Options;
 use super::remark::Warning;
 use crate::efi::authority::{self, Microsoft};
 use crate::efi::config::{Database, UefiConfig};
-use crate::efi::{SignatureList, guid, signature_list};
+use crate::efi::{Certificate, SignatureList, guid, signature_list};
 
 /// Where the owners of the entries come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +54,7 @@ fn of_database(
                 .iter()
                 .filter(|list| list.kind == signature_list::X509);
             let mut entries = certificates.flat_map(|list| &list.entries);
-            entries.any(|entry| authority::microsoft(&entry.data) == Some(wanted))
+            entries.any(|entry| microsoft(&entry.data) == Some(wanted))
         };
         match (holds(Microsoft::UefiCa2011), holds(Microsoft::UefiCa2023)) {
             (true, true) => {}
@@ -109,13 +109,24 @@ fn of_certificates(database: Database, list: &SignatureList, warnings: &mut Vec<
         });
     }
     for entry in &list.entries {
-        if authority::describe(&entry.data).is_err() {
-            warnings.push(Warning::NoCertificate {
+        match Certificate::parse_first(&entry.data) {
+            Ok((_, 0)) => {}
+            Ok(_) => warnings.push(Warning::BytesBehindCertificate {
                 database,
                 offset_bytes: entry.offset_bytes,
-            });
+            }),
+            Err(_) => warnings.push(Warning::NoCertificate {
+                database,
+                offset_bytes: entry.offset_bytes,
+            }),
         }
     }
+}
+
+/// Which of Microsoft's certificates an entry begins with.
+fn microsoft(entry: &[u8]) -> Option<Microsoft> {
+    let (certificate, _) = Certificate::parse_first(entry).ok()?;
+    authority::microsoft(certificate.as_der())
 }
 
 /// Owners that no guest is known to have.
@@ -125,7 +136,7 @@ fn of_owners(database: Database, lists: &[SignatureList], warnings: &mut Vec<War
         .filter(|list| list.kind == signature_list::X509);
     for entry in certificates.flat_map(|list| &list.entries) {
         let is_known = [guid::MICROSOFT, guid::GOOGLE].contains(&entry.owner);
-        if authority::microsoft(&entry.data).is_none() || is_known {
+        if microsoft(&entry.data).is_none() || is_known {
             continue;
         }
         if let Ok(certificate) = authority::describe(&entry.data) {

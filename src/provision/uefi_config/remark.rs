@@ -77,8 +77,16 @@ pub enum Warning {
         count: usize,
     },
     /// An entry that should be a certificate.
-    #[error("{} has an entry at offset {offset_bytes} that is not exactly one certificate: it is measured and nothing else", .database.name())]
+    #[error("{} has an entry at offset {offset_bytes} that is no certificate: it is measured and nothing else", .database.name())]
     NoCertificate {
+        /// Which database.
+        database: Database,
+        /// Where the entry begins.
+        offset_bytes: usize,
+    },
+    /// An entry with something behind its certificate.
+    #[error("{} has an entry at offset {offset_bytes} with bytes behind its certificate: firmware takes it, shim does not", .database.name())]
+    BytesBehindCertificate {
         /// Which database.
         database: Database,
         /// Where the entry begins.
