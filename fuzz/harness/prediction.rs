@@ -167,6 +167,7 @@ fn like_the_reference(input: &Input<'_>, ours: &Prediction) {
             Warning::ReferenceDiffers { .. }
                 | Warning::BuiltInLevel { .. }
                 | Warning::IndirectDataOid { .. }
+                | Warning::MokListTrusted { .. }
         )
     };
     // Without PCR 7 nobody asks who authorised what, so nobody warns.

@@ -80,7 +80,7 @@ fn the_variable_that_shim_15_6_measures_is_named() {
     is(
         &explanation,
         &["7 29 Extra mok-list-trusted"],
-        "shim measured MokListTrusted into PCR 7: shim 15.6 always does, shim 15.5 where the variable exists, and no other",
+        "shim measured MokListTrusted into PCR 7: shim 15.6 does unless somebody took that trust away, shim 15.5 where the variable exists, and no other",
     );
     assert_eq!(described(&explanation, 29), "authority: MokListTrusted 01");
 }

@@ -201,7 +201,7 @@ pub enum Cause {
     MokSbState,
     /// shim 15.6 measures one more variable of its own.
     #[error(
-        "shim measured MokListTrusted into PCR 7: shim 15.6 always does, shim 15.5 where the variable exists, and no other"
+        "shim measured MokListTrusted into PCR 7: shim 15.6 does unless somebody took that trust away, shim 15.5 where the variable exists, and no other"
     )]
     MokListTrusted,
     /// shim or another loader ran once more.
