@@ -88,10 +88,10 @@ fn json(text: &[u8]) -> Option<Format> {
     let has = |name: &str| !matches!(members.get(name, Rules::Ours), Ok(None));
     if has("UefiData") {
         Some(Format::AwsAnswer)
+    } else if has("properties") || has("resources") {
+        Some(Format::Azure) // a template may have variables of its own
     } else if has("variables") {
         Some(Format::JsonStore)
-    } else if has("properties") || has("resources") {
-        Some(Format::Azure)
     } else if Database::ALL.map(Database::name).into_iter().any(has) {
         Some(Format::UefiConfig)
     } else {
@@ -128,6 +128,7 @@ mod tests {
             (b"{\"db\":\"\",\"db\":\"\"}", Some(Format::UefiConfig)),
             (b"{\"type\":\"x\",\"properties\":{}}", Some(Format::Azure)),
             (b"{\"resources\":[]}", Some(Format::Azure)),
+            (b"{\"variables\":{},\"resources\":[]}", Some(Format::Azure)),
             // Not whole, of no kind, or no more than similar.
             (b"{\"version\":2,\"variables\":[", None),
             (b"{}", None),
