@@ -30,6 +30,9 @@ const CLOUD_FOLDER: &str = "/etc/cloud";
 const CLOUD_CONFIG_FOLDER: &str = "/etc/cloud/cloud.cfg.d";
 const DATASOURCES: &str = "99_datasources_override.cfg";
 const GROWPART_OFF: &str = "99_disable_growpart.cfg";
+/// What the two files set.
+const DATASOURCE_LIST: &str = "datasource_list";
+const GROWPART: &str = "growpart";
 const GROWPART_KEY: &str = "/cc_growpart_keydata";
 
 const COMMENT: &str = "# written by encrypt-cloud-image\n";
@@ -182,7 +185,7 @@ impl Customisation<'_> {
         filesystem: &Filesystem<'_>,
         done: &mut Customised,
     ) -> Result<(), Error> {
-        let config = CloudInit::read(filesystem, CLOUD_FOLDER)?;
+        let config = self.with_what_is_replaced(CloudInit::read(filesystem, CLOUD_FOLDER)?);
         if let Some(datasources) = self.datasources {
             override_datasources(datasources, filesystem, &config, done)?;
         }
@@ -191,7 +194,7 @@ impl Customisation<'_> {
                 growpart_off(),
                 "cloud-init does not grow the root partition",
             );
-            let option = ("--grow-root", "growpart");
+            let option = ("--grow-root", GROWPART);
             return put_config(filesystem, &config, option, GROWPART_OFF, &text, what, done);
         }
         let is_off = cloud_init::growing_is_off(filesystem, &config)?;
@@ -210,6 +213,29 @@ impl Customisation<'_> {
             self.leave_growpart_key(filesystem, done)?;
         }
         Ok(())
+    }
+
+    /// The configuration with the files that are going to be written, where these get their usual names: a file that one of
+    /// them replaces undoes nothing of the other.
+    fn with_what_is_replaced(&self, config: CloudInit) -> CloudInit {
+        let datasources = self.datasources.map(Datasources::config);
+        let datasources = datasources.map(|text| (DATASOURCES, DATASOURCE_LIST, text));
+        let growpart = self
+            .growpart_off
+            .then(|| (GROWPART_OFF, GROWPART, growpart_off()));
+        let ours: Vec<_> = datasources.into_iter().chain(growpart).collect();
+        let changed = ours.iter().fold(config.clone(), |config, (name, _, text)| {
+            config.with(name, text)
+        });
+        let counts = |(name, key, text): &(&str, &'static str, String)| {
+            let found = changed.name_that_counts(name, key, text);
+            found.is_ok_and(|found| found == *name)
+        };
+        if ours.iter().all(counts) {
+            changed
+        } else {
+            config
+        }
     }
 
     fn leave_growpart_key(
@@ -258,7 +284,7 @@ fn override_datasources(
         ));
     }
     let what = format!("cloud-init uses {} only", list.join(", "));
-    let (option, text) = ((option, "datasource_list"), datasources.config());
+    let (option, text) = ((option, DATASOURCE_LIST), datasources.config());
     put_config(filesystem, config, option, DATASOURCES, &text, &what, done)
 }
 

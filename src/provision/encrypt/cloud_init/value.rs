@@ -104,12 +104,21 @@ enum Key {
     Merge,
 }
 
+/// What has begun, the number of its anchor or 0, and how many levels lie below it. Levels that an alias brings count:
+/// whoever walks the value, or drops it, needs a frame of the stack for each.
+struct Begun {
+    open: Open,
+    anchor: usize,
+    below: usize,
+}
+
 #[derive(Default)]
 struct Building {
     documents: usize,
     values: usize,
-    open: Vec<(Open, usize)>,
-    anchors: HashMap<usize, Rc<Value>>,
+    open: Vec<Begun>,
+    /// Each value that has an anchor, with the number of its levels.
+    anchors: HashMap<usize, (Rc<Value>, usize)>,
     root: Option<Rc<Value>>,
 }
 
@@ -125,8 +134,8 @@ impl Building {
             }
             Event::Alias(anchor) => {
                 let value = self.anchors.get(&anchor).cloned();
-                let value = value.ok_or("an alias stands in front of its anchor")?;
-                self.put(value, false)
+                let (value, levels) = value.ok_or("an alias stands in front of its anchor")?;
+                self.put(value, levels, false)
             }
             Event::Scalar(text, style, anchor, tag) => {
                 let is_plain = style == ScalarStyle::Plain;
@@ -140,8 +149,8 @@ impl Building {
                 } else {
                     Value::Other(text.into_owned())
                 });
-                self.note(anchor, &value);
-                self.put(value, is_merge)
+                self.note(anchor, &value, 0);
+                self.put(value, 0, is_merge)
             }
             Event::SequenceStart(anchor, tag) => {
                 core_tag(tag.as_deref())?;
@@ -162,18 +171,22 @@ impl Building {
     }
 
     fn begin(&mut self, open: Open, anchor: usize) -> Result<(), String> {
-        if self.open.len() >= MOST_LEVELS {
-            return Err(format!("it is nested more than {MOST_LEVELS} levels deep"));
-        }
-        self.open.push((open, anchor));
+        check_levels(self.open.len().saturating_add(1))?;
+        self.open.push(Begun {
+            open,
+            anchor,
+            below: 0,
+        });
         Ok(())
     }
 
     fn end(&mut self) -> Result<(), String> {
-        let Some((open, anchor)) = self.open.pop() else {
+        let Some(begun) = self.open.pop() else {
             return Err("it ends what has not begun".to_owned());
         };
-        let value = match open {
+        let levels = begun.below.saturating_add(1);
+        check_levels(levels)?;
+        let value = match begun.open {
             Open::List(items) => Value::List(items),
             Open::Map {
                 merged, members, ..
@@ -184,30 +197,31 @@ impl Building {
             }
         };
         let value = Rc::new(value);
-        self.note(anchor, &value);
-        self.put(value, false)
+        self.note(begun.anchor, &value, levels);
+        self.put(value, levels, false)
     }
 
-    fn note(&mut self, anchor: usize, value: &Rc<Value>) {
+    fn note(&mut self, anchor: usize, value: &Rc<Value>, levels: usize) {
         if anchor != 0 {
-            self.anchors.insert(anchor, Rc::clone(value));
+            self.anchors.insert(anchor, (Rc::clone(value), levels));
         }
     }
 
     /// Puts a value where it belongs: into the list, behind its key, or in the place of a key.
-    fn put(&mut self, value: Rc<Value>, is_merge: bool) -> Result<(), String> {
+    fn put(&mut self, value: Rc<Value>, levels: usize, is_merge: bool) -> Result<(), String> {
         count(&mut self.values, 1)?;
-        match self.open.last_mut() {
-            None => self.root = Some(value),
-            Some((Open::List(items), _)) => items.push(value),
-            Some((
-                Open::Map {
-                    merged,
-                    members,
-                    key,
-                },
-                _,
-            )) => match key.take() {
+        let Some(begun) = self.open.last_mut() else {
+            self.root = Some(value);
+            return Ok(());
+        };
+        begun.below = begun.below.max(levels);
+        match &mut begun.open {
+            Open::List(items) => items.push(value),
+            Open::Map {
+                merged,
+                members,
+                key,
+            } => match key.take() {
                 None if is_merge => *key = Some(Key::Merge),
                 None => {
                     let name = value.words().ok_or("a key is no scalar")?;
@@ -223,6 +237,13 @@ impl Building {
         }
         Ok(())
     }
+}
+
+fn check_levels(levels: usize) -> Result<(), String> {
+    if levels > MOST_LEVELS {
+        return Err(format!("it is nested more than {MOST_LEVELS} levels deep"));
+    }
+    Ok(())
 }
 
 /// Takes the members of a merge key's value: of several mappings the first that has a key counts.
@@ -373,6 +394,12 @@ mod tests {
         assert!(read("a: [\n").is_err() && read("a: *b\n").is_err());
         let deep = "[".repeat(100_000);
         assert!(read(&deep).is_err());
+        let chain: Vec<_> = (1..20_000)
+            .map(|one| format!(",&a{one} [*a{}]", one - 1))
+            .collect();
+        let chained = format!("a: [&a0 []{}]\n", chain.concat());
+        let told = "it is nested more than 64 levels deep".to_owned();
+        assert_eq!(read(&chained), Err(told));
         let many: Vec<_> = (0..2000).map(|number| format!(" k{number}: v\n")).collect();
         let many = many.concat();
         let many = format!("a: &a\n{many}{}", "b: {<<: *a}\n".repeat(2000));
