@@ -43,13 +43,14 @@ pub fn run(command: &args::Deploy, verbose: bool) -> Result<(), Failure> {
         None => ready.run(&progress, &stop).map_err(&failure),
         Some(report) => with_report(report, &ready, &progress, &stop, failure),
     };
-    drop(kept);
     progress.clear();
     let done = written?;
     if let (true, Some(key)) = (command.binding.recovery.print, ready.new_recovery_key()) {
         let told = recovery_key::answer_digits(&key.text());
         told.map_err(|failure| failure.after(&plan.output))?;
     }
+    // Not before the key was shown, which may be the only place where it is.
+    drop(kept);
     done.durable().map_err(failure)?;
     let what = match (plan.completes, &plan.again) {
         (true, _) => {

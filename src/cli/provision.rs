@@ -86,7 +86,6 @@ fn run_one(
         )
     };
     let published: Result<Vec<_>, _> = written.into_iter().map(publish).collect();
-    drop(kept);
     progress.clear();
     let published = published?;
     if verbose {
@@ -96,6 +95,8 @@ fn run_one(
         let told = recovery_key::answer_digits(&key.text());
         told.map_err(|failure| failure.after(output))?;
     }
+    // Not before the key was shown, which may be the only place where it is.
+    drop(kept);
     let mut published = published.into_iter();
     published.try_for_each(|done| done.durable().map_err(failure))?;
     let seconds = started.elapsed().as_secs_f64();

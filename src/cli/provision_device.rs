@@ -43,7 +43,6 @@ pub fn run(
     let report = report.map(ReportFile::check).transpose()?;
     let kept = signals::unwinding();
     let written = guest.run(&progress, stop);
-    drop(kept);
     progress.clear();
     written.map_err(failure)?;
     if verbose {
@@ -53,11 +52,14 @@ pub fn run(
         let told = recovery_key::answer_digits(&key.text());
         told.map_err(|failure| failure.after(device))?;
     }
+    // Not before the key was shown, which may be the only place where it is.
+    drop(kept);
     let (path, device, seconds) = (device, device.display(), started.elapsed().as_secs_f64());
     say(&format!("{device}: provisioned in {seconds:.1} s\n"));
     // The device is complete, whatever becomes of its report.
     let Some(report) = report else { return Ok(()) };
-    let digests = guest.digests(&progress, stop);
+    // A signal that came too late for the device does not cost the report.
+    let digests = guest.digests(&progress, &StopFlag::new());
     progress.clear();
     let source_bytes = guest.source_bytes();
     let digests = digests.map_err(|error| failure(error).after(path))?;

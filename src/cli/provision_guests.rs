@@ -143,7 +143,8 @@ impl Run<'_> {
                     prepared.push((guest, report));
                     images.push(image);
                 }
-                Err((true, failure)) => return Err(failure),
+                Err((true, failure)) if self.made == 0 => return Err(failure),
+                Err((true, failure)) => return Err(failure.with_status(Status::SomeFailed)),
                 Err((false, failure)) => failure.say(),
             }
         }

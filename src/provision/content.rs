@@ -72,10 +72,13 @@ impl PartitionContent {
         };
         Ok(match (header, record) {
             (Some(Ok(header)), record) => Self::of_header(header, record),
-            (_, Some(record)) => Self::HalfConverted(HalfConverted::Recorded(Box::new(record))),
-            (Some(Err(error)), None) => Self::Damaged(error),
-            (None, None) if content == Content::Unknown => Self::Unknown,
-            (None, None) => Self::Refused(content),
+            // What another program put over a conversion that was never resumed is what is there now.
+            (_, Some(record)) if !matches!(content, Content::Luks1 | Content::LuksOther) => {
+                Self::HalfConverted(HalfConverted::Recorded(Box::new(record)))
+            }
+            (Some(Err(error)), _) => Self::Damaged(error),
+            (None, _) if content == Content::Unknown => Self::Unknown,
+            (None, _) => Self::Refused(content),
         })
     }
 
