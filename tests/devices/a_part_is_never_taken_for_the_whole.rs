@@ -85,7 +85,7 @@ fn whichever_write_fails() {
     let is_write = |call: &&Recorded| matches!(call, Recorded::Write { .. });
     let writes = recorder.log().iter().filter(is_write).count() as u64;
     // The table's own writes, too: it is taken away again.
-    for number in 2..=writes {
+    for number in 2..writes {
         let fault = Fault {
             write: Some(number),
             ..Fault::default()

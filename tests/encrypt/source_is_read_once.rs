@@ -61,7 +61,11 @@ fn used_blocks_are_read_once_and_free_blocks_and_holes_never() {
             // Blocks that are holes of the image file need not be read.
             let data: Vec<_> = files::data_ranges(&files::open(&file).0, range.clone());
             let data_bytes: u64 = data.iter().map(|data| overlap(data, &range)).sum();
-            assert_eq!(read_bytes(&range), data_bytes, "{name}, {extent}");
+            // At each place of a secondary LUKS2 header its magic number, 6 bytes, is looked for.
+            let places = (14..=22).map(|power| root.start + (1 << power));
+            let looked_at = 6 * places.filter(|place| range.contains(place)).count() as u64;
+            let read = read_bytes(&range);
+            assert_eq!(read, data_bytes + looked_at, "{name}, {extent}");
         }
     }
     let (opened, len_bytes) = files::open(&file);

@@ -16,10 +16,18 @@ fn as_process_1(program: &Command) -> Option<Command> {
     if !ready() || !programs(&["unshare"]) {
         return None;
     }
+    // An ordinary user has such a namespace below one of users.
+    let user: &[&str] = if rustix::process::getuid().is_root() {
+        &[]
+    } else {
+        &["--user", "--map-root-user"]
+    };
     let mut unshare = command("unshare");
-    unshare.args(["--pid", "--fork", "--mount-proc"]);
+    unshare.args(user).args(["--pid", "--fork", "--mount-proc"]);
     let mut tried = command("unshare");
-    tried.args(["--pid", "--fork", "--mount-proc", "true"]);
+    tried
+        .args(user)
+        .args(["--pid", "--fork", "--mount-proc", "true"]);
     let tried = tried.output().unwrap();
     if !tried.status.success() {
         assert!(std::env::var_os("CI").is_none(), "CI has no PID namespaces");

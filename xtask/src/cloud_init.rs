@@ -7,7 +7,7 @@ use std::fs;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::process;
+use crate::{packages, process};
 
 const PACKAGE: &str = "cloud-init";
 
@@ -25,12 +25,19 @@ pub fn install() -> Result<()> {
     }
     fs::create_dir_all(&unfinished)
         .with_context(|| format!("cannot make {}", unfinished.display()))?;
-    let mut fetch = process::program("apt-get");
-    process::run(
-        fetch
-            .args(["--quiet", "download", PACKAGE])
-            .current_dir(&unfinished),
-    )?;
+    let fetch = || {
+        let mut fetch = process::program("apt-get");
+        process::run(
+            fetch
+                .args(["--quiet", "download", PACKAGE])
+                .current_dir(&unfinished),
+        )
+    };
+    // The lists of packages may be absent, or name a version that is not served any more.
+    if fetch().is_err() {
+        packages::update()?;
+        fetch()?;
+    }
     let packages = fs::read_dir(&unfinished)?.collect::<Result<Vec<_>, _>>()?;
     let [package] = &packages[..] else {
         bail!("apt-get download {PACKAGE} left {} files", packages.len());

@@ -51,7 +51,9 @@ pub const DIST_CHECK: &[Package] = &[
 /// The programs that judge our output in tests, and those that make its input.
 pub const TEST: &[Package] = &[
     package("attr", &["getfattr", "setfattr"]),
+    package("bash", &["bash"]),
     package("bsdutils", &["script"]),
+    package("coreutils", &["mkfifo"]),
     package("cryptsetup-bin", &["cryptsetup"]),
     package("diffutils", &["cmp"]),
     package("dpkg", &["dpkg-deb"]),
@@ -332,6 +334,11 @@ pub fn install<'a>(packages: impl IntoIterator<Item = &'a Package>) -> Result<()
         }
     }
     Ok(())
+}
+
+/// Gets the lists of packages anew.
+pub fn update() -> Result<()> {
+    apt_get(!process::is_root()?, &["update"])
 }
 
 fn apt_get(sudo: bool, arguments: &[&str]) -> Result<()> {
