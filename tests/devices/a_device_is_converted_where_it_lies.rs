@@ -63,7 +63,7 @@ fn a_killed_run_is_resumed() {
     // The second chunk.
     let mut strace = workshop.command("strace");
     strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64", "-e"]);
-    strace.arg("inject=pwrite64:signal=KILL:when=15");
+    strace.arg("inject=pwrite64:signal=KILL:when=16");
     strace
         .arg(workshop.program())
         .args(["encrypt", "--threads=1", disk.name()]);

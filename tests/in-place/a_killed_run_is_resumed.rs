@@ -14,7 +14,7 @@ use crate::support::workshop::{Workshop, error_in, stderr, stdout};
 const CALLS: &str = "pwrite64,fsync";
 
 /// Runs the program with a fault at a call, counted over all that write or flush.
-fn inject(workshop: &Workshop, call: &str, what: &str, arguments: &[&str]) -> Output {
+pub fn inject(workshop: &Workshop, call: &str, what: &str, arguments: &[&str]) -> Output {
     let mut strace = workshop.command("strace");
     strace.args([
         "-f",
@@ -34,7 +34,7 @@ fn inject(workshop: &Workshop, call: &str, what: &str, arguments: &[&str]) -> Ou
 }
 
 /// Resumes until it is complete; begins again where nothing had begun. Returns how often it was resumed.
-fn complete(workshop: &Workshop) -> usize {
+pub fn complete(workshop: &Workshop) -> usize {
     let resume = workshop
         .encrypt()
         .args(["--resume", "source.img"])
@@ -99,7 +99,7 @@ fn after_a_write_that_failed() {
     let disk = roomy.put(&workshop);
     // The chunks come after table, tail and head.
     let arguments = ["--threads=1", "--in-place", "source.img"];
-    let failed = inject(&workshop, "pwrite64", "error=EIO:when=14", &arguments);
+    let failed = inject(&workshop, "pwrite64", "error=EIO:when=15", &arguments);
     assert_eq!(failed.status.code(), Some(1));
     let talk = stderr(&failed);
     let error = error_in(&talk);
@@ -124,7 +124,7 @@ fn after_an_interruption() {
     let disk = roomy.put(&workshop);
     let arguments = ["--threads=1", "--in-place", "source.img"];
     // With the first chunk: the next one is not begun.
-    let stopped = inject(&workshop, "pwrite64", "signal=TERM:when=13", &arguments);
+    let stopped = inject(&workshop, "pwrite64", "signal=TERM:when=14", &arguments);
     assert_eq!(stopped.status.signal(), Some(15), "{}", stderr(&stopped));
     let talk = stderr(&stopped);
     let error = error_in(&talk);

@@ -23,6 +23,8 @@ use crate::storage::{ReadAt, WriteAt};
 const COPIES_BYTES: usize = 1 << 20;
 /// Length of a binary header: what makes a filesystem's superblock unknown.
 const FIRST_BLOCK_BYTES: usize = 4096;
+/// What a disk writes whole or not at all.
+const SECTOR_BYTES: usize = 512;
 
 /// A conversion of which the record is durable.
 pub struct Conversion {
@@ -176,14 +178,17 @@ fn close(partition: &dyn WriteAt, header: &Header, entropy: &mut dyn Entropy) ->
     Ok(())
 }
 
-/// Writes the new beginning of the partition, and makes it durable. The first block goes first: with it the
-/// filesystem's superblock is gone, so nobody mounts what is half moved. The header copies go last: where one is whole,
-/// the keyslots are.
+/// Writes the new beginning of the partition, and makes it durable. The first sector goes first: its magic number is there
+/// before the filesystem's superblock goes, since an older one of another kind (btrfs, LVM) may lie behind both, and
+/// would count where neither is. With the rest of the first block the superblock is gone, so nobody mounts what is half
+/// moved. The header copies go last: where one is whole, the keyslots are.
 fn write_head(partition: &dyn WriteAt, head: &[u8]) -> crate::storage::Result<()> {
     let (copies, keyslots) = head.split_at(COPIES_BYTES.min(head.len()));
     let (first, rest) = copies.split_at(FIRST_BLOCK_BYTES.min(copies.len()));
+    let (magic, first) = first.split_at(SECTOR_BYTES.min(first.len()));
     for (bytes, offset_bytes) in [
-        (first, 0),
+        (magic, 0),
+        (first, SECTOR_BYTES as u64),
         (keyslots, COPIES_BYTES as u64),
         (rest, FIRST_BLOCK_BYTES as u64),
     ] {
