@@ -6,6 +6,7 @@ mod a_crash_leaves_an_image_that_opens;
 mod a_crash_leaves_tokens_that_open;
 mod a_crash_while_sealing_again_leaves_an_image_that_opens;
 mod a_crash_while_tokens_are_replaced_leaves_one_kind;
+mod a_former_life_never_comes_back;
 mod an_interrupted_deploy_is_completed;
 mod confined;
 mod crashed;
@@ -28,6 +29,11 @@ mod the_policy_is_the_prediction;
 mod the_report_tells_it_without_secrets;
 mod tokens_are_sealed_again;
 mod what_cannot_be_deployed_stays_as_it_is;
+
+/// True where the long tests were asked for, too.
+fn all() -> bool {
+    std::env::var_os("ECI_TEST_ALL").is_some_and(|value| value == "1")
+}
 
 #[path = "../predict/data.rs"]
 #[allow(dead_code, reason = "parts of it")]

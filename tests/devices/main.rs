@@ -6,6 +6,7 @@ mod a_device_is_a_source;
 mod a_device_is_an_output;
 mod a_device_is_converted_where_it_lies;
 mod a_device_is_made_for_a_guest;
+mod a_former_life_never_comes_back;
 mod a_part_is_never_taken_for_the_whole;
 mod loops;
 mod no_other_device_is_in_reach;
@@ -21,6 +22,11 @@ mod encrypted;
 mod plain;
 #[path = "../support/mod.rs"]
 mod support;
+
+/// True where the long tests were asked for, too.
+fn all() -> bool {
+    std::env::var_os("ECI_TEST_ALL").is_some_and(|value| value == "1")
+}
 
 /// True where the programs are there that build images and judge them.
 fn ready() -> bool {

@@ -24,17 +24,17 @@ use crate::support::workshop::Workshop;
 use crate::support::{command, exits, files, scratch};
 
 /// An undisturbed conversion.
-struct Reference {
+pub struct Reference {
     roomy: Roomy,
     workshop: Workshop,
     /// The disk before it.
-    before: Vec<u8>,
+    pub before: Vec<u8>,
     /// The disk after it.
     after: Vec<u8>,
     /// Every write.
-    log: Vec<Recorded>,
+    pub log: Vec<Recorded>,
     /// Where the LUKS2 header lies, which has random bytes of its own in every run.
-    header: std::ops::Range<usize>,
+    pub header: std::ops::Range<usize>,
 }
 
 impl Reference {
@@ -43,7 +43,7 @@ impl Reference {
     }
 
     /// That of a disk to which something was done before.
-    fn of(roomy: Roomy, prepare: impl FnOnce(&Path)) -> Self {
+    pub fn of(roomy: Roomy, prepare: impl FnOnce(&Path)) -> Self {
         let workshop = Workshop::new();
         let disk = roomy.put(&workshop);
         prepare(&disk);
@@ -94,6 +94,16 @@ impl Reference {
         assert_eq!(left.count(), 0, "{what:?}");
     }
 
+    /// Every write up to the first chunk; what follows does not depend on what was there before.
+    pub fn log_of_head(&self) -> &[Recorded] {
+        let is_chunk = |call: &Recorded| {
+            matches!(call, Recorded::Write { bytes, offset_bytes }
+                if bytes.len() as u64 == CHUNK_BYTES && *offset_bytes >= self.header.end as u64)
+        };
+        let chunk = self.log.iter().position(is_chunk).unwrap();
+        &self.log[..chunk]
+    }
+
     fn judge_by_programs(&self, disk: &[u8]) {
         let file = self.workshop.path("judged.img");
         std::fs::write(&file, disk).unwrap();
@@ -111,27 +121,32 @@ fn go_on<S: WriteAt>(disk: &S) -> Result<bool, provision::Error> {
     }
 }
 
+/// How many states of a long stretch are gone on from.
+fn per_stretch() -> usize {
+    if all() { 60 } else { 2 }
+}
+
 #[test]
 fn at_any_point_of_its_writes() {
     if !ready() {
         return;
     }
     let reference = Reference::new();
-    let (states, gone_on) = visit(&reference, &reference.log, 6, |_, _| {});
+    let (states, gone_on) = visit(&reference, &reference.log, 6, per_stretch(), |_, _| {});
     assert!(states > 3000 && gone_on > 100, "{states} {gone_on}");
 }
 
 /// Goes on from the states that a crash can leave of these writes, from all of them where a stretch has at most
-/// `all_of` sectors; `look` sees each of them before.
-fn visit(
+/// `all_of` sectors, else from some `per_stretch`; `look` sees each of them before.
+pub fn visit(
     reference: &Reference,
     log: &[Recorded],
     all_of: usize,
+    per_stretch: usize,
     mut look: impl FnMut(&Overlay<FileStorage>, Place),
 ) -> (usize, usize) {
     let file = reference.workshop.write("before.img", &reference.before);
     let disk = Overlay::new(FileStorage::new(files::open(&file).0).unwrap());
-    let per_stretch = if all() { 60 } else { 2 };
     let (mut states, mut gone_on, mut judged) = (0, 0, 0);
     let mut of_stretch = (usize::MAX, 0_usize);
     crash::each_state(&disk, log, |state, place: Place| {
@@ -295,33 +310,33 @@ fn at_any_point_on_a_disk_with_old_headers_at_all_nine_places() {
     let taken = old.uuid_by_cryptsetup(&before, READERS[0]);
     assert!(old.is_old(&taken.unwrap()));
 
-    // Up to the first chunk; what follows does not depend on what was there before.
-    let is_chunk = |call: &Recorded| {
-        matches!(call, Recorded::Write { bytes, offset_bytes }
-            if bytes.len() as u64 == CHUNK_BYTES && *offset_bytes >= reference.header.end as u64)
-    };
-    let chunk = reference.log.iter().position(is_chunk).unwrap();
     let (mut plain, mut gone, mut asked) = (0, 0, 0);
-    let (states, gone_on) = visit(&reference, &reference.log[..chunk], 2, |state, place| {
-        if old.is_plain(state) {
-            plain += 1;
-            if place.is_whole() {
-                old.assert_filesystem(state);
+    let (states, gone_on) = visit(
+        &reference,
+        reference.log_of_head(),
+        2,
+        per_stretch(),
+        |state, place| {
+            if old.is_plain(state) {
+                plain += 1;
+                if place.is_whole() {
+                    old.assert_filesystem(state);
+                }
+                return;
             }
-            return;
-        }
-        assert_eq!(old.found(state), Vec::<u64>::new(), "{place:?}");
-        gone += 1;
-        let step = if all() { 20 } else { 150 };
-        if gone % step == 1 || place.is_whole() {
-            asked += 1;
-            for reader in READERS {
-                let uuid = old.uuid_by_cryptsetup(state, reader);
-                let is_old = uuid.is_some_and(|uuid| old.is_old(&uuid));
-                assert!(!is_old, "{reader:?} takes an old header: {place:?}");
+            assert_eq!(old.found(state), Vec::<u64>::new(), "{place:?}");
+            gone += 1;
+            let step = if all() { 20 } else { 150 };
+            if gone % step == 1 || place.is_whole() {
+                asked += 1;
+                for reader in READERS {
+                    let uuid = old.uuid_by_cryptsetup(state, reader);
+                    let is_old = uuid.is_some_and(|uuid| old.is_old(&uuid));
+                    assert!(!is_old, "{reader:?} takes an old header: {place:?}");
+                }
             }
-        }
-    });
+        },
+    );
     println!("{states} states, {plain} plain, {gone} without a superblock, cryptsetup saw {asked}");
     assert!(
         plain > 500 && gone > 500 && gone_on > 15,

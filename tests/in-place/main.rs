@@ -4,6 +4,7 @@
 
 mod a_crash_loses_nothing;
 mod a_disk_is_converted_where_it_lies;
+mod a_former_life_never_comes_back;
 mod a_killed_run_is_resumed;
 mod disks;
 mod flaky;

@@ -16,6 +16,7 @@ pub mod crash;
 pub mod disk;
 pub mod ext4;
 pub mod files;
+pub mod former_life;
 pub mod image;
 pub mod intruder;
 pub mod judge;

@@ -53,11 +53,12 @@ pub const TEST: &[Package] = &[
     package("attr", &["getfattr", "setfattr"]),
     package("bash", &["bash"]),
     package("bsdutils", &["script"]),
+    package("btrfs-progs", &["mkfs.btrfs"]),
     package("coreutils", &["mkfifo"]),
     package("cryptsetup-bin", &["cryptsetup"]),
     package("diffutils", &["cmp"]),
-    package("dpkg", &["dpkg-deb"]),
     package("dosfstools", &["fsck.vfat", "mkfs.vfat"]),
+    package("dpkg", &["dpkg-deb"]),
     package(
         "e2fsprogs",
         &[
@@ -132,6 +133,7 @@ pub const TEST: &[Package] = &[
         "util-linux",
         &["blkid", "flock", "prlimit", "setpriv", "unshare"],
     ),
+    package("xfsprogs", &["mkfs.xfs"]),
     package("xz-utils", &["xz"]),
     package("zstd", &["zstd"]),
 ];

@@ -1,0 +1,136 @@
+//! Over a disk that held something else a plain image was copied sparsely, and is converted where it lies: whatever a
+//! crash or a kill leaves, nothing of the image is lost, and no program takes the disk for what it was.
+
+use std::os::unix::process::ExitStatusExt as _;
+
+use encrypt_cloud_image::storage::{FileStorage, ReadAt};
+
+use crate::a_crash_loses_nothing::{Reference, visit};
+use crate::a_killed_run_is_resumed::{complete, inject};
+use crate::all;
+use crate::disks::{Roomy, ready};
+use crate::flaky::Coins;
+use crate::support::former_life::{self, Former, LIVES, Life, PROGRAMS};
+use crate::support::image::{ROOT, Shape};
+use crate::support::workshop::{Workshop, refused, state};
+use crate::support::{command, exits, files, programs, scratch};
+
+/// What cryptsetup and libblkid look at.
+const LOOKED_AT_BYTES: u64 = 16 << 20;
+
+/// Each life, or in the quick run this one.
+fn lives(quick: Life) -> Vec<Life> {
+    if all() { LIVES.to_vec() } else { vec![quick] }
+}
+
+/// As long as the superblock is there the filesystem is as it was; then no program takes a state for what the disk was.
+#[track_caller]
+fn assert_is_not(former: &Former, state: &dyn ReadAt, start: u64, what: &dyn std::fmt::Debug) {
+    let len_bytes = state.len_bytes() - start;
+    let head = usize::try_from(len_bytes.min(LOOKED_AT_BYTES)).unwrap();
+    let bytes = state.read_vec(start, head).unwrap();
+    if bytes[0x438..0x43a] == *b"\x53\xef" && !bytes.starts_with(b"LUKS") {
+        // libblkid takes an old secondary header for a container then, as it did before.
+        let len_bytes = Shape::Bored.geometry().filesystem_bytes();
+        let filesystem = state.read_vec(start, usize::try_from(len_bytes).unwrap());
+        let folder = scratch();
+        let file = folder.path().join("filesystem");
+        std::fs::write(&file, filesystem.unwrap()).unwrap();
+        exits(command("e2fsck").arg("-fn").arg(&file), 0);
+    } else {
+        former_life::verdicts(&bytes, len_bytes).assert_not(former, what);
+    }
+}
+
+#[test]
+fn at_any_point_of_the_writes() {
+    if !ready() || !programs(&PROGRAMS) {
+        return;
+    }
+    for life in lives(Life::Btrfs) {
+        let mut planted = None;
+        let reference = Reference::of(Roomy::of(Shape::Bored), |disk| {
+            planted = Some(life.under(disk, ROOT));
+        });
+        let former = planted.unwrap();
+        assert!(former.left_bytes > 0, "nothing is left of {life:?}");
+        let log = reference.log_of_head();
+        let per_stretch = if all() { 10 } else { 1 };
+        let (mut seen, mut asked) = (0, 0);
+        let (states, gone_on) = visit(&reference, log, 1, per_stretch, |state, place| {
+            seen += 1;
+            let start = reference.header.start as u64;
+            // Between the old superblock and the new magic number anything older may come to light.
+            let is_plain = state.read_vec(start + 0x438, 2).unwrap() == b"\x53\xef";
+            let is_bare = !is_plain && state.read_vec(start, 4).unwrap() != b"LUKS";
+            assert!(!is_bare, "{life:?}: {place:?}");
+            let step = if all() { 40 } else { 300 };
+            if seen % step == 1 || place.is_whole() && place.flushes < 30 {
+                asked += 1;
+                assert_is_not(&former, state, reference.header.start as u64, &place);
+            }
+        });
+        println!(
+            "{life:?}: {} bytes left, {states} states, {gone_on} gone on with, programs saw {asked}",
+            former.left_bytes
+        );
+        assert!(states > 500 && gone_on > 15, "{states} {gone_on}");
+        assert!(asked > 10, "{asked}");
+    }
+}
+
+#[test]
+fn after_sigkill() {
+    if !ready() || !programs(&PROGRAMS) || !programs(&["strace"]) {
+        return;
+    }
+    let roomy = Roomy::of(Shape::Bored);
+    let workshop = Workshop::new();
+    let mut coins = Coins(29);
+    for life in lives(Life::Luks2) {
+        let made = roomy.put(&workshop);
+        let former = life.under(&made, ROOT);
+        let before = workshop.path("before.img");
+        std::fs::rename(&made, &before).unwrap();
+        let mut resumed = 0;
+        let runs = if all() { 8 } else { 3 };
+        for run in 0..runs {
+            let disk = workshop.put(&before, "source.img");
+            // The first calls write the table, what is kept, the record and the head.
+            let number = 4 + coins.below(14);
+            let call = ["pwrite64", "fsync"][run % 2];
+            let what = format!("signal=KILL:when={number}");
+            let arguments = ["--threads=1", "--in-place", "source.img"];
+            let killed = inject(&workshop, call, &what, &arguments);
+            assert_eq!(killed.status.signal(), Some(9), "{life:?}, {call} {number}");
+            resumed += complete(&workshop);
+            roomy.judge(&disk);
+            let start = roomy.source.table.byte_range(ROOT).start;
+            let disk = FileStorage::new(files::open(&disk).0).unwrap();
+            assert_is_not(&former, &disk, start, &(call, number));
+            std::fs::remove_file(workshop.path("source.img")).unwrap();
+        }
+        println!("{life:?}: {resumed} of {runs} were resumed");
+        assert!(resumed > 0, "{life:?}");
+    }
+}
+
+/// An old primary header's first sectors in front of a filesystem: it is not converted.
+#[test]
+fn and_nothing_is_done_where_it_may_be_either() {
+    if !ready() || !programs(&PROGRAMS) {
+        return;
+    }
+    let workshop = Workshop::new();
+    let disk = Roomy::of(Shape::Bored).put(&workshop);
+    former_life::head_of_primary(&disk, ROOT);
+    let before = state(&disk);
+    let said = refused(workshop.encrypt().args(["--in-place", "source.img"]));
+    assert!(said.contains("one of the two is left over"), "{said}");
+    let said = refused(workshop.encrypt().args(["--resume", "source.img"]));
+    assert!(
+        said.contains("no conversion in place is unfinished"),
+        "{said}"
+    );
+    assert_eq!(state(&disk), before);
+}
