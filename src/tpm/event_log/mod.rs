@@ -15,7 +15,7 @@
 //! | 56 | 4 | number of algorithms; for each: id (2), length of its digest (2) |
 //! | … | 1 + n | vendor information |
 //!
-//! [`beginning`] tells such a log from one of TPM 1.2 and from one of confidential computing.
+//! `beginning` tells such a log from one of TPM 1.2 and from one of confidential computing.
 //!
 //! Each further event is PCR (4), type (4), number of digests (4), for each its algorithm (2) and bytes,
 //! then the length of the event data (4) and the data. An `EV_NO_ACTION` event is not extended; the one that
