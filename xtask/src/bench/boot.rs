@@ -127,8 +127,12 @@ impl Files {
             sgdisk.arg(format!("--typecode={number}:{code}"));
         }
         quiet_output(sgdisk.arg(image))?;
+        // A root has at least this.
+        let root = image.with_extension("root");
+        fs::create_dir_all(root.join("etc"))?;
         let mut mke2fs = program("mke2fs");
-        mke2fs.args(["-q", "-F", "-t", "ext4", "-E"]);
+        mke2fs.args(["-q", "-F", "-t", "ext4", "-d"]);
+        mke2fs.arg(&root).arg("-E");
         mke2fs
             .arg(format!("offset={}", ROOT_MIB.0 * MIB))
             .arg(image);

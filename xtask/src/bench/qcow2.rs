@@ -71,6 +71,7 @@ fn build_image(folder: &Path, image: &Path, used_mib: u64) -> Result<()> {
     payload.arg("--bytes").arg(format!("{used_mib}M"));
     payload.arg("/dev/urandom");
     run_quietly(payload.stdout(File::create(tree.join("payload"))?))?;
+    fs::create_dir(tree.join("etc"))?; // a root has at least this
     File::create(&raw)?.set_len(DISK_MIB << 20)?;
     let root_mib = DISK_MIB - ROOT_START_MIB - TAIL_MIB;
     let mut make = Command::new(find("mke2fs").context("there is no mke2fs")?);

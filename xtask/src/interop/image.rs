@@ -33,8 +33,13 @@ pub fn make(image: &Path, kernels: usize) -> Result<()> {
     process::quiet_output(sgdisk.arg(image))?;
 
     let (start, len) = ROOT_MIB;
+    // A root has at least this.
+    let root = image.with_extension("root");
+    fs::create_dir_all(root.join("etc"))
+        .with_context(|| format!("cannot make {}", root.display()))?;
     let mut mke2fs = program("mke2fs");
-    mke2fs.args(["-q", "-F", "-t", "ext4", "-b", "1024", "-E"]);
+    mke2fs.args(["-q", "-F", "-t", "ext4", "-b", "1024", "-d"]);
+    mke2fs.arg(&root).arg("-E");
     mke2fs.arg(format!("offset={}", start * MIB)).arg(image);
     process::quiet_output(mke2fs.arg(format!("{len}M")))?;
     make_esp(image, kernels)
