@@ -82,6 +82,15 @@ pub fn that_name(mut calls: Vec<Call>) -> Vec<Call> {
     calls
 }
 
+/// Of a run that makes a key file the call behind the one that names it: the key is there, and the image is not.
+pub fn between_names(bench: &Bench, run: &Run) -> Vec<Call> {
+    if run.images[0].1.is_none() {
+        return Vec::new();
+    }
+    let calls = that_name(of_names(of(bench, run)));
+    calls.into_iter().skip(1).take(1).collect()
+}
+
 /// Those that give names, each with the flush behind it.
 pub fn that_name_and_flush(calls: &[Call]) -> Vec<Call> {
     let mut found = Vec::new();

@@ -25,29 +25,12 @@ fn try_one(bench: &Bench, run: &Run, call: &Call) {
 
 #[test]
 fn where_names_are_given() {
-    if !crate::ready() {
-        return;
-    }
-    let bench = Bench::new();
-    let runs = runs::all().into_iter();
-    for run in runs.filter(|run| run.images[0].1.is_some()) {
-        let calls = calls::that_name(calls::of_names(calls::of(&bench, &run)));
-        // That of a key comes first, that of an image behind it.
-        for call in calls.iter().skip(1).take(1) {
-            try_one(&bench, &run, call);
-        }
-    }
+    runs::for_each(calls::between_names, try_one);
 }
 
 #[test]
 fn at_every_call() {
-    if !crate::all() || !crate::ready() {
-        return;
-    }
-    let bench = Bench::new();
-    for run in runs::all() {
-        for call in calls::of(&bench, &run) {
-            try_one(&bench, &run, &call);
-        }
+    if crate::all() {
+        runs::for_each(calls::of, try_one);
     }
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use crate::calls::Call;
 use crate::encrypted::{Encrypted, ROOT, WITHOUT_PCRS};
 use crate::plain::Plain;
 use crate::support::container::Container;
@@ -48,6 +49,19 @@ const GUESTS: &str = concat!(
     "\n",
     r#"{"output": "b.img", "srk_pub": "srk.pub", "recovery_key_out": "b.key", "report": "b.json"}"#,
 );
+
+/// Tries every command with each of the calls that `calls` names of it.
+pub fn for_each(calls: fn(&Bench, &Run) -> Vec<Call>, try_one: fn(&Bench, &Run, &Call)) {
+    if !crate::ready() {
+        return;
+    }
+    let bench = Bench::new();
+    for run in all() {
+        for call in calls(&bench, &run) {
+            try_one(&bench, &run, &call);
+        }
+    }
+}
 
 /// Every command that makes an image, or files beside one.
 pub fn all() -> Vec<Run> {
