@@ -10,6 +10,8 @@ use std::fmt;
 
 use uuid::{Uuid, uuid};
 
+use super::utf16;
+
 /// What systemd's stub puts into the path of the kernel that it hands to firmware.
 pub const STUB_PAYLOAD: Uuid = uuid!("55c5d1f8-04cd-46b5-8a20-e56cbb3052d0");
 /// The files that QEMU gives to firmware with `-kernel`, as edk2 calls the place.
@@ -142,7 +144,7 @@ fn node(kind: u8, subtype: u8, data: &[u8]) -> Node {
             };
         }
         (4, 3, 16..) => return Node::VendorMedia(field.guid(0)),
-        (4, 4, _) => return Node::File(utf16(data)),
+        (4, 4, _) => return Node::File(utf16::until_nul(data)),
         (4, 6, 16) => return Node::FirmwareFile(field.guid(0)),
         (4, 7, 16) => return Node::FirmwareVolume(field.guid(0)),
         (4, 8, 20) => return Node::Offset(field.quad(4), field.quad(12)),
@@ -184,17 +186,6 @@ fn partition(field: &Fields<'_>) -> String {
         1 => format!("HD({number},MBR,{:#010x})", field.long(20)),
         _ => format!("HD({number})"),
     }
-}
-
-/// UTF-16LE up to its NUL.
-fn utf16(bytes: &[u8]) -> String {
-    let units = bytes.chunks_exact(2).filter_map(|unit| match unit {
-        [low, high] => Some(u16::from_le_bytes([*low, *high])),
-        _ => None,
-    });
-    char::decode_utf16(units.take_while(|unit| *unit != 0))
-        .map(|unit| unit.unwrap_or('\u{fffd}'))
-        .collect()
 }
 
 #[cfg(test)]

@@ -42,6 +42,7 @@ pub(crate) mod program;
 pub mod sbat;
 pub mod shim;
 pub mod signature_list;
+pub(crate) mod utf16;
 mod variable_record;
 pub mod variable_store;
 

@@ -14,7 +14,7 @@
 
 use uuid::Uuid;
 
-use crate::efi::guid;
+use crate::efi::{guid, utf16};
 use crate::tpm::Bank;
 
 /// What firmware says before it starts a boot option.
@@ -357,13 +357,8 @@ pub fn parse_variable_data(event: &[u8]) -> Option<(Uuid, String, &[u8])> {
     let units = usize::try_from(u64::from_le_bytes(*units)).ok()?;
     let data_bytes = usize::try_from(u64::from_le_bytes(*data_bytes)).ok()?;
     let (name, data) = rest.split_at_checked(units.checked_mul(2)?)?;
-    let name = name
-        .chunks_exact(2)
-        .filter_map(|unit| Some(u16::from_le_bytes(unit.try_into().ok()?)));
-    let name = char::decode_utf16(name)
-        .map(|unit| unit.unwrap_or('\u{fffd}'))
-        .collect();
-    Some((Uuid::from_bytes_le(*guid), name, data.get(..data_bytes)?))
+    let data = data.get(..data_bytes)?;
+    Some((Uuid::from_bytes_le(*guid), utf16::text(name), data))
 }
 
 /// `UEFI_IMAGE_LOAD_EVENT`: addresses (unknown here, zeros), then a device path of one file path node.

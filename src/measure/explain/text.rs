@@ -3,6 +3,8 @@
 //! A log comes from a guest: its texts are shown without characters that act on a terminal, and cut at some
 //! length.
 
+use crate::efi::utf16;
+
 /// Most characters of a text that are shown.
 pub(super) const MAX_TEXT: usize = 200;
 
@@ -14,7 +16,7 @@ pub(super) fn text(data: &[u8]) -> String {
     let is_utf16 =
         is_ascii || (data.len() >= 2 && whole.len() == data.len() && data.ends_with(&[0, 0]));
     let text = if is_utf16 {
-        utf16(whole)
+        utf16::until_nul(whole)
     } else {
         let text = data.split(|byte| *byte == 0).next().unwrap_or_default();
         String::from_utf8_lossy(text).into_owned()
@@ -34,17 +36,6 @@ pub(super) fn is_text(data: &[u8]) -> bool {
         && units.all(|unit| matches!(unit, [byte, 0] if is_printable(byte)))
         && two_bytes.len().is_multiple_of(2);
     !one_byte.is_empty() && (one_byte.iter().all(is_printable) || is_utf16)
-}
-
-/// UTF-16LE up to its NUL.
-fn utf16(bytes: &[u8]) -> String {
-    let units = bytes.chunks_exact(2).filter_map(|unit| match unit {
-        [low, high] => Some(u16::from_le_bytes([*low, *high])),
-        _ => None,
-    });
-    char::decode_utf16(units.take_while(|unit| *unit != 0))
-        .map(|unit| unit.unwrap_or('\u{fffd}'))
-        .collect()
 }
 
 /// A text of a guest's that a terminal can show in one line.
