@@ -1,5 +1,6 @@
 //! Every command ends by one table of exit statuses, which its help and its reference page show. 3 and 4 are provoked where there are images:
-//! `tests/predict/explain_command.rs`, `tests/inspect`, `tests/provision/many_guests.rs`; signals in `tests/encrypt/killed.rs`.
+//! `tests/predict/explain_command.rs`, `tests/inspect`, `tests/provision/many_guests.rs`; a signal for every command in
+//! `tests/ends-at-once/a_pipe_that_nobody_writes.rs`, and for process 1 beside it.
 
 use std::fs;
 use std::path::Path;
