@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -68,7 +69,7 @@ impl Encrypted {
     pub fn new() -> Self {
         let workshop = Workshop::new();
         let kept = kept();
-        let image = workshop.put(&kept.image, "disk.img");
+        let image = workshop.put(&kept.image.path(), "disk.img");
         workshop.write("srk.pub", &fs::read(soft_srk("soft-rsa")).unwrap());
         workshop.write("uefi-config.json", &kept.configuration);
         Self {
@@ -82,7 +83,7 @@ impl Encrypted {
     pub fn plain() -> Self {
         let this = Self::new();
         fs::remove_file(&this.image).unwrap();
-        this.workshop.put(&kept().plain, "disk.img");
+        this.workshop.put(&kept().plain.path(), "disk.img");
         this
     }
 
@@ -291,9 +292,27 @@ pub fn open_offline(sealed: &[u8], parent: &str, composites: &[String]) -> Vec<u
     hex::decode(run(&mut python).trim()).unwrap()
 }
 
+/// An image that lasts as long as this process: its file has no name, so no other run can take it away or put another one
+/// into its place, and nobody has to remove it.
+struct KeptImage(fs::File);
+
+impl KeptImage {
+    /// Takes its name away.
+    fn of(file: &Path) -> Self {
+        let kept = files::open(file).0;
+        fs::remove_file(file).unwrap();
+        Self(kept)
+    }
+
+    /// Where this process finds it.
+    fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
+    }
+}
+
 struct Kept {
-    plain: PathBuf,
-    image: PathBuf,
+    plain: KeptImage,
+    image: KeptImage,
     clear_key: Vec<u8>,
     configuration: Vec<u8>,
 }
@@ -302,13 +321,11 @@ struct Kept {
 fn kept() -> &'static Kept {
     static KEPT: OnceLock<Kept> = OnceLock::new();
     KEPT.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("deployable");
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).unwrap();
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let case = case();
-        let plain = folder.join("plain.img");
-        build(&folder, &case, &plain);
-        let image = folder.join("encrypted.img");
+        let plain = folder.path().join("plain.img");
+        build(folder.path(), &case, &plain);
+        let image = folder.path().join("encrypted.img");
         let mut encrypt = Command::new(env!("CARGO_BIN_EXE_encrypt-cloud-image"));
         encrypt.env("SOURCE_DATE_EPOCH", "1700000000");
         exits(encrypt.arg("encrypt").arg("-o").arg(&image).arg(&plain), 0);
@@ -316,8 +333,8 @@ fn kept() -> &'static Kept {
         let key = container.unlock_key();
         let configuration = case.uefi_config.clone().unwrap();
         Kept {
-            plain,
-            image,
+            plain: KeptImage::of(&plain),
+            image: KeptImage::of(&image),
             clear_key: key,
             configuration: data::content(&format!("vectors/{configuration}")),
         }
