@@ -43,6 +43,13 @@ pub struct Section {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Machine(pub u16);
 
+impl Machine {
+    /// True for x86 of 32 and of 64 bits.
+    pub fn is_x86(self) -> bool {
+        matches!(self.0, 0x14c | 0x8664)
+    }
+}
+
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self.0 {

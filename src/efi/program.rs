@@ -4,7 +4,7 @@
 //! file than a record of it, fills in [`Program::new`] instead.
 
 use super::authenticode::{self, Signatures, Skipped};
-use super::pe::{Digests, Pe};
+use super::pe::{Digests, Machine, Pe};
 use super::pkcs7::Signature;
 use super::{Error, Hash, Result, SHA256_BYTES, grub, kind};
 use crate::storage::{ReadAt, Slice};
@@ -38,6 +38,7 @@ pub struct Program {
     pub skipped: Vec<Skipped>,
     /// How many bytes follow the certificate table; 0 in a good file.
     pub bytes_behind_table: u64,
+    machine: Option<Machine>,
     sections: Vec<(String, Vec<u8>)>,
     names: Vec<String>,
     grub_prefix: Option<std::result::Result<Option<String>, String>>,
@@ -69,6 +70,7 @@ impl Program {
             signatures,
             skipped: Vec::new(),
             bytes_behind_table: 0,
+            machine: None,
             names: sections.iter().map(|(name, _)| name.clone()).collect(),
             sections,
             grub_prefix: None,
@@ -113,6 +115,7 @@ impl Program {
         let mut program = Self::new(digests, signatures, sections)?;
         program.skipped = skipped;
         program.bytes_behind_table = pe.bytes_behind_table();
+        program.machine = Some(pe.machine());
         program.has_kernel_header = kind::begins_as_kernel(file);
         program.names = pe
             .sections()
@@ -130,6 +133,11 @@ impl Program {
             program.inner_kernel = Some(Pe::read(&kernel)?.digests(&kernel, &hashes)?);
         }
         Ok(program)
+    }
+
+    /// The processor that it is for; `None` where no file was read.
+    pub fn machine(&self) -> Option<Machine> {
+        self.machine
     }
 
     /// True where the program has a certificate table, whatever can be read of it.

@@ -19,7 +19,7 @@ use super::rules::{Profile, Rules};
 use super::sections;
 use crate::efi::config::{Database, UefiConfig};
 use crate::efi::shim::Version;
-use crate::efi::{Hash, Kind, Program, guid, sbat};
+use crate::efi::{Hash, Kind, Machine, Program, guid, sbat};
 use crate::tpm::{Bank, Selection, composite, event_log};
 
 /// Most branches: the leaves that a policy can have.
@@ -400,7 +400,24 @@ impl<'a> Walk<'a> {
         if let Some(gap) = &gap {
             self.warn(Warning::Gap(gap.clone()));
         }
+        if let Some(warning) = self.open_command_line(last) {
+            self.warn(warning);
+        }
         Ok((last.name.clone(), gap))
+    }
+
+    /// A unified kernel image may take its command line from outside; what it takes is in PCR 12 alone.
+    fn open_command_line(&self, last: &BootFile) -> Option<Warning> {
+        let Input { profile, rules, .. } = self.input;
+        if last.program.kind() != Kind::UnifiedKernel || profile.kernel {
+            return None;
+        }
+        let file = last.name.clone();
+        if !last.program.has_section(".cmdline") {
+            return Some(Warning::OpenCommandLine { file });
+        }
+        let is_secure = profile.secure_boot && rules.secure_boot;
+        (!is_secure).then_some(Warning::CommandLineWithoutSecureBoot { file })
     }
 
     /// What firmware measures before it loads a program, in the order of its log.
@@ -464,6 +481,7 @@ impl<'a> Walk<'a> {
             return self.unified_kernel(shim_file, events);
         };
         let kernel = self.file(kernel)?;
+        self.refuse_other_machine(shim_file, kernel)?;
         self.load_by_shim(kernel, &shim, events)?;
         let second = identity::identify(&kernel.program, rules, &mut namespace)
             .map_err(problem_of(kernel))?;
@@ -474,6 +492,25 @@ impl<'a> Walk<'a> {
             self.level(kernel, &second, &mut level, events, left)?;
         }
         self.unified_kernel(kernel, events)
+    }
+
+    /// shim starts no program for another processor than its own; where both are x86, one can be built that does
+    /// (`ALLOW_32BIT_KERNEL_ON_X64`).
+    fn refuse_other_machine(&self, shim: &BootFile, kernel: &BootFile) -> Result<(), Error> {
+        let may_boot =
+            |one: Machine, other: Machine| one == other || one.is_x86() && other.is_x86();
+        match (shim.program.machine(), kernel.program.machine()) {
+            (Some(of_shim), Some(machine))
+                if !may_boot(of_shim, machine) && !self.input.rules.follow_reference =>
+            {
+                Err(problem_of(kernel)(Problem::OtherMachine {
+                    machine,
+                    loader: shim.name.clone(),
+                    of_loader: of_shim,
+                }))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn file(&self, index: usize) -> Result<&'a BootFile, Error> {

@@ -3,7 +3,7 @@
 use super::gap::Gap;
 use crate::efi::chain::Refusal;
 use crate::efi::shim::Version;
-use crate::efi::{self, signature_list};
+use crate::efi::{self, Machine, signature_list};
 
 /// Why a prediction fails.
 #[derive(Debug, thiserror::Error)]
@@ -238,6 +238,16 @@ pub enum Problem {
         /// The section.
         section: &'static str,
     },
+    /// It is for another processor than the program that loads it.
+    #[error("is a program for {machine}, and {loader} one for {of_loader}: it cannot boot")]
+    OtherMachine {
+        /// What it is for.
+        machine: Machine,
+        /// What would load it.
+        loader: String,
+        /// What that is for.
+        of_loader: Machine,
+    },
     /// The program was read without the digest that is needed.
     #[error("was read without the digest that this prediction needs")]
     DigestMissing,
@@ -259,7 +269,8 @@ impl Problem {
             | Self::NoSignatureRead { .. }
             | Self::NoSbat { .. }
             | Self::Sbat(_)
-            | Self::SbatTooOld { .. } => true,
+            | Self::SbatTooOld { .. }
+            | Self::OtherMachine { .. } => true,
             Self::ChainUnknown { .. }
             | Self::SignatureUnread { .. }
             | Self::ChoosesForShim { .. }
@@ -352,6 +363,22 @@ pub enum Warning {
         file: String,
         /// The version that its stub tells.
         version: String,
+    },
+    /// The command line comes from outside, and no PCR that is asked for takes it in.
+    #[error(
+        "{file}: it has no command line of its own, and PCR 12 is not asked for, which takes in the one that is handed to it: whoever can write the disk chooses it"
+    )]
+    OpenCommandLine {
+        /// The boot file.
+        file: String,
+    },
+    /// The stub takes a command line from outside where Secure Boot is off, and no PCR that is asked for tells.
+    #[error(
+        "{file}: with Secure Boot off it takes a command line from outside, which whoever can write the disk chooses; of the PCRs that tell, 7 and 12, none is asked for"
+    )]
+    CommandLineWithoutSecureBoot {
+        /// The boot file.
+        file: String,
     },
     /// The command line comes from somewhere else.
     #[error(

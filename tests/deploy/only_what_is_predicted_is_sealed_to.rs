@@ -7,7 +7,9 @@ use uuid::Uuid;
 
 use crate::data;
 use crate::encrypted::{Encrypted, FLAGS, ready};
-use crate::support::boot_programs::{Signer, grub, kernel, systemd_boot, unified, unknown};
+use crate::support::boot_programs::{
+    Signer, for_arm, grub, kernel, systemd_boot, unified, unified_without_command_line, unknown,
+};
 use crate::support::workshop::{refused, stderr, stdout};
 use crate::support::{exits, files, programs};
 use crate::systemd_guest::KEY_OBJECT;
@@ -35,6 +37,9 @@ const CHOOSES: &str = "; whoever can write the disk chooses them, and gets the k
 const REPLACE: &str = "put a unified kernel image in its place";
 const REPLACE_OR_7: &str = "put a unified kernel image in its place; or seal to PCR 7 without PCR 4, and give --allow-uncovered-initrd";
 const COVERS: &str = "a unified kernel image in its place has both in it; --allow-uncovered-initrd seals all the same";
+
+const OPEN_COMMAND_LINE: &str = "warning: grubx64.efi: it has no command line of its own, and PCR 12 is not asked for, which takes in the one that is handed to it: whoever can write the disk chooses it\n";
+const SECURE_BOOT_OFF: &str = "warning: grubx64.efi: with Secure Boot off it takes a command line from outside, which whoever can write the disk chooses; of the PCRs that tell, 7 and 12, none is asked for\n";
 
 fn locked(pcrs: &str) -> String {
     format!("; a key that is sealed to {pcrs} would stay locked")
@@ -313,4 +318,47 @@ fn addons_beside_a_kernel_are_refused_until_they_are_predicted() {
             assert_refused(&encrypted, &flags, &message, hint);
         }
     }
+}
+
+/// systemd-stub takes a command line from outside where its image has none, or Secure Boot is off. Of the PCRs, 12 tells the
+/// first, 7 or 12 the second (boots of systemd 252 and 257; systemd-stub(7)).
+#[test]
+fn a_command_line_that_nothing_covers_is_said() {
+    if !ready() || !programs(&["openssl", "sbsign"]) {
+        return;
+    }
+    let signer = Signer::new();
+    let (bare, whole) = (unified_without_command_line, || unified("257.1"));
+    for (program, flags, said) in [
+        (bare(), &[PCR_4][..], Some(OPEN_COMMAND_LINE)),
+        (bare(), &[PCR_4, PCR_7], Some(OPEN_COMMAND_LINE)),
+        (bare(), &[PCR_4, PCR_7, PCR_12], None),
+        (whole(), &[PCR_4], Some(SECURE_BOOT_OFF)),
+        (whole(), &[PCR_4, PCR_12], None),
+        (whole(), &[PCR_4, PCR_7], None),
+    ] {
+        let encrypted = booting(signer.signed(&program));
+        trusts(&encrypted, &signer);
+        let flags = [&FLAGS[..4], flags].concat();
+        let output = exits(encrypted.deploy(&flags).arg("disk.img"), 0);
+        let warnings = stderr(&output);
+        let about: Vec<_> = warnings
+            .split_inclusive('\n')
+            .filter(|line| line.contains("command line"))
+            .collect();
+        assert_eq!(about, said.into_iter().collect::<Vec<_>>(), "{flags:?}");
+    }
+}
+
+#[test]
+fn a_program_for_another_processor_is_refused() {
+    if !ready() {
+        return;
+    }
+    let encrypted = booting(for_arm(unified("257.1")));
+    let flags = [&UNSIGNED[..], &[PCR_4]].concat();
+    assert_eq!(
+        refused(encrypted.deploy(&flags).arg("disk.img")),
+        "error: disk.img: grubx64.efi: is a program for 64-bit Arm, and shimx64.efi one for x86-64: it cannot boot\n"
+    );
 }

@@ -308,20 +308,29 @@ fn warnings(image: &[u8], flags: &[&str]) -> Vec<String> {
 #[test]
 fn what_will_bite_is_said() {
     let kernel = |version: &str| image_of(&sections(version));
+    let off = "uki.efi: with Secure Boot off it takes a command line from outside, which whoever can write the disk chooses; of the PCRs that tell, 7 and 12, none is asked for";
     let old = |version: &str| {
         format!(
             "uki.efi: its systemd-stub is {version}; systemd opens these tokens from 255 on, and RHEL's from 9.4 on (252-27.el9)"
         )
     };
     for version in ["252.39-1~deb12u2", "254.26-1~bpo12+1", "252-18.el9_3"] {
-        assert_eq!(warnings(&kernel(version), &[]), [old(version)]);
+        assert_eq!(
+            warnings(&kernel(version), &[]),
+            [old(version), off.to_owned()]
+        );
     }
     for version in ["255", "257.13-1~deb13u1", "252-32.el9_4"] {
-        assert_eq!(warnings(&kernel(version), &[]), [""; 0], "{version}");
+        assert_eq!(warnings(&kernel(version), &[]), [off], "{version}");
     }
     let magic = uki::magic("257.1");
     let bare = uki::image(&[(".sdmagic", &magic, 0), (".linux", b"kernel", 0)]);
-    assert_eq!(warnings(&bare, &[]), [""; 0]);
+    assert_eq!(
+        warnings(&bare, &[]),
+        [
+            "uki.efi: it has no command line of its own, and PCR 12 is not asked for, which takes in the one that is handed to it: whoever can write the disk chooses it"
+        ]
+    );
     assert_eq!(
         warnings(&bare, &["--add-ubuntu-kernel-profile"]),
         [

@@ -58,6 +58,24 @@ pub fn unified(version: &str) -> Vec<u8> {
     ])
 }
 
+/// The same without a command line of its own.
+pub fn unified_without_command_line() -> Vec<u8> {
+    image(&[
+        (".sdmagic", &uki::magic("257.1"), 0),
+        (".linux", b"kernel", 0),
+        (".initrd", b"initrd", 0),
+        (".sbat", &sbat("systemd-stub"), 0),
+    ])
+}
+
+/// The program for a processor of 64-bit Arm, by its COFF header alone.
+pub fn for_arm(mut program: Vec<u8>) -> Vec<u8> {
+    let header = u32::from_le_bytes(program[0x3c..0x40].try_into().unwrap()) as usize;
+    assert_eq!(program[header..header + 6], *b"PE\0\0\x64\x86");
+    program[header + 4..header + 6].copy_from_slice(&0xaa64_u16.to_le_bytes());
+    program
+}
+
 /// Somebody whose certificate was made for one test.
 pub struct Signer {
     folder: tempfile::TempDir,
