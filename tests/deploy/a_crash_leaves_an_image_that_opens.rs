@@ -12,7 +12,7 @@ use encrypt_cloud_image::provision::deploy::{KeyObject, Phase, Ready, RecoverySo
 use encrypt_cloud_image::secret::SecretBytes;
 use encrypt_cloud_image::storage::{FileStorage, Overlay, ReadAt, Recorded, Slice};
 
-use crate::crashed::{self, Run, damage_header, each_state, lay_out, recorded, storage};
+use crate::crashed::{self, Run, damage_header, each_state, laid_out, recorded, storage};
 use crate::encrypted::{ESP, Encrypted, ROOT, SEALED_KEY, TEMPLATE, WITHOUT_PCRS, find_key, ready};
 use crate::support::crash::{self, Place};
 use crate::support::exits;
@@ -119,12 +119,7 @@ pub fn check(
 
     let mut new_files = BTreeMap::new();
     let phases = crashed::phases(ready.steps());
-    let mut seen = 0_usize;
-    each_state(encrypted, &phases, &log, |state| {
-        seen += 1;
-        if !state.is_sample && !seen.is_multiple_of(every) {
-            return;
-        }
+    each_state(encrypted, (&phases, &log), every, |state| {
         let (disk, phase, place) = (state.disk, state.phase, state.place);
         let is_deployed = truth.is_deployed(disk, place.is_whole());
         let expected = match phase {
@@ -186,9 +181,13 @@ fn assert_keyslots_are_left_alone(truth: &Truth, log: &[Recorded]) {
 
 /// The state in a file, judged by programs: cryptsetup opens it, and says what we say of the token; `fsck.vfat -a`
 /// mends the ESP; a second deploy ends with a deployed image.
-pub fn judge_by_programs(state: &Overlay<FileStorage>, phase: Phase, is_deployed: bool) {
-    let copy = Encrypted::new();
-    lay_out(state, &copy);
+pub fn judge_by_programs(
+    image: &Encrypted,
+    state: &Overlay<FileStorage>,
+    phase: Phase,
+    is_deployed: bool,
+) {
+    let copy = laid_out(state, image);
     let container = copy.container();
     assert_eq!(container.test_key(0, &copy.clear_key), 0, "{phase:?}");
     let shows_token = container.dump().contains("ubuntu-fde-cloudimg-key");
@@ -228,7 +227,9 @@ fn a_crash_at_any_point_of_a_first_deploy() {
         return;
     }
     let encrypted = Encrypted::new();
-    check(&encrypted, 1, judge_by_programs);
+    check(&encrypted, 1, |state, phase, is_deployed| {
+        judge_by_programs(&encrypted, state, phase, is_deployed);
+    });
 }
 
 #[test]
@@ -245,7 +246,7 @@ fn a_crash_of_a_deploy_after_one_that_left_its_files() {
     }
     check(&encrypted, 1, |state, phase, is_deployed| {
         if phase == Phase::Directories || phase == Phase::Tidy {
-            judge_by_programs(state, phase, is_deployed);
+            judge_by_programs(&encrypted, state, phase, is_deployed);
         }
     });
 }
@@ -260,7 +261,7 @@ fn a_crash_where_one_header_copy_was_damaged_before() {
         damage_header(&encrypted, damaged);
         check(&encrypted, 1, |state, phase, is_deployed| {
             if phase == Phase::FirstHeader || phase == Phase::SecondHeader {
-                judge_by_programs(state, phase, is_deployed);
+                judge_by_programs(&encrypted, state, phase, is_deployed);
             }
         });
     }

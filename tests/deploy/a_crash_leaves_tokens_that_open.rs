@@ -11,7 +11,7 @@ use encrypt_cloud_image::secret::SecretBytes;
 use encrypt_cloud_image::storage::{FileStorage, Overlay, ReadAt, Slice};
 
 use crate::crashed::{
-    self, COPY_BYTES, Run, damage_header, each_state, lay_out, recorded_of_header,
+    self, COPY_BYTES, Run, damage_header, each_state, laid_out, recorded_of_header,
 };
 use crate::encrypted::{Encrypted, ROOT, WITHOUT_PCRS, find_key};
 use crate::support::header_of;
@@ -21,14 +21,15 @@ use crate::support::workshop::stderr;
 use crate::support::{files, scratch};
 use crate::systemd_guest::{KEY_OBJECT, SRKS, all_ready};
 
-const DIGITS: &str = "00256-00770-01284-01798-02312-02826-03340-03854";
+/// A recovery key.
+pub const DIGITS: &str = "00256-00770-01284-01798-02312-02826-03340-03854";
 /// Area of the clear key's keyslot, within the container.
 const FIRST_AREA: std::ops::Range<u64> = 1 << 20..(1 << 20) + 258_048;
 /// What `deploy` answers by then.
 const ALREADY: &str = "the image is deployed already";
 
-fn image() -> Encrypted {
-    let encrypted = Encrypted::new();
+/// An image beside the storage key of a guest that systemd unlocks.
+pub fn for_systemd(encrypted: Encrypted) -> Encrypted {
     encrypted.workshop.write("srk.pub", &SRKS[1].public());
     encrypted
 }
@@ -46,14 +47,18 @@ fn prepared(encrypted: &Encrypted) -> Ready {
     run.prepared(encrypted)
 }
 
-/// Runs through the states, checks each, and hands a sample to `judge`.
-fn check(encrypted: &Encrypted, mut judge: impl FnMut(&Overlay<FileStorage>, Phase, bool)) {
+/// Runs through the states, checks one of `every` so many, and hands a sample to `judge`.
+pub fn check(
+    encrypted: &Encrypted,
+    every: usize,
+    mut judge: impl FnMut(&Overlay<FileStorage>, Phase, bool),
+) {
     let root = encrypted.table().byte_range(ROOT);
     let ready = prepared(encrypted);
     let phases = crashed::phases(ready.steps());
     let log = recorded_of_header(encrypted, ready.steps());
     let clear_key = SecretBytes::new(encrypted.clear_key.clone());
-    each_state(encrypted, &phases, &log, |state| {
+    each_state(encrypted, (&phases, &log), every, |state| {
         let (phase, place) = (state.phase, state.place);
         let disk: &dyn ReadAt = state.disk;
         let container = Slice::new(disk, root.start, root.end - root.start);
@@ -109,14 +114,14 @@ fn is_overwritten(before: &[u8], after: &[u8]) -> bool {
         .all(|(before, after)| before != after)
 }
 
-fn judge_by_programs(
-    systemd: &Systemd,
+/// systemd's reader opens the state where it is deployed, cryptsetup where it is not; a second run deploys it.
+pub fn judge_by_programs(
+    (image, systemd): (&Encrypted, &Systemd),
     state: &Overlay<FileStorage>,
     phase: Phase,
     is_deployed: bool,
 ) {
-    let copy = image();
-    lay_out(state, &copy);
+    let copy = laid_out(state, image);
     let tpm_folder = scratch();
     let tpm = Tpm::of_data(SRKS[1].tpm, &tpm_folder.path().join("tpm"));
     let opens = |encrypted: &Encrypted| {
@@ -131,7 +136,7 @@ fn judge_by_programs(
         opens(&copy);
     }
 
-    let before = first_area(&image());
+    let before = first_area(image);
     let flags = [&KEY_OBJECT[..], &WITHOUT_PCRS].concat();
     let output = copy.deploy(&flags).arg("disk.img").output().unwrap();
     let text = stderr(&output);
@@ -153,9 +158,9 @@ fn judge_by_programs(
 #[test]
 fn a_crash_at_any_point() {
     let Some(systemd) = all_ready() else { return };
-    let encrypted = image();
-    check(&encrypted, |state, phase, is_deployed| {
-        judge_by_programs(&systemd, state, phase, is_deployed);
+    let encrypted = for_systemd(Encrypted::new());
+    check(&encrypted, 1, |state, phase, is_deployed| {
+        judge_by_programs((&encrypted, &systemd), state, phase, is_deployed);
     });
 }
 
@@ -163,11 +168,11 @@ fn a_crash_at_any_point() {
 fn a_crash_where_one_header_copy_was_damaged_before() {
     let Some(systemd) = all_ready() else { return };
     for damaged in [0, 1] {
-        let encrypted = image();
+        let encrypted = for_systemd(Encrypted::new());
         damage_header(&encrypted, damaged);
-        check(&encrypted, |state, phase, is_deployed| {
+        check(&encrypted, 1, |state, phase, is_deployed| {
             if phase == Phase::FirstHeader || phase == Phase::SecondHeader {
-                judge_by_programs(&systemd, state, phase, is_deployed);
+                judge_by_programs((&encrypted, &systemd), state, phase, is_deployed);
             }
         });
     }
@@ -178,7 +183,7 @@ fn the_area_of_the_clear_keys_keyslot_is_overwritten() {
     if all_ready().is_none() {
         return;
     }
-    let encrypted = image();
+    let encrypted = for_systemd(Encrypted::new());
     let before = first_area(&encrypted);
     let flags = [&KEY_OBJECT[..], &WITHOUT_PCRS].concat();
     let deployed = encrypted.deployed(&flags);
@@ -192,7 +197,7 @@ fn the_area_of_the_clear_keys_keyslot_is_overwritten() {
 fn a_deploy_that_ended_between_the_header_copies_is_completed() {
     let Some(systemd) = all_ready() else { return };
     for (old_copy, is_torn) in [(0, false), (1, false), (0, true), (1, true)] {
-        let encrypted = image();
+        let encrypted = for_systemd(Encrypted::new());
         let start = encrypted.table().byte_range(ROOT).start;
         let at = start + old_copy * COPY_BYTES;
         let old = files::read(&encrypted.image, at, usize::try_from(COPY_BYTES).unwrap());

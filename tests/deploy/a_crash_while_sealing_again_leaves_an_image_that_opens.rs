@@ -8,7 +8,7 @@ use encrypt_cloud_image::filesystem::fat::Fat;
 use encrypt_cloud_image::provision::deploy::{self, KeyObject, Phase, Ready};
 use encrypt_cloud_image::storage::{FileStorage, Overlay, ReadAt, Slice};
 
-use crate::crashed::{self, Run, damage_header, each_state, lay_out, recorded, storage};
+use crate::crashed::{self, Run, damage_header, each_state, laid_out, recorded, storage};
 use crate::encrypted::{
     ESP, Encrypted, ROOT, SEALED_KEY, TEMPLATE, WITHOUT_PCRS, open_offline, ready, soft_srk,
 };
@@ -122,12 +122,7 @@ pub fn check(
     let owner = parts.seal(&disk, 1);
 
     let mut there = "old";
-    let mut seen = 0_usize;
-    each_state(deployed, &phases, &log, |state| {
-        seen += 1;
-        if !state.is_sample && !seen.is_multiple_of(every) {
-            return;
-        }
+    each_state(deployed, (&phases, &log), every, |state| {
         let (disk, phase, place) = (state.disk, state.phase, state.place);
         // What a step does not write stays as the whole state before it had it.
         let is_of_esp = (Phase::FreeClusters..=Phase::Template).contains(&phase);
@@ -187,18 +182,15 @@ fn check_files(
     if is_new { "new" } else { "old" }
 }
 
-/// The state in a file of its own.
-fn laid_out(state: &Overlay<FileStorage>) -> Encrypted {
-    let copy = Encrypted::new();
-    copy.workshop.write("recovery.key", &RECOVERY_KEY);
-    lay_out(state, &copy);
-    copy
-}
-
 /// cryptsetup opens the state with the key that is sealed there, and with the owner's; `fsck.vfat -a` mends the ESP; a
 /// run without a key says what is the matter, and one with it ends with an image that is sealed again.
-pub fn judge_by_programs(state: &Overlay<FileStorage>, phase: Phase, there: &str) {
-    let copy = laid_out(state);
+pub fn judge_by_programs(
+    image: &Encrypted,
+    state: &Overlay<FileStorage>,
+    phase: Phase,
+    there: &str,
+) {
+    let copy = laid_out(state, image);
     let parent = if there == "old" {
         "soft-rsa"
     } else {
@@ -244,7 +236,7 @@ pub fn judge_by_programs(state: &Overlay<FileStorage>, phase: Phase, there: &str
 }
 
 /// One sealed key, which opens keyslot 0; no trace of a replacement, and the keys of before open nothing.
-fn assert_is_sealed_again(copy: &Encrypted, keys_of_before: &[&[u8]]) {
+pub fn assert_is_sealed_again(copy: &Encrypted, keys_of_before: &[&[u8]]) {
     let container = copy.container();
     let key = sealed_key(copy, "soft-rsa", &any_state());
     assert_eq!(opened_by(&container, &key), [0]);
@@ -268,7 +260,7 @@ fn a_crash_at_any_point() {
     let old = Parts::of(&deployed).seal(&storage(&deployed.image), 0);
     let mut seen = Vec::new();
     check(&deployed, &old, 1, |state, phase, there| {
-        judge_by_programs(state, phase, there);
+        judge_by_programs(&deployed, state, phase, there);
         seen.push(there.to_owned());
     });
     assert!(seen.contains(&"old".to_owned()) && seen.contains(&"new".to_owned()));
@@ -290,7 +282,7 @@ fn a_crash_of_the_run_after_a_crash() {
         let disk = Overlay::new(storage(&deployed.image));
         let steps = &first.steps()[..=done.unwrap()];
         deploy::write(steps, &disk, |_| Ok(())).unwrap();
-        let half = laid_out(&disk);
+        let half = laid_out(&disk, &deployed);
         let parts = Parts::of(&half);
         // What the template shall be is another one: the file of the second run would hold the same one.
         half.change_esp("mdel", &["::/tpm2-srk.tmpl"]);
@@ -302,7 +294,7 @@ fn a_crash_of_the_run_after_a_crash() {
                 phase,
                 Phase::SecondBesideOld | Phase::Template | Phase::FirstHeader
             ) {
-                let copy = laid_out(state);
+                let copy = laid_out(state, &half);
                 exits(&mut again(&copy, &WITHOUT_PCRS), 0);
                 assert_is_sealed_again(&copy, &[&copy.clear_key]);
                 assert!(there == "old" || phase != Phase::SecondBesideOld);
@@ -322,7 +314,7 @@ fn a_crash_where_one_header_copy_was_damaged_before() {
         let old = Parts::of(&deployed).seal(&storage(&deployed.image), 0);
         check(&deployed, &old, 1, |state, phase, there| {
             if matches!(phase, Phase::FirstBesideOld | Phase::SecondBesideOld) {
-                judge_by_programs(state, phase, there);
+                judge_by_programs(&deployed, state, phase, there);
             }
         });
     }

@@ -6,9 +6,10 @@ use encrypt_cloud_image::provision::deploy::{
 };
 use encrypt_cloud_image::storage::{FileStorage, Overlay, ReadAt, Slice};
 
-use crate::crashed::{self, Run, damage_header, each_state, lay_out, recorded_of_header};
+use crate::a_crash_leaves_tokens_that_open::for_systemd;
+use crate::crashed::{self, Run, damage_header, each_state, laid_out, recorded_of_header};
 use crate::encrypted::{Encrypted, ROOT, WITHOUT_PCRS};
-use crate::resealed::{RECOVERY_KEY, again, deployed_of};
+use crate::resealed::{again, deployed_of};
 use crate::support::header_of;
 use crate::support::systemd::Systemd;
 use crate::support::tpm::Tpm;
@@ -16,15 +17,10 @@ use crate::support::workshop::stderr;
 use crate::support::{exits, scratch};
 use crate::systemd_guest::{KEY_OBJECT, SRKS, all_ready};
 
-fn image() -> Encrypted {
-    let encrypted = Encrypted::new();
-    encrypted.workshop.write("srk.pub", &SRKS[1].public());
-    encrypted.workshop.write("recovery.key", &RECOVERY_KEY);
-    encrypted
-}
-
-fn deployed() -> Encrypted {
-    deployed_of(image(), &[&KEY_OBJECT[..], &WITHOUT_PCRS].concat())
+/// An image that is deployed with tokens.
+pub fn with_tokens(image: Encrypted) -> Encrypted {
+    let flags = [&KEY_OBJECT[..], &WITHOUT_PCRS].concat();
+    deployed_of(for_systemd(image), &flags)
 }
 
 fn prepared(deployed: &Encrypted) -> Ready {
@@ -40,13 +36,17 @@ fn prepared(deployed: &Encrypted) -> Ready {
     run.prepared(deployed)
 }
 
-/// Runs through the states, checks each, and hands a sample to `judge`, with the keyslot that the tokens name.
-fn check(deployed: &Encrypted, mut judge: impl FnMut(&Overlay<FileStorage>, Phase, u32)) {
+/// Runs through the states, checks one of `every` so many, and hands a sample to `judge`, with the keyslot that the tokens name.
+pub fn check(
+    deployed: &Encrypted,
+    every: usize,
+    mut judge: impl FnMut(&Overlay<FileStorage>, Phase, u32),
+) {
     let root = deployed.table().byte_range(ROOT);
     let ready = prepared(deployed);
     let phases = crashed::phases(ready.steps());
     let log = recorded_of_header(deployed, ready.steps());
-    each_state(deployed, &phases, &log, |state| {
+    each_state(deployed, (&phases, &log), every, |state| {
         let (phase, place) = (state.phase, state.place);
         let disk: &dyn ReadAt = state.disk;
         let container = Slice::new(disk, root.start, root.end - root.start);
@@ -72,9 +72,14 @@ fn check(deployed: &Encrypted, mut judge: impl FnMut(&Overlay<FileStorage>, Phas
     });
 }
 
-fn judge_by_programs(systemd: &Systemd, state: &Overlay<FileStorage>, phase: Phase, keyslot: u32) {
-    let copy = image();
-    lay_out(state, &copy);
+/// systemd's reader opens the state by the keyslot that its token names; a second run seals it again.
+pub fn judge_by_programs(
+    (image, systemd): (&Encrypted, &Systemd),
+    state: &Overlay<FileStorage>,
+    phase: Phase,
+    keyslot: u32,
+) {
+    let copy = laid_out(state, image);
     let folder = scratch();
     let tpm = Tpm::of_data(SRKS[1].tpm, &folder.path().join("tpm"));
     let opened = |copy: &Encrypted| systemd.open(&copy.container().header, &tpm, None).answer;
@@ -102,8 +107,9 @@ fn judge_by_programs(systemd: &Systemd, state: &Overlay<FileStorage>, phase: Pha
 #[test]
 fn a_crash_at_any_point() {
     let Some(systemd) = all_ready() else { return };
-    check(&deployed(), |state, phase, keyslot| {
-        judge_by_programs(&systemd, state, phase, keyslot);
+    let deployed = with_tokens(Encrypted::new());
+    check(&deployed, 1, |state, phase, keyslot| {
+        judge_by_programs((&deployed, &systemd), state, phase, keyslot);
     });
 }
 
@@ -111,11 +117,11 @@ fn a_crash_at_any_point() {
 fn a_crash_where_one_header_copy_was_damaged_before() {
     let Some(systemd) = all_ready() else { return };
     for damaged in [0, 1] {
-        let deployed = deployed();
+        let deployed = with_tokens(Encrypted::new());
         damage_header(&deployed, damaged);
-        check(&deployed, |state, phase, keyslot| {
+        check(&deployed, 1, |state, phase, keyslot| {
             if phase == Phase::FirstHeader || phase == Phase::SecondHeader {
-                judge_by_programs(&systemd, state, phase, keyslot);
+                judge_by_programs((&deployed, &systemd), state, phase, keyslot);
             }
         });
     }

@@ -2,6 +2,7 @@
 //! (`support::crash`), and such a state as an image of its own.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,7 @@ use encrypt_cloud_image::storage::{FileStorage, Overlay, ReadAt, Recorded, Recor
 use crate::encrypted::{ESP, Encrypted, ROOT};
 use crate::support::crash::{self, Place, RANDOM_SUBSETS};
 use crate::support::files;
+use crate::support::workshop::give_away;
 
 /// Bytes of one header copy.
 pub const COPY_BYTES: u64 = 524_288;
@@ -106,11 +108,12 @@ pub struct State<'s> {
     pub is_sample: bool,
 }
 
-/// Shows each state that a crash can leave of `log`, the writes of these phases on the image.
+/// Shows states that a crash can leave of `log`, the writes of these phases on the image: one of `every` so many, and
+/// each that is a sample.
 pub fn each_state(
     image: &Encrypted,
-    phases: &[Phase],
-    log: &[Recorded],
+    (phases, log): (&[Phase], &[Recorded]),
+    every: usize,
     mut visit: impl FnMut(&State<'_>),
 ) {
     let flushes = log.iter().filter(|call| **call == Recorded::Flush);
@@ -125,12 +128,14 @@ pub fn each_state(
         let is_sample = place.is_whole() || *states == 40;
         *states += 1;
         *sectors = place.sectors;
-        visit(&State {
-            disk,
-            phase,
-            place,
-            is_sample,
-        });
+        if is_sample || states.is_multiple_of(every) {
+            visit(&State {
+                disk,
+                phase,
+                place,
+                is_sample,
+            });
+        }
     });
     for (number, phase) in phases.iter().enumerate() {
         let (states, sectors) = visited[&number];
@@ -141,16 +146,19 @@ pub fn each_state(
     }
 }
 
-/// Puts a state into a copy of the image that it began with.
-pub fn lay_out(state: &Overlay<FileStorage>, copy: &Encrypted) {
-    let file = files::open_to_write(&copy.image);
-    // The copy may differ from the image that the state began with: a damaged header, files of an earlier run.
+/// A state of an image, in a folder with the same files.
+pub fn laid_out(state: &Overlay<FileStorage>, image: &Encrypted) -> Encrypted {
+    let copy = image.beside();
+    let file = File::create_new(&copy.image).unwrap();
+    give_away(&copy.image);
+    file.set_len(state.len_bytes()).unwrap();
     files::copy(state.base().file(), 0..state.len_bytes(), &file, 0);
     for range in state.changed_ranges() {
         let len = usize::try_from(range.end - range.start).unwrap();
         let bytes = state.read_vec(range.start, len).unwrap();
         file.write_all_at(&bytes, range.start).unwrap();
     }
+    copy
 }
 
 /// Damages the JSON of a header copy: 0 is the primary one, 1 the secondary.

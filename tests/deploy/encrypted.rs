@@ -89,15 +89,47 @@ impl Encrypted {
 
     /// The same image, encrypted with `--profile generic`.
     pub fn generic() -> Self {
+        Self::encrypted_with(&["--profile", "generic"])
+    }
+
+    /// The same image with holes where its filesystem uses no blocks.
+    pub fn with_holes() -> Self {
+        Self::encrypted_with(&["--free-space", "skip"])
+    }
+
+    /// The same image, encrypted with these options.
+    fn encrypted_with(options: &[&str]) -> Self {
         let mut this = Self::plain();
         let plain = this.workshop.path("plain.img");
         fs::rename(&this.image, &plain).unwrap();
         let mut encrypt = this.workshop.encrypt();
-        encrypt.args(["--profile", "generic", "-o", "disk.img"]);
+        encrypt.args(options).args(["-o", "disk.img"]);
         exits(encrypt.arg("plain.img"), 0);
         fs::remove_file(plain).unwrap();
         this.clear_key = this.container().unlock_key();
         this
+    }
+
+    /// A folder with the same files, but for the image, which is nowhere yet.
+    pub fn beside(&self) -> Self {
+        let workshop = Workshop::new();
+        for name in self.workshop.names() {
+            if self.workshop.path(&name) != self.image {
+                workshop.put(&self.workshop.path(&name), &name);
+            }
+        }
+        Self {
+            image: workshop.path("disk.img"),
+            clear_key: self.clear_key.clone(),
+            workshop,
+        }
+    }
+
+    /// A folder with the same files, and a copy of the image.
+    pub fn copied(&self) -> Self {
+        let copy = self.beside();
+        copy.workshop.put(&self.image, "disk.img");
+        copy
     }
 
     /// Puts a header of cryptsetup's own making into the place of the container's, with the same clear key: two copies

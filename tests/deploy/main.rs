@@ -30,13 +30,10 @@ mod the_report_tells_it_without_secrets;
 mod tokens_are_sealed_again;
 mod what_cannot_be_deployed_stays_as_it_is;
 
-/// True where the long tests were asked for, too.
-fn all() -> bool {
-    std::env::var_os("ECI_TEST_ALL").is_some_and(|value| value == "1")
-}
-
 #[path = "../predict/data.rs"]
 #[allow(dead_code, reason = "parts of it")]
 mod data;
 #[path = "../support/mod.rs"]
 mod support;
+
+use support::all;

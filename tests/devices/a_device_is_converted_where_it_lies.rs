@@ -1,5 +1,7 @@
 //! Without an output a device is converted in place; a run that ended early is resumed.
 
+use std::path::PathBuf;
+
 use crate::loops::{Loop, can_loop};
 use crate::ready;
 use crate::support::image::{Shape, image};
@@ -11,6 +13,12 @@ const ROOM_BYTES: u64 = 24 << 20;
 
 /// An image with room behind its root, on a device.
 fn roomy(workshop: &Workshop, shape: Shape, sector_bytes: u64) -> Option<(Loop, Expected)> {
+    let (source, expected) = roomy_file(workshop, shape);
+    Some((Loop::of(&source, sector_bytes)?, expected))
+}
+
+/// The same in a file.
+pub fn roomy_file(workshop: &Workshop, shape: Shape) -> (PathBuf, Expected) {
     let source = workshop.source(image(shape));
     let geometry = image(shape).geometry;
     let disk_bytes = geometry.disk_sectors * geometry.sector_bytes + ROOM_BYTES;
@@ -27,7 +35,7 @@ fn roomy(workshop: &Workshop, shape: Shape, sector_bytes: u64) -> Option<(Loop, 
         shrunk_bytes: None,
         skips_free: false,
     };
-    Some((Loop::of(&source, sector_bytes)?, expected))
+    (source, expected)
 }
 
 #[test]

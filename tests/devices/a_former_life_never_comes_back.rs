@@ -1,39 +1,24 @@
-//! `encrypt` and `provision` onto a device that held something else: wherever a run is killed, no program finds the old
-//! disk once its table is gone, and the run after it makes what it makes on a blank device.
+//! `encrypt` and `provision` onto a device that held something else, and `encrypt` of one where it lies: wherever a run is killed, no
+//! program finds the old disk once its table is gone, and the run after it makes what it makes on a blank device.
 
-use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 
 use crate::a_device_is_a_source::extended;
+use crate::a_device_is_converted_where_it_lies::roomy_file;
 use crate::encrypted::{self, ROOT as GUEST_ROOT, WITHOUT_PCRS};
 use crate::loops::{Loop, can_loop};
 use crate::plain::Plain;
 use crate::support::container::HEADER_BYTES;
-use crate::support::former_life::{self, Former, LIVES, Life, PROGRAMS};
+use crate::support::former_life::{self, Former, Head, Life, PROGRAMS};
 use crate::support::image::{ROOT, Shape, image};
-use crate::support::judge::judge;
-use crate::support::workshop::{Workshop, give_away, refused, state};
-use crate::support::{command, disk, exits, files, programs};
+use crate::support::judge::{extract, judge};
+use crate::support::workshop::{Workshop, give_away, refused, state, stderr};
+use crate::support::{command, disk, exits, files, kill, programs, scratch};
 use crate::{all, ready};
 
-/// Each life, or in the quick run this one.
-fn lives(quick: Life) -> Vec<Life> {
-    if all() { LIVES.to_vec() } else { vec![quick] }
-}
-
 /// The writes at which a run is killed: the first ones are those of the device's ends.
-fn writes() -> &'static [u32] {
+fn writes() -> &'static [u64] {
     if all() { &[1, 2, 3, 4, 6, 9] } else { &[3, 6] }
-}
-
-/// A command that is killed at its n-th write.
-fn killed(workshop: &Workshop, write: u32, arguments: &[&str]) {
-    let mut strace = workshop.command("strace");
-    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64", "-e"]);
-    strace.arg(format!("inject=pwrite64:signal=KILL:when={write}"));
-    strace.arg(workshop.program()).args(arguments);
-    let output = strace.output().unwrap();
-    assert_eq!(output.status.signal(), Some(9), "{write}: {output:?}");
 }
 
 /// The GUID of the table that libblkid finds on a disk.
@@ -47,7 +32,7 @@ fn table_of(device: &Loop) -> Option<String> {
 
 /// Nothing of a killed run is taken for a disk: no table at either end, for libblkid, sgdisk and this program.
 #[track_caller]
-fn assert_is_no_disk(former: &Former, device: &Loop, workshop: &Workshop, write: u32) {
+fn assert_is_no_disk(former: &Former, device: &Loop, workshop: &Workshop, write: u64) {
     device.settle();
     if write <= 2 {
         return; // an end may be there still
@@ -101,7 +86,7 @@ fn where_encrypt_is_killed() {
     }
     let expected = extended(Shape::Tiny);
     let start = image(Shape::Tiny).table.byte_range(ROOT).start;
-    for life in lives(Life::Tables) {
+    former_life::each(&[Life::Tables], |life| {
         for write in writes() {
             let workshop = Workshop::new();
             workshop.source(image(Shape::Tiny));
@@ -118,14 +103,14 @@ fn where_encrypt_is_killed() {
                 &name,
                 "source.img",
             ];
-            killed(&workshop, *write, &arguments);
+            assert!(kill::at(&workshop, ("pwrite64", *write), &arguments));
             assert_is_no_disk(&former, &device, &workshop, *write);
             exits(workshop.encrypt().args(&arguments[1..]), 0);
             device.settle();
             judge(image(Shape::Tiny), &device.file, &expected);
             assert_is_new(&former, &device, ROOT);
         }
-    }
+    });
 }
 
 #[test]
@@ -133,7 +118,7 @@ fn where_provision_is_killed() {
     if !encrypted::ready() || !can_loop() || !programs(&PROGRAMS) || !programs(&["strace"]) {
         return;
     }
-    for life in lives(Life::OursDeployed) {
+    former_life::each(&[Life::OursDeployed], |life| {
         for write in writes() {
             let plain = Plain::new();
             let len_bytes = files::open(&plain.path("plain.img")).1 + HEADER_BYTES;
@@ -146,16 +131,81 @@ fn where_provision_is_killed() {
             let name = device.name().to_owned();
             let onto = ["--threads=1", "--overwrite", "-o", &name, "plain.img"];
             let arguments = [&WITHOUT_PCRS[..], &onto].concat();
-            killed(
-                plain.workshop(),
-                *write,
-                &[&["provision"][..], &arguments].concat(),
-            );
+            let provision = [&["provision"][..], &arguments].concat();
+            assert!(kill::at(plain.workshop(), ("pwrite64", *write), &provision));
             assert_is_no_disk(&former, &device, plain.workshop(), *write);
             exits(&mut plain.provision(&arguments), 0);
             device.settle();
             assert_is_new(&former, &device, GUEST_ROOT);
         }
+    });
+}
+
+/// Kills a conversion on a device, in the quick run once before the head is there and once behind it.
+#[test]
+fn where_a_conversion_is_killed() {
+    if !ready() || !can_loop() || !programs(&PROGRAMS) || !programs(&["strace", "e2fsck"]) {
+        return;
+    }
+    former_life::each(&[Life::Ext4], |life| {
+        let workshop = Workshop::new();
+        let (source, expected) = roomy_file(&workshop, Shape::Bored);
+        let former = life.under(&source, ROOT);
+        assert!(former.left_bytes > 0, "{life:?}");
+        let before = workshop.path("before.img");
+        std::fs::rename(&source, &before).unwrap();
+        let (mut resumed, mut kills) = (0, 0);
+        let writes: &[u64] = if all() {
+            &[3, 5, 6, 7, 8, 9, 10, 11, 12, 14, 17, 20, 30]
+        } else {
+            &[7, 15]
+        };
+        for write in writes {
+            let _ = std::fs::remove_file(&source);
+            let file = workshop.put(&before, "source.img");
+            let Some(device) = Loop::of(&file, 512) else {
+                return;
+            };
+            let name = device.name().to_owned();
+            let arguments = ["encrypt", "--threads=1", &name];
+            assert!(kill::at(&workshop, ("pwrite64", *write), &arguments));
+            kills += 1;
+            device.settle();
+            assert_is_plain_or_not_old(&former, &device);
+            let output = workshop.encrypt().args(["--resume", &name]).output();
+            let output = output.unwrap();
+            if output.status.success() {
+                resumed += 1;
+            } else {
+                let said = stderr(&output);
+                assert!(
+                    said.contains("no conversion in place is unfinished"),
+                    "{said}"
+                );
+                exits(workshop.encrypt().arg(&name), 0);
+            }
+            device.settle();
+            judge(image(Shape::Bored), &device.file, &expected);
+            assert_is_new(&former, &device, ROOT);
+        }
+        println!("{life:?}: {resumed} of {kills} were resumed");
+        assert!(resumed > 0, "{life:?}");
+    });
+}
+
+/// As long as the superblock is there the filesystem is as it was; then no program takes the partition for what it was.
+#[track_caller]
+fn assert_is_plain_or_not_old(former: &Former, device: &Loop) {
+    let range = disk::read(&device.file).byte_range(ROOT);
+    let bytes = files::read(&device.file, range.start, 16 << 20);
+    if bytes.starts_with(b"LUKS") || bytes[0x438..0x43a] != *b"\x53\xef" {
+        let verdicts = former_life::verdicts(&bytes, range.end - range.start);
+        verdicts.assert_not(former, &device.name());
+    } else {
+        let folder = scratch();
+        let part = folder.path().join("part");
+        extract(&device.file, &disk::read(&device.file), ROOT, &part);
+        exits(command("e2fsck").arg("-fn").arg(part), 0);
     }
 }
 
@@ -167,7 +217,7 @@ fn and_nothing_is_done_where_the_source_may_be_either() {
     }
     let plain = Plain::new();
     let source = plain.path("plain.img");
-    former_life::head_of_primary(&source, GUEST_ROOT);
+    Head::Luks2.beside_ext4(&source, GUEST_ROOT);
     let len_bytes = files::open(&source).1 + HEADER_BYTES;
     let Some((_, device)) = device_of(Life::Luks1, plain.workshop(), len_bytes, 4 << 20) else {
         return;

@@ -23,10 +23,7 @@ mod plain;
 #[path = "../support/mod.rs"]
 mod support;
 
-/// True where the long tests were asked for, too.
-fn all() -> bool {
-    std::env::var_os("ECI_TEST_ALL").is_some_and(|value| value == "1")
-}
+use support::all;
 
 /// True where the programs are there that build images and judge them.
 fn ready() -> bool {

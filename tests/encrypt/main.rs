@@ -8,6 +8,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+use support::all;
+
 mod backing_files;
 mod bad_images;
 mod bad_partition_tables;
@@ -57,11 +59,6 @@ fn can_judge() -> bool {
         "qemu-img",
         "setpriv",
     ])
-}
-
-/// True where the long tests were asked for, too.
-fn all() -> bool {
-    std::env::var_os("ECI_TEST_ALL").is_some_and(|value| value == "1")
 }
 
 /// All shapes that are large enough for every kind of conversion.

@@ -104,6 +104,27 @@ impl Reference {
         &self.log[..chunk]
     }
 
+    /// The disk before it, below an overlay.
+    pub fn disk(&self) -> Overlay<FileStorage> {
+        let file = self.workshop.write("before.img", &self.before);
+        Overlay::new(FileStorage::new(files::open(&file).0).unwrap())
+    }
+
+    /// Goes on with a state, and checks that the disk is then what the undisturbed run made of it. Returns its bytes.
+    #[track_caller]
+    pub fn assert_goes_on(
+        &self,
+        state: &Overlay<FileStorage>,
+        what: &dyn std::fmt::Debug,
+    ) -> Vec<u8> {
+        let resumed = Overlay::new(state);
+        let was_resumed = go_on(&resumed).unwrap_or_else(|error| panic!("{what:?}: {error}"));
+        let len = usize::try_from(resumed.len_bytes()).unwrap();
+        let bytes = resumed.read_vec(0, len).unwrap();
+        self.assert_same(&bytes, &(what, was_resumed));
+        bytes
+    }
+
     fn judge_by_programs(&self, disk: &[u8]) {
         let file = self.workshop.path("judged.img");
         std::fs::write(&file, disk).unwrap();
@@ -145,8 +166,7 @@ pub fn visit(
     per_stretch: usize,
     mut look: impl FnMut(&Overlay<FileStorage>, Place),
 ) -> (usize, usize) {
-    let file = reference.workshop.write("before.img", &reference.before);
-    let disk = Overlay::new(FileStorage::new(files::open(&file).0).unwrap());
+    let disk = reference.disk();
     let (mut states, mut gone_on, mut judged) = (0, 0, 0);
     let mut of_stretch = (usize::MAX, 0_usize);
     crash::each_state(&disk, log, |state, place: Place| {
@@ -166,14 +186,10 @@ pub fn visit(
             return;
         }
         gone_on += 1;
-        let resumed = Overlay::new(state);
         if is_complete(state, reference) {
             return; // the last state
         }
-        let was_resumed = go_on(&resumed).unwrap_or_else(|error| panic!("{place:?}: {error}"));
-        let len = usize::try_from(resumed.len_bytes()).unwrap();
-        let bytes = resumed.read_vec(0, len).unwrap();
-        reference.assert_same(&bytes, &(place, was_resumed));
+        let bytes = reference.assert_goes_on(state, &place);
         if place.is_whole() && (all() || place.flushes.is_multiple_of(10)) {
             judged += 1;
             reference.judge_by_programs(&bytes);
@@ -379,7 +395,8 @@ fn fails_at_random(reference: &Reference, points: u64, by_programs: bool) {
     println!("{points} points of {calls}, {resumed} resumed to the end");
 }
 
-fn is_complete(disk: &dyn ReadAt, reference: &Reference) -> bool {
+/// True where nothing is left to resume.
+pub fn is_complete(disk: &dyn ReadAt, reference: &Reference) -> bool {
     let start = reference.header.start as u64;
     let container = Slice::new(disk, start, disk.len_bytes() - start).unwrap();
     let header = header_of(&container);

@@ -3,25 +3,20 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 
-use encrypt_cloud_image::storage::{FileStorage, ReadAt};
+use encrypt_cloud_image::storage::{FileStorage, ReadAt, Recorded, WriteAt as _};
 
-use crate::a_crash_loses_nothing::{Reference, visit};
+use crate::a_crash_loses_nothing::{Reference, is_complete, visit};
 use crate::a_killed_run_is_resumed::{complete, inject};
 use crate::all;
 use crate::disks::{Roomy, ready};
 use crate::flaky::Coins;
-use crate::support::former_life::{self, Former, LIVES, Life, PROGRAMS};
+use crate::support::former_life::{self, Former, Head, Life, PROGRAMS};
 use crate::support::image::{ROOT, Shape};
 use crate::support::workshop::{Workshop, refused, state};
 use crate::support::{command, exits, files, programs, scratch};
 
 /// What cryptsetup and libblkid look at.
 const LOOKED_AT_BYTES: u64 = 16 << 20;
-
-/// Each life, or in the quick run this one.
-fn lives(quick: Life) -> Vec<Life> {
-    if all() { LIVES.to_vec() } else { vec![quick] }
-}
 
 /// As long as the superblock is there the filesystem is as it was; then no program takes a state for what the disk was.
 #[track_caller]
@@ -47,14 +42,18 @@ fn at_any_point_of_the_writes() {
     if !ready() || !programs(&PROGRAMS) {
         return;
     }
-    for life in lives(Life::Btrfs) {
+    former_life::each(&[Life::Btrfs], |life| {
         let mut planted = None;
         let reference = Reference::of(Roomy::of(Shape::Bored), |disk| {
             planted = Some(life.under(disk, ROOT));
         });
         let former = planted.unwrap();
         assert!(former.left_bytes > 0, "nothing is left of {life:?}");
-        let log = reference.log_of_head();
+        let log = if all() {
+            &reference.log[..]
+        } else {
+            reference.log_of_head()
+        };
         let per_stretch = if all() { 10 } else { 1 };
         let (mut seen, mut asked) = (0, 0);
         let (states, gone_on) = visit(&reference, log, 1, per_stretch, |state, place| {
@@ -76,7 +75,45 @@ fn at_any_point_of_the_writes() {
         );
         assert!(states > 500 && gone_on > 15, "{states} {gone_on}");
         assert!(asked > 10, "{asked}");
+    });
+}
+
+/// Chunks, what was random space, and the last headers.
+#[test]
+fn at_any_flush_behind_the_first_chunk() {
+    if !ready() || !programs(&PROGRAMS) {
+        return;
     }
+    former_life::each(&[Life::Noise], |life| {
+        let mut planted = None;
+        let reference = Reference::of(Roomy::of(Shape::Bored), |disk| {
+            planted = Some(life.under(disk, ROOT));
+        });
+        let former = planted.unwrap();
+        let begun = reference.log_of_head().len();
+        let disk = reference.disk();
+        let (mut flushes, mut gone_on) = (0_usize, 0);
+        for (number, call) in reference.log.iter().enumerate() {
+            if let Recorded::Write {
+                offset_bytes,
+                bytes,
+            } = call
+            {
+                disk.write_all_at(bytes, *offset_bytes).unwrap();
+                continue;
+            }
+            flushes += 1;
+            let is_looked_at = all() || flushes.is_multiple_of(7);
+            if number > begun && is_looked_at && !is_complete(&disk, &reference) {
+                gone_on += 1;
+                let what = format!("flush {flushes}");
+                assert_is_not(&former, &disk, reference.header.start as u64, &what);
+                reference.assert_goes_on(&disk, &what);
+            }
+        }
+        println!("{life:?}: {gone_on} of {flushes} gone on with");
+        assert!(gone_on >= 5, "{gone_on}");
+    });
 }
 
 #[test]
@@ -87,7 +124,7 @@ fn after_sigkill() {
     let roomy = Roomy::of(Shape::Bored);
     let workshop = Workshop::new();
     let mut coins = Coins(29);
-    for life in lives(Life::Luks2) {
+    former_life::each(&[Life::Luks2], |life| {
         let made = roomy.put(&workshop);
         let former = life.under(&made, ROOT);
         let before = workshop.path("before.img");
@@ -112,7 +149,7 @@ fn after_sigkill() {
         }
         println!("{life:?}: {resumed} of {runs} were resumed");
         assert!(resumed > 0, "{life:?}");
-    }
+    });
 }
 
 /// An old primary header's first sectors in front of a filesystem: it is not converted.
@@ -123,7 +160,7 @@ fn and_nothing_is_done_where_it_may_be_either() {
     }
     let workshop = Workshop::new();
     let disk = Roomy::of(Shape::Bored).put(&workshop);
-    former_life::head_of_primary(&disk, ROOT);
+    Head::Luks2.beside_ext4(&disk, ROOT);
     let before = state(&disk);
     let said = refused(workshop.encrypt().args(["--in-place", "source.img"]));
     assert!(said.contains("one of the two is left over"), "{said}");

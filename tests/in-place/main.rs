@@ -13,7 +13,4 @@ mod what_was_changed_is_not_resumed;
 #[path = "../support/mod.rs"]
 mod support;
 
-/// True where the long tests were asked for, too.
-fn all() -> bool {
-    std::env::var_os("ECI_TEST_ALL").is_some_and(|value| value == "1")
-}
+use support::all;

@@ -12,7 +12,4 @@ mod what_may_be_two_things_is_refused;
 #[path = "../support/mod.rs"]
 mod support;
 
-/// True where the long tests were asked for, too.
-fn all() -> bool {
-    std::env::var_os("ECI_TEST_ALL").is_some_and(|value| value == "1")
-}
+use support::all;

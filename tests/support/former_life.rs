@@ -53,14 +53,24 @@ pub const LIVES: [Life; 10] = [
     Life::Btrfs,
 ];
 
+/// Runs a test on disks of every life, or in the quick run of these alone.
+pub fn each(quick: &[Life], mut test: impl FnMut(Life)) {
+    for life in LIVES {
+        if super::all() || quick.contains(&life) {
+            test(life);
+        }
+    }
+}
+
 /// Programs that make former lives.
-pub const PROGRAMS: [&str; 7] = [
+pub const PROGRAMS: [&str; 8] = [
     "cryptsetup",
     "mke2fs",
     "dumpe2fs",
     "mkfs.vfat",
     "mkfs.xfs",
     "mkfs.btrfs",
+    "mkswap",
     "sgdisk",
 ];
 
@@ -197,17 +207,92 @@ impl Life {
     }
 }
 
-/// The first 1024 bytes of an old primary LUKS2 header, in front of the superblock of an ext4 filesystem: what a sparse
-/// copy in blocks of 512 bytes leaves.
-pub fn head_of_primary(image: &Path, root: u32) {
-    let folder = scratch();
-    let part = folder.path().join("part");
-    File::create(&part).unwrap().set_len(20 * MIB).unwrap();
-    format(folder.path(), &part, &["--type=luks2"]);
-    let start = disk::read(image).byte_range(root).start;
-    let before = files::read(image, start, 1024);
-    assert!(files::is_zero(&before), "a sparse copy would write this");
-    files::write(image, start, &files::read(&part, 0, 1024));
+/// What lay in the first block of a partition that ext4 has now: a sparse copy in blocks of 512 bytes leaves the sectors
+/// beside the superblock, which ext4 never reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Head {
+    /// The head of a LUKS1 container.
+    Luks1,
+    /// Of the primary header of a LUKS2 container.
+    Luks2,
+    /// Of an XFS filesystem.
+    Xfs,
+    /// The boot sector of a FAT filesystem.
+    Fat,
+    /// The label of a physical volume of LVM.
+    Lvm,
+    /// The signature of swap space, at the end of its first page.
+    Swap,
+}
+
+/// Every one.
+pub const HEADS: [Head; 6] = [
+    Head::Luks1,
+    Head::Luks2,
+    Head::Xfs,
+    Head::Fat,
+    Head::Lvm,
+    Head::Swap,
+];
+
+impl Head {
+    /// Puts it beside the superblock of the filesystem in a partition of an image.
+    pub fn beside_ext4(self, image: &Path, root: u32) {
+        let folder = scratch();
+        let part = folder.path().join("part");
+        self.make(folder.path(), &part);
+        let start = disk::read(image).byte_range(root).start;
+        let block = files::read(image, start, 4096);
+        assert_eq!(block[0x438..0x43a], *b"\x53\xef");
+        // With blocks of 1 KiB group descriptors follow.
+        let is_one_block = block[0x418..0x41c] == [2, 0, 0, 0];
+        let behind = if is_one_block { 2048..4096 } else { 0..0 };
+        for range in [0..1024, behind] {
+            assert!(
+                files::is_zero(&block[range.clone()]),
+                "a sparse copy would write this"
+            );
+            let bytes = files::read(&part, range.start as u64, range.len());
+            files::write(image, start + range.start as u64, &bytes);
+        }
+    }
+
+    /// A partition that begins with it.
+    fn make(self, folder: &Path, part: &Path) {
+        let len_bytes = if self == Self::Xfs { 512 } else { 20 } * MIB;
+        File::create(part).unwrap().set_len(len_bytes).unwrap();
+        match self {
+            Self::Luks1 => format(folder, part, &["--type=luks1"]),
+            Self::Luks2 => format(folder, part, &["--type=luks2"]),
+            Self::Xfs => drop(run(command("mkfs.xfs").arg("-q").arg(part))),
+            Self::Fat => drop(run(command("mkfs.vfat").args(["-F", "16"]).arg(part))),
+            Self::Lvm => files::write(part, 512, &lvm_label()),
+            Self::Swap => drop(run(command("mkswap").arg(part))),
+        }
+        let kind = blkid(part, "TYPE");
+        let kinds = ["crypto_LUKS", "xfs", "vfat", "LVM2_member", "swap"];
+        assert!(kinds.contains(&kind.as_str()), "{self:?}: {kind}");
+    }
+}
+
+/// The label of a physical volume in its second sector, as the on-disk format of LVM2 has it: `LABELONE`, the sector's
+/// number, a CRC-32 from byte 20 on, the offset of what follows, the type, and the volume's UUID.
+fn lvm_label() -> Vec<u8> {
+    let mut sector = vec![0; 512];
+    sector[..8].copy_from_slice(b"LABELONE");
+    sector[8] = 1;
+    sector[20] = 32;
+    sector[24..32].copy_from_slice(b"LVM2 001");
+    sector[32..64].copy_from_slice(b"0123456789abcdefghijABCDEFGHIJ01");
+    let mut crc = 0xf597_a6cf_u32;
+    for byte in &sector[20..] {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = crc >> 1 ^ (0xedb8_8320 * (crc & 1));
+        }
+    }
+    sector[16..20].copy_from_slice(&crc.to_le_bytes());
+    sector
 }
 
 /// UUIDs that programs find in a partition; `None` where one cannot decide, or finds nothing.

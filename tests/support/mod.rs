@@ -20,6 +20,7 @@ pub mod former_life;
 pub mod image;
 pub mod intruder;
 pub mod judge;
+pub mod kill;
 pub mod root;
 pub mod systemd;
 pub mod tpm;
@@ -37,6 +38,11 @@ use std::process::{Command, Output, Stdio};
 use encrypt_cloud_image::filesystem::OnlyLuks2;
 use encrypt_cloud_image::luks2::{self, Header};
 use encrypt_cloud_image::storage::ReadAt;
+
+/// True where the long tests were asked for, too.
+pub fn all() -> bool {
+    env::var_os("ECI_TEST_ALL").is_some_and(|value| value == "1")
+}
 
 /// The LUKS2 header of the partition that `partition` is, as every use case reads it.
 pub fn header_of(partition: &dyn ReadAt) -> Result<Header, luks2::Error> {

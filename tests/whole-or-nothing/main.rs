@@ -20,12 +20,9 @@ mod plain;
 #[path = "../support/mod.rs"]
 mod support;
 
+use support::all;
+
 /// True where the judges are there.
 fn ready() -> bool {
     encrypted::ready() && support::programs(&["strace"])
-}
-
-/// True where the whole matrix is asked for.
-fn all() -> bool {
-    std::env::var_os("ECI_TEST_ALL").is_some_and(|value| value == "1")
 }

@@ -131,7 +131,7 @@ pub const TEST: &[Package] = &[
     package("unzip", &["unzip"]),
     package(
         "util-linux",
-        &["blkid", "flock", "prlimit", "setpriv", "unshare"],
+        &["blkid", "flock", "mkswap", "prlimit", "setpriv", "unshare"],
     ),
     package("xfsprogs", &["mkfs.xfs"]),
     package("xz-utils", &["xz"]),
