@@ -15,7 +15,8 @@
 //!
 //! A disk may have a past. What is written sparsely over it leaves old bytes in its holes, so a sound ext4 filesystem may
 //! have an old secondary LUKS2 header in blocks that it does not use, or the first sectors of an old primary one in front
-//! of its superblock. The first is a filesystem ([`old_copies`] finds the leftover); the second is [`Ambiguity`].
+//! of its superblock, or those of an XFS or squashfs filesystem. The first is a filesystem ([`old_copies`] finds the leftover); the others are an
+//! [`Ambiguity`].
 
 use crate::storage::{ReadAt, Result};
 
@@ -31,7 +32,7 @@ pub enum Content {
     LuksOther,
     /// The secondary header of a LUKS2 container whose primary one is gone.
     Luks2SecondaryOnly,
-    /// A container and something else.
+    /// Two things, of which one is left over.
     Ambiguous(Ambiguity),
     /// An ext2, ext3 or ext4 filesystem.
     Ext,
@@ -55,11 +56,8 @@ impl Content {
     /// True where an encrypted container is there, or was, or may be.
     pub fn is_encrypted(self) -> bool {
         match self {
-            Self::Luks1
-            | Self::Luks2
-            | Self::LuksOther
-            | Self::Luks2SecondaryOnly
-            | Self::Ambiguous(_) => true,
+            Self::Luks1 | Self::Luks2 | Self::LuksOther | Self::Luks2SecondaryOnly => true,
+            Self::Ambiguous(ambiguity) => ambiguity.one.content.is_encrypted(),
             Self::Ext
             | Self::Xfs
             | Self::Btrfs
@@ -126,17 +124,17 @@ const fn signature(offset_bytes: u64, magic: &'static [u8], content: Content) ->
     }
 }
 
-/// Those of containers.
-static LUKS: [Signature; 3] = [
+/// Those at the very start, of which there is one at most.
+static AT_START: [Signature; 5] = [
     signature(0, b"LUKS\xba\xbe\x00\x01", Content::Luks1),
     signature(0, b"LUKS\xba\xbe\x00\x02", Content::Luks2),
     signature(0, b"LUKS\xba\xbe", Content::LuksOther),
-];
-
-/// Those of everything else. The first one that is there counts: places of later ones may be data of earlier ones.
-static OTHERS: [Signature; 9] = [
     signature(0, b"XFSB", Content::Xfs),
     signature(0, b"hsqs", Content::Squashfs),
+];
+
+/// All others. The first one that is there counts: places of later ones may be data of earlier ones.
+static BEHIND: [Signature; 7] = [
     signature(0x438, b"\x53\xef", Content::Ext),
     signature(0x1_0040, b"_BHRfS_M", Content::Btrfs),
     signature(0x400, b"\xe2\xe1\xf5\xe0", Content::Erofs),
@@ -169,12 +167,15 @@ impl<'a> OnlyLuks2<'a> {
 
 /// Looks at the magic numbers of the partition that `storage` is.
 pub fn probe(storage: &dyn ReadAt) -> Result<Content> {
-    let luks = first(storage, &LUKS)?;
-    let other = first(storage, &OTHERS)?;
-    Ok(match (luks, other) {
+    let at_start = first(storage, &AT_START)?;
+    let others = match at_start {
+        // Of these only ext4 leaves the start alone; where the others have their magic number, it may be data.
+        Some(filesystem) if !filesystem.content.is_encrypted() => &BEHIND[..1],
+        _ => &BEHIND,
+    };
+    Ok(match (at_start, first(storage, others)?) {
         (Some(one), Some(other)) => Content::Ambiguous(Ambiguity { one, other }),
-        (Some(one), None) => one.content,
-        (None, Some(other)) => other.content,
+        (Some(only), None) | (None, Some(only)) => only.content,
         // Behind a filesystem it is a leftover.
         (None, None) if !old_copies(storage)?.is_empty() => Content::Luks2SecondaryOnly,
         (None, None) => Content::Unknown,
@@ -260,8 +261,8 @@ mod tests {
 
     #[test]
     fn a_container_beside_anything_else_is_neither() {
-        for luks in &LUKS {
-            for other in OTHERS.iter().filter(|other| other.offset_bytes > 0) {
+        for luks in &AT_START[..3] {
+            for other in &BEHIND {
                 let both = [
                     (luks.offset_bytes, luks.magic),
                     (other.offset_bytes, other.magic),
@@ -282,6 +283,20 @@ mod tests {
             probe(&storage(&both, 4096)).unwrap().to_string(),
             "the magic numbers of a LUKS2 container at 0x0 and of an ext2, ext3 or ext4 filesystem at 0x438"
         );
+    }
+
+    #[test]
+    fn two_filesystems_are_neither() {
+        let ext: (u64, &[u8]) = (0x438, b"\x53\xef");
+        let both = storage(&[(0, b"XFSB"), ext], 4096);
+        let content = probe(&both).unwrap();
+        assert_eq!(
+            content.to_string(),
+            "the magic numbers of an XFS filesystem at 0x0 and of an ext2, ext3 or ext4 filesystem at 0x438"
+        );
+        assert!(!content.is_encrypted());
+        let data_of_xfs = storage(&[(0, b"XFSB"), (0x1_0040, b"_BHRfS_M")], 0x2_0000);
+        assert_eq!(probe(&data_of_xfs).unwrap(), Content::Xfs);
     }
 
     #[test]

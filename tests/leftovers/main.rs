@@ -6,6 +6,7 @@
 mod a_killed_conversion_goes_on_with_itself;
 mod a_lost_primary_header_is_not_made_up_for;
 mod an_old_header_copy_is_not_the_container;
+mod heads_beside_a_superblock_do_no_harm;
 mod past;
 mod what_may_be_two_things_is_refused;
 

@@ -23,7 +23,7 @@ use crate::filesystem::fat::Fat;
 use crate::gpt::{self, CopyName, Partition, Table};
 use crate::image;
 use crate::luks2::{ClearKeyToken, NewContainer, VolumeKey};
-use crate::provision::content::{self, PartitionContent};
+use crate::provision::content::{self, PartitionContent, Plain};
 use crate::provision::error::{Error, RootContent};
 use crate::provision::layout::{self, Layout, MakeRoom, SectorSizeChoice};
 use crate::provision::observer::{Observer, Phase, StopFlag};
@@ -486,7 +486,11 @@ fn check_root(
         PartitionContent::HalfConverted(_) => {
             return Err(Error::HalfConverted { partition: number });
         }
-        PartitionContent::Refused(Content::Ambiguous(found)) => {
+        PartitionContent::Refused(Content::Ambiguous(found))
+        | PartitionContent::Plain(Plain {
+            content: Content::Ambiguous(found),
+            ..
+        }) => {
             return Err(Error::Ambiguous {
                 partition: number,
                 found,

@@ -9,6 +9,9 @@
 //! - one behind the first 2 MiB is overwritten with zeros before the record is there;
 //! - one within the first 2 MiB is overwritten with what the new header has there, when tail and record are durable. So
 //!   each sector is the old or the new one, and the filesystem can still be used as before.
+//!
+//! The sector in front of ext4's superblock is overwritten with them: ext4 leaves it alone, and of a volume of LVM it has the label,
+//! which libblkid takes for what the partition is where the first sector says LUKS2.
 
 use super::error::Error as InPlaceError;
 use super::tail::KEPT_HEAD_BYTES;
@@ -19,6 +22,9 @@ use crate::storage::{self, ReadAt, Slice, WriteAt};
 
 /// What is overwritten of a copy: without its magic number nobody takes it for one. No block is smaller.
 const SECTOR_BYTES: usize = 512;
+
+/// The sector in front of ext4's superblock.
+const IN_FRONT_BYTES: u64 = 512;
 
 /// Old copies behind the part of the partition that the tail keeps.
 pub struct Leftovers(Vec<u64>);
@@ -64,14 +70,18 @@ fn check_unused(found: &[u64], partition: &dyn ReadAt, filesystem_bytes: u64) ->
     }
 }
 
-/// Puts the sectors of `new_head` into the places of old copies within it, and makes it durable.
+/// Puts the sectors of `new_head` into the places of old copies within it, and in front of the superblock, and makes it
+/// durable.
 pub fn replace(partition: &dyn WriteAt, new_head: &[u8]) -> storage::Result<()> {
     let mut is_written = false;
-    for offset_bytes in old_copies(&partition)? {
+    let places = old_copies(&partition)?;
+    for offset_bytes in [IN_FRONT_BYTES].into_iter().chain(places) {
         let sector = usize::try_from(offset_bytes)
             .ok()
             .and_then(|at| new_head.get(at..)?.get(..SECTOR_BYTES));
-        if let Some(sector) = sector {
+        if let Some(sector) = sector
+            && partition.read_vec(offset_bytes, SECTOR_BYTES)? != sector
+        {
             partition.write_all_at(sector, offset_bytes)?;
             is_written = true;
         }
