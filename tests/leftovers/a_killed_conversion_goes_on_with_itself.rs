@@ -26,7 +26,14 @@ fn a_killed_run_is_never_resumed_into_the_old_container() {
     if !ready() || !programs(&["strace"]) {
         return;
     }
-    let past = Past::encrypted(Root::Free);
+    for root in [Root::Free, Root::InodeTable] {
+        kill_everywhere(root);
+    }
+}
+
+#[track_caller]
+fn kill_everywhere(root: Root) {
+    let past = Past::encrypted(root);
     let old = files::read(&past.disk, past.root().start + SECONDARY, 4096);
     past.write_sparsely(4096);
     let before = past.workshop.path("before.img");
@@ -58,6 +65,65 @@ fn a_killed_run_is_never_resumed_into_the_old_container() {
         assert!(told.contains("encrypted, not deployed"), "{told}");
     }
     assert!(resumed >= 5, "{resumed}");
+}
+
+/// Where no inode of a block of an inode table was ever in use, e2fsck reads it as little as a free block, with the old
+/// header and without.
+#[test]
+fn an_inode_table_that_was_never_used_is_free() {
+    if !ready() || !programs(&["dumpe2fs"]) {
+        return;
+    }
+    let past = Past::under(Root::InodeTable, 4096);
+    let partition = past.partition("disk.img");
+    assert_eq!(files::read(&partition, SECONDARY, 6), b"SKUL\xba\xbe");
+    let told = exits(command("dumpe2fs").arg(&partition), 0);
+    let told = String::from_utf8(told.stdout).unwrap();
+    let table = told
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Inode table at "));
+    let (first, rest) = table.unwrap().split_once('-').unwrap();
+    let last: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    let table = first.parse::<u64>().unwrap()..=last.parse().unwrap();
+    assert!(table.contains(&(SECONDARY / 4096)), "{table:?}");
+    exits(command("e2fsck").arg("-fn").arg(&partition), 0);
+    files::write(&partition, SECONDARY, &[0xa5; 4096]);
+    exits(command("e2fsck").arg("-fn").arg(&partition), 0);
+    past.run("encrypt", &["--in-place", "disk.img"]);
+    past.decrypted("disk.img");
+
+    // An inode in use, further behind.
+    let past = Past::under(Root::InodeTable, 4096);
+    let partition = past.partition("disk.img");
+    let inode = (SECONDARY / 4096 - table.start()) * 16 + 40;
+    let mut debugfs = command("debugfs");
+    debugfs.args([
+        "-w",
+        "-R",
+        &format!("set_bg 0 itable_unused {}", 4096 - inode),
+    ]);
+    exits(debugfs.arg(&partition), 0);
+    let mut debugfs = command("debugfs");
+    exits(
+        debugfs
+            .args(["-w", "-R", "set_bg 0 checksum calc"])
+            .arg(&partition),
+        0,
+    );
+    past.put_back(&partition);
+    let said = past.refused("encrypt", &["--in-place", "disk.img"]);
+    assert!(
+        said.contains("in a block that the filesystem uses"),
+        "{said}"
+    );
+
+    // Who keeps no count may have used them.
+    let past = Past::under(Root::InodeTableWithoutChecksums, 4096);
+    let said = past.refused("encrypt", &["--in-place", "disk.img"]);
+    assert!(
+        said.contains("in a block that the filesystem uses"),
+        "{said}"
+    );
 }
 
 #[test]

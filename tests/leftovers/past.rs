@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::container::Container;
@@ -52,6 +52,10 @@ pub enum Root {
     Free,
     /// A journal lies there, and it is empty: its blocks are zeros, and holes of the image.
     Journal,
+    /// An inode table lies there, and none of these inodes was ever in use.
+    InodeTable,
+    /// The same, and the filesystem does not keep count of that.
+    InodeTableWithoutChecksums,
 }
 
 /// A folder with `plain.img`, `disk.img`, which is `plain.img` encrypted, and `srk.pub`.
@@ -108,6 +112,13 @@ impl Past {
         partition
     }
 
+    /// Puts a changed root partition back.
+    pub fn put_back(&self, partition: &Path) {
+        let (from, len_bytes) = files::open(partition);
+        let to = files::open_to_write(&self.disk);
+        files::copy(&from, 0..len_bytes, &to, self.root().start);
+    }
+
     /// A command of the program, with the habits that suit this image.
     pub fn command(&self, name: &str, arguments: &[&str]) -> Command {
         let mut command = self.workshop.command(self.workshop.program());
@@ -159,11 +170,17 @@ fn build(root: Root, image: &PathBuf) {
     let features = match root {
         Root::Free => "^resize_inode,^has_journal",
         Root::Journal => "^resize_inode,has_journal",
+        Root::InodeTable => "^resize_inode,^has_journal,metadata_csum",
+        Root::InodeTableWithoutChecksums => "^resize_inode,^has_journal,^metadata_csum,^uninit_bg",
+    };
+    let inodes = match root {
+        Root::Free | Root::Journal => "64",
+        Root::InodeTable | Root::InodeTableWithoutChecksums => "4096",
     };
     let len = format!("{}k", FILESYSTEM_BYTES / 1024);
     run(command("mke2fs")
         .args([
-            "-q", "-t", "ext4", "-b", "4096", "-N", "64", "-O", features, "-d",
+            "-q", "-t", "ext4", "-b", "4096", "-N", inodes, "-O", features, "-d",
         ])
         .args([&tree, &filesystem])
         .arg(len));

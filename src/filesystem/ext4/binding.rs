@@ -100,6 +100,7 @@ unsafe extern "C" {
         count: u64,
         bits: *mut u8,
     ) -> c_long;
+    fn eci_ext4_is_virgin(handle: *mut RawHandle, block: u64) -> c_int;
     fn eci_ext4_create(
         handle: *mut RawHandle,
         directory: u32,
@@ -408,6 +409,12 @@ impl<'s> Handle<'s> {
         }
         // SAFETY: the handle is open; C writes one bit for each of `count` clusters, which the buffer has room for.
         self.call(|raw| unsafe { eci_ext4_used_clusters(raw, first, count, bits.as_mut_ptr()) })
+    }
+
+    /// Whether a block is one of an inode table and holds only inodes that were never in use.
+    pub(super) fn is_virgin(&self, block: u64) -> bool {
+        // SAFETY: the handle is open; the call compares numbers of it.
+        unsafe { eci_ext4_is_virgin(self.raw.as_ptr(), block) == 1 }
     }
 
     pub(super) fn create(

@@ -405,6 +405,30 @@ long eci_ext4_used_clusters(struct eci_ext4 *handle, uint64_t first, uint64_t co
 	return ext2fs_get_block_bitmap_range2(handle->fs->block_map, first, count, bits);
 }
 
+/* 1 where a block of an inode table holds only inodes that were never in use: neither the kernel nor e2fsck reads it. */
+int eci_ext4_is_virgin(struct eci_ext4 *handle, uint64_t block)
+{
+	ext2_filsys fs = handle->fs;
+	uint64_t per_group = EXT2_INODES_PER_GROUP(fs->super);
+	uint64_t first, unused, used_bytes;
+	dgrp_t group;
+
+	if (!ext2fs_has_group_desc_csum(fs))
+		return 0; /* the counts are not kept */
+	for (group = 0; group < fs->group_desc_count; group++) {
+		first = ext2fs_inode_table_loc(fs, group);
+		if (block < first || block - first >= fs->inode_blocks_per_group)
+			continue;
+		unused = ext2fs_bg_flags_test(fs, group, EXT2_BG_INODE_UNINIT) ? per_group
+									       : ext2fs_bg_itable_unused(fs, group);
+		if (unused > per_group)
+			return 0;
+		used_bytes = (per_group - unused) * EXT2_INODE_SIZE(fs->super);
+		return (block - first) * fs->blocksize >= used_bytes;
+	}
+	return 0;
+}
+
 /* ---- changing -------------------------------------------------------------------------------------------------- */
 
 /* Whole seconds as ext4 keeps them: 32 bits, and two more in the low bits of the extra field (with nanoseconds 0). */

@@ -5,7 +5,8 @@
 //! new header is there:
 //!
 //! - one in a block that the filesystem uses is left alone, and the conversion refused: it may be anybody's data, and
-//!   behind the first 2 MiB the tail keeps nothing of it;
+//!   behind the first 2 MiB the tail keeps nothing of it. A block of an inode table of which no inode was ever in use counts as free: nobody
+//!   reads it before it was overwritten;
 //! - one behind the first 2 MiB is overwritten with zeros before the record is there;
 //! - one within the first 2 MiB is overwritten with what the new header has there, when tail and record are durable. So
 //!   each sector is the old or the new one, and the filesystem can still be used as before.
@@ -61,7 +62,9 @@ fn check_unused(found: &[u64], partition: &dyn ReadAt, filesystem_bytes: u64) ->
     let filesystem = Slice::new(partition, 0, filesystem_bytes).map_err(Error::Source)?;
     let filesystem = Filesystem::open_read_only(&filesystem).map_err(problem)?;
     let used = filesystem.used_blocks().map_err(problem)?;
-    match found.iter().find(|at| used.is_used(**at)) {
+    let is_of_filesystem =
+        |at: &&u64| used.is_used(**at) && !filesystem.is_virgin_inode_table(**at);
+    match found.iter().find(is_of_filesystem) {
         Some(offset_bytes) => Err(InPlaceError::OldHeaderInUse {
             offset_bytes: *offset_bytes,
         }
