@@ -46,7 +46,8 @@ fn inspect_calls_the_disk_plain_and_warns() {
     assert_eq!(
         String::from_utf8(output.stderr).unwrap(),
         "warning: partition 2 holds an ext2, ext3 or ext4 filesystem and, of an earlier container, a copy of a LUKS2 \
-         header at 0x80000 bytes from its start: programs that look for it there (libblkid) take the partition for an \
+         header at 0x80000 bytes from its start, in blocks that the filesystem does not use: programs that look for it \
+         there (libblkid) take the partition for an \
          encrypted one\n"
     );
 }

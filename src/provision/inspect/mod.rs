@@ -38,13 +38,14 @@ pub use crate::tpm::{KeyKind, SrkTemplate};
 
 use super::Error as CommonError;
 use super::backing::BackingFiles;
-use super::content::{self, PartitionContent};
+use super::content::{self, PartitionContent, Plain};
 use super::deploy::container::{Container, State as Deployment};
 use super::deploy::{self};
 use super::partitions::{self, Named, byte_range, window};
+use crate::filesystem::ext4::{BlockBitmap, Filesystem, Superblock};
 use crate::gpt::{self, Partition, Table};
 use crate::image::{self, Lock, Source, SourceFormat};
-use crate::storage::ReadAt;
+use crate::storage::{ReadAt, Slice};
 
 /// What is to be looked at.
 #[derive(Debug, Clone)]
@@ -201,14 +202,40 @@ fn contents<S: ReadAt>(
             && let Some(places) = content::places(&plain.old_copies)
         {
             let number = partition.number;
+            let whose = whose(&window, plain);
             warnings.push(format!(
-                "partition {number} holds {} and, of an earlier container, {places}: programs that look for it there (libblkid) take the partition for an encrypted one",
+                "partition {number} holds {} and, of an earlier container, {places}{whose}: programs that look for it there (libblkid) take the partition for an encrypted one",
                 plain.content
             ));
         }
         Ok((partition, found.content()))
     };
     table.partitions().map(content).collect()
+}
+
+/// Whether the filesystem uses the blocks with old header copies, as its own bitmap says.
+fn whose(partition: &dyn ReadAt, plain: &Plain) -> &'static str {
+    if plain.content != Content::Ext {
+        return "";
+    }
+    let Some(used) = used_blocks(partition) else {
+        return "";
+    };
+    let (in_use, free): (Vec<&u64>, Vec<&u64>) =
+        plain.old_copies.iter().partition(|at| used.is_used(**at));
+    match (in_use.is_empty(), free.is_empty()) {
+        (true, _) => ", in blocks that the filesystem does not use",
+        (_, true) => ", in blocks that the filesystem uses",
+        _ => ", some of them in blocks that the filesystem uses",
+    }
+}
+
+/// What a filesystem uses, where it can be read.
+fn used_blocks(partition: &dyn ReadAt) -> Option<BlockBitmap> {
+    let superblock = Superblock::read(partition).ok()?;
+    let filesystem = Slice::new(partition, 0, superblock.len_bytes()).ok()?;
+    let filesystem = Filesystem::open_read_only(&filesystem).ok()?;
+    filesystem.used_blocks().ok()
 }
 
 fn state(
