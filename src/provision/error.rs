@@ -223,6 +223,9 @@ pub enum Error {
         "--free-space skip leaves holes, and a device, or a file that is converted in place, would keep old bytes there"
     )]
     HasNoHoles,
+    /// The first writes to a device, over its old partition table, failed.
+    #[error("the device could not be cleared: it may hold what it held before, or a part of it")]
+    NotBlanked(#[source] image::Error),
     /// A device was not written to its end.
     #[error(transparent)]
     PartOnDevice(Box<Error>),
@@ -377,6 +380,7 @@ impl Error {
             | Self::OutputFile(_)
             | Self::OutputIsBackingFile { .. }
             | Self::InterruptedOnDevice
+            | Self::NotBlanked(_)
             | Self::TableOnDevice(_)
             | Self::TooLong { .. } => About::Output,
             _ => About::Neither,
@@ -460,6 +464,10 @@ impl Error {
             Self::InPlace(problem) => Some(problem.hint().to_owned()),
             Self::PartOnDevice(_) | Self::InterruptedOnDevice => Some(
                 "nobody takes what is on the device for a disk; run again with --overwrite"
+                    .to_owned(),
+            ),
+            Self::NotBlanked(_) => Some(
+                "its old partition table may be there, and lead to damaged data: use the device for nothing before it is written again with --overwrite"
                     .to_owned(),
             ),
             Self::TableOnDevice(_) => Some(

@@ -235,6 +235,19 @@ fn a_failed_run_says_what_is_on_the_device() {
         "{failed}"
     );
     assert!(files::is_zero(&files::read(&device.device, 0, 34 * 512)));
+    // With the first write the old table may be there as well.
+    let first = inject("error=EIO:when=1");
+    assert_eq!(
+        first,
+        format!(
+            "error: {}: the device could not be cleared: it may hold what it held before, or a part of it\n  \
+             because: cannot write at offset 0\n  \
+             because: Input/output error (os error 5)\n\
+             hint: its old partition table may be there, and lead to damaged data: use the device for nothing before it is \
+             written again with --overwrite\n",
+            device.name()
+        )
+    );
     let stopped = inject("signal=TERM:when=6");
     assert_eq!(
         stopped,

@@ -119,8 +119,11 @@ impl ReadyOnDevice {
 
     /// Does it. What ends it early leaves a device without a partition table, and a part of the image on it.
     pub fn run(&self, observer: &dyn Observer, stop: &StopFlag) -> Result<(), Error> {
-        self.write_data(observer, stop)?;
-        self.write_table()
+        go_on(stop)?;
+        let written =
+            self.prepared
+                .write_to_device(self.device.storage(), self.threads, observer, stop);
+        written.map_err(on_device)
     }
 
     /// The first half: everything but the partition table, made durable.
@@ -129,26 +132,36 @@ impl ReadyOnDevice {
         observer: &dyn Observer,
         stop: &StopFlag,
     ) -> Result<(), Error> {
-        if stop.is_raised() {
-            return Err(Error::Interrupted);
-        }
+        go_on(stop)?;
         let device = self.device.storage();
         let written = self
             .prepared
             .write_data_to_device(device, self.threads, observer, stop);
-        written.map_err(|error| match error {
-            Error::Interrupted => Error::InterruptedOnDevice,
-            error => Error::PartOnDevice(Box::new(error)),
-        })
+        written.map_err(on_device)
     }
 
     /// The second half: the partition table, with which the device is the image. An error says that it has none, unless it is
     /// [`Error::TableOnDevice`].
     pub(in crate::provision) fn write_table(&self) -> Result<(), Error> {
         let written = self.prepared.write_table_to_device(self.device.storage());
-        written.map_err(|error| match error {
-            error @ Error::TableOnDevice(_) => error,
-            error => Error::PartOnDevice(Box::new(error)),
-        })
+        written.map_err(on_device)
+    }
+}
+
+/// Nothing is written yet.
+fn go_on(stop: &StopFlag) -> Result<(), Error> {
+    if stop.is_raised() {
+        Err(Error::Interrupted)
+    } else {
+        Ok(())
+    }
+}
+
+/// An error that ends the writing, with what is on the device then.
+fn on_device(error: Error) -> Error {
+    match error {
+        Error::Interrupted => Error::InterruptedOnDevice,
+        error @ (Error::NotBlanked(_) | Error::TableOnDevice(_)) => error,
+        error => Error::PartOnDevice(Box::new(error)),
     }
 }

@@ -328,7 +328,7 @@ impl<S: ReadAt> Prepared<S> {
         observer: &dyn Observer,
         stop: &StopFlag,
     ) -> Result<(), Error> {
-        image::blank(device).map_err(Error::OutputFile)?;
+        image::blank(device).map_err(Error::NotBlanked)?;
         let mut parts = self.parts(None)?;
         for part in parts.iter_mut().filter(|part| part.encryption.is_none()) {
             part.source = Box::new(WithoutHoles(&self.edited));
