@@ -8,6 +8,7 @@ use clap::error::ErrorKind;
 
 use super::args::{Compat, CreateUefiConfig, SecureBoot};
 use super::message::{Failure, answer, say, warn};
+use super::signals;
 use crate::provision::uefi_config::{
     self, Database, Found, FoundLists, Loaded, Options, Output, Rules, Source,
 };
@@ -28,10 +29,13 @@ pub fn run(arguments: &CreateUefiConfig) -> Result<(), Failure> {
         json: out,
         databases: arguments.save_databases.clone(),
     };
-    let loaded = uefi_config::create(&source, &options, &output).map_err(|error| {
+    let failure = |error: uefi_config::Error| {
         let hint = error.hint();
         Failure::new(error.into(), hint)
-    })?;
+    };
+    let loaded = uefi_config::load_for(&output, &source, &options).map_err(failure)?;
+    let write = || output.write(&loaded.config, options.rules);
+    signals::held_unless(output.waits(), write).map_err(failure)?;
     warn(&loaded.warnings);
     let report = report(&loaded);
     // A configuration that is written to a pipe or terminal is the answer by itself.

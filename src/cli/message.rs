@@ -9,7 +9,13 @@ use tracing_subscriber::EnvFilter;
 
 use super::signals;
 use super::status::Status;
-use crate::provision::About;
+use crate::provision::{About, left_behind};
+
+/// What an interrupted run promises, unless a temporary file could not be removed.
+const NOTHING_LEFT: [&str; 2] = [
+    "; nothing was left behind",
+    ", of the others nothing was left behind",
+];
 
 /// Why a program ends without having done what it was asked for.
 pub struct Failure {
@@ -19,6 +25,8 @@ pub struct Failure {
     made: Option<PathBuf>,
     hint: Option<String>,
     status: Status,
+    /// Temporary files are left behind, which was told.
+    has_left: bool,
 }
 
 impl Failure {
@@ -31,6 +39,7 @@ impl Failure {
             made: None,
             hint,
             status: Status::Failed,
+            has_left: false,
         }
     }
 
@@ -56,6 +65,11 @@ impl Failure {
         Self { status, ..self }
     }
 
+    /// The same where temporary files are left behind.
+    pub fn beside(self, has_left: bool) -> Self {
+        Self { has_left, ..self }
+    }
+
     /// The failure of a guest, by its line in the file of guests.
     pub fn of_line(self, line: usize) -> Self {
         Self {
@@ -70,6 +84,16 @@ impl Failure {
             made: Some(made.to_owned()),
             ..self
         }
+    }
+
+    /// The error, where it is of this kind.
+    pub fn cause<E: std::error::Error + Send + Sync + 'static>(&self) -> Option<&E> {
+        self.error.downcast_ref()
+    }
+
+    /// True where the image was there already.
+    pub fn leaves_an_image(&self) -> bool {
+        self.made.is_some()
     }
 
     /// Prints the failure and returns the exit code that goes with it.
@@ -92,6 +116,12 @@ impl Failure {
             let made = self.made.as_ref();
             let made = made.map(|made| format!("{} is complete, but: ", made.display()));
             let parts = [line, made, file].map(Option::unwrap_or_default).concat();
+            let mut first = first.to_string();
+            if self.has_left {
+                first = NOTHING_LEFT
+                    .iter()
+                    .fold(first, |first, said| first.replace(said, ""));
+            }
             let _ = writeln!(text, "error: {parts}{first}");
         }
         for cause in causes {
@@ -116,6 +146,18 @@ pub fn warn<W: Display>(warnings: &[W]) {
     }
 }
 
+/// Tells of temporary files that could not be removed. True where there are any.
+pub fn warn_of_left_behind() -> bool {
+    let left = left_behind();
+    for (path, error) in &left {
+        let path = path.display();
+        warn(&[format!(
+            "{path} is left behind: it could not be removed ({error})"
+        )]);
+    }
+    !left.is_empty()
+}
+
 /// Warns of what a run would be refused for. Where nothing is written there is nothing to refuse.
 pub fn warn_of_refusal<E: Display>(checked: Result<(), E>) {
     if let Err(error) = checked {
@@ -130,12 +172,15 @@ pub fn answer(text: &str) -> Result<(), Failure> {
         .write_all(text.as_bytes())
         .and_then(|()| output.flush())
     {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(
-            anyhow::Error::new(error).context("cannot write the answer"),
-            None,
-        )),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(unanswered(error)),
         _ => Ok(()),
     }
+}
+
+/// An answer that could not be written.
+pub fn unanswered(error: std::io::Error) -> Failure {
+    let error = anyhow::Error::new(error).context("cannot write the answer");
+    Failure::new(error, None)
 }
 
 /// Details of the work go to standard error with `-v`.

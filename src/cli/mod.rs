@@ -95,9 +95,11 @@ fn program<A: Parser>(run: impl FnOnce(A) -> Result<(), Failure>) -> ExitCode {
         }
     };
     dumps::forbid();
-    match signals::install().and_then(|()| run(arguments)) {
+    let done = signals::install().and_then(|()| run(arguments));
+    let left = message::warn_of_left_behind();
+    match done {
         Ok(()) => Status::Done.into(),
-        Err(failure) => failure.report(),
+        Err(failure) => failure.beside(left).report(),
     }
 }
 

@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 use super::args::{self, EncryptCloudImage};
 use super::message::{Failure, answer, warn};
 use super::status::Status;
-use super::{explanation, prediction};
+use super::{explanation, prediction, signals};
 use crate::provision::predict::{
     self, BootFiles, Distinct, Guest, PredictError, Profile, Reader, Request,
 };
@@ -28,7 +28,9 @@ pub fn run(command: &args::Predict, verbose: bool) -> Result<(), Failure> {
     let branches = predict::distinct(prediction);
     if let Some(path) = &command.tcg_log {
         let branch = chosen(&branches, command.branch)?.branch;
-        predict::write_tcg_log(branch, request.guest.bank, path).map_err(failure)?;
+        let write = || predict::write_tcg_log(branch, request.guest.bank, path);
+        let waits = path.exists() && !path.is_file();
+        signals::held_unless(waits, write).map_err(failure)?;
     }
     let explanation = match &command.explain {
         None => None,

@@ -15,9 +15,9 @@ use super::provision::{confine, failure, files_read, publish};
 use super::report_file::{CheckedReport, ReportFile};
 use super::status::Status;
 use super::{plan, predict, provision_plan, signals};
-use crate::provision::deploy::Binding;
+use crate::provision::deploy::{Binding, Error};
 use crate::provision::guests::{AT_ONCE, Batch, GuestImage, PlainImage};
-use crate::provision::{StopFlag, SystemEntropy};
+use crate::provision::{Error as CommonError, StopFlag, SystemEntropy};
 
 /// A run, and what came of it so far.
 struct Run<'a> {
@@ -28,6 +28,10 @@ struct Run<'a> {
     /// What was told: choices and warnings that several guests share are said once, with the first of them.
     told: HashSet<String>,
     made: usize,
+    /// Images that are there, though something else of their guest's failed.
+    whole: usize,
+    /// Guests without an image, for a reason that was told.
+    failed: usize,
 }
 
 /// Makes an image for each guest of a file, or shows what that would do.
@@ -55,6 +59,8 @@ pub fn run(
         now: now()?,
         told: HashSet::new(),
         made: 0,
+        whole: 0,
+        failed: 0,
     };
     for guests in guests.chunks(AT_ONCE) {
         run.batch(&source, guests)?;
@@ -65,9 +71,14 @@ pub fn run(
     let (all, made) = (guests.len(), run.made);
     let what = match all - made {
         _ if stop.is_raised() => {
-            format!(
-                "interrupted; {made} of {all} images are whole, of the others nothing was left behind"
-            )
+            let whole = made + run.whole;
+            // What is left of those that failed was told.
+            let others = if whole < all && run.failed == 0 {
+                ", of the others nothing was left behind"
+            } else {
+                ""
+            };
+            format!("interrupted; {whole} of {all} images are whole{others}")
         }
         0 => String::new(),
         failed => format!("{failed} of {all} guests failed"),
@@ -87,6 +98,12 @@ pub fn run(
         say(&format!("{path}: {all} images, in {seconds:.1} s\n"));
     }
     Ok(())
+}
+
+/// True where a guest's image is not there because a signal came, and nothing is left of it.
+fn is_interruption(failure: &Failure) -> bool {
+    let cause = failure.cause::<Error>();
+    matches!(cause, Some(Error::Common(CommonError::Interrupted)))
 }
 
 /// The guests of a file, each with what binds its image to it.
@@ -172,8 +189,12 @@ impl Run<'_> {
                     self.made += 1;
                     say(&format!("{}: provisioned\n", guest.output.display()));
                 }
-                Err(_) if self.stop.is_raised() => {}
-                Err(failure) => failure.of_line(guest.line).say(),
+                Err(failure) if is_interruption(&failure) => {}
+                Err(failure) => {
+                    self.whole += usize::from(failure.leaves_an_image());
+                    self.failed += usize::from(!failure.leaves_an_image());
+                    failure.of_line(guest.line).say();
+                }
             }
         }
         if self.verbose {

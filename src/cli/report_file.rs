@@ -1,14 +1,17 @@
 //! The file of `--report`: written beside its name before there is something to report, it appears behind it.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use super::args::{EncryptCloudImage, RecoveryOptions};
-use super::message::{Failure, answer};
+use super::message::{Failure, unanswered};
 use super::signals;
 use crate::provision::Staged;
 
@@ -74,7 +77,8 @@ impl<'a> ReportFile<'a> {
     /// The same where nothing will be written: nothing is waited for.
     pub fn try_out(self) -> Result<(), Failure> {
         if !self.is_stdout() && !self.is_special() {
-            Staged::new(self.0, b"").map_err(|error| self.unwritten(error))?;
+            let staged = signals::held(|| Staged::new(self.0, b"").map(drop));
+            staged.map_err(|error| self.unwritten(error))?;
         }
         Ok(())
     }
@@ -106,17 +110,60 @@ impl<'a> CheckedReport<'a> {
 }
 
 impl StagedReport<'_> {
-    /// Gives it its name, behind the image `made`.
+    /// Gives it its name, behind the image `made`. A reader that does not read holds it up until a signal comes.
     pub fn publish(self, made: &Path) -> Result<(), Failure> {
-        // The image is whole: a reader that does not read holds up nothing that has to be unwound.
-        let _kept = (!matches!(self, Self::File(..))).then(signals::at_once);
+        let _kept = signals::unwinding();
         let published = match self {
-            Self::Stdout(text) => answer(&text),
-            Self::Special(mut special, text, file) => special
-                .write_all(text.as_bytes())
-                .map_err(|error| file.unwritten(error)),
+            Self::Stdout(text) => answer_until_stopped(&text),
+            Self::Special(special, text, file) => {
+                write_until_stopped(special, &text).map_err(|error| file.unwritten(error))
+            }
             Self::File(staged, file) => staged.publish().map_err(|error| file.unwritten(error)),
         };
         published.map_err(|failure| failure.after(made))
+    }
+}
+
+/// Bytes that a pipe takes without blocking, once it says that it takes some (`PIPE_BUF`).
+const AT_ONCE_BYTES: usize = 4096;
+
+/// How long a signal waits for its turn.
+const TURN: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
+
+/// Writes a text into a pipe or a device. Where nobody takes it, a signal ends that.
+fn write_until_stopped(mut to: impl Write + AsFd, text: &str) -> io::Result<()> {
+    for bytes in text.as_bytes().chunks(AT_ONCE_BYTES) {
+        wait_for(&to)?;
+        to.write_all(bytes)?;
+        to.flush()?;
+    }
+    Ok(())
+}
+
+/// The same for standard output, of which the reader may have closed its end.
+fn answer_until_stopped(text: &str) -> Result<(), Failure> {
+    match write_until_stopped(io::stdout().lock(), text) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(unanswered(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Waits until a pipe or a device takes some bytes, or a signal has come.
+fn wait_for(to: &impl AsFd) -> io::Result<()> {
+    let stop = signals::stop_flag();
+    loop {
+        let mut wanted = [PollFd::new(to, PollFlags::OUT)];
+        match poll(&mut wanted, Some(&TURN)) {
+            Ok(0) | Err(Errno::INTR) if stop.is_raised() => {
+                return Err(io::Error::other("interrupted: nobody read it"));
+            }
+            Ok(0) | Err(Errno::INTR) => {}
+            // A reader that is gone is told by the write.
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
     }
 }

@@ -74,14 +74,6 @@ pub struct Kept {
     before: bool,
 }
 
-impl Kept {
-    fn set(at_once: bool) -> Self {
-        Self {
-            before: signals().at_once.swap(at_once, Ordering::Relaxed),
-        }
-    }
-}
-
 impl Drop for Kept {
     fn drop(&mut self) {
         signals().at_once.store(self.before, Ordering::Relaxed);
@@ -90,12 +82,25 @@ impl Drop for Kept {
 
 /// From here on there is something to unwind: a signal raises the flag.
 pub fn unwinding() -> Kept {
-    Kept::set(false)
+    Kept {
+        before: signals().at_once.swap(false, Ordering::Relaxed),
+    }
 }
 
-/// From here on there is nothing to unwind: a signal ends the program.
-pub fn at_once() -> Kept {
-    Kept::set(true)
+/// Does something short that takes back what it made: a signal waits for its end, and ends the program then.
+pub fn held<T>(work: impl FnOnce() -> T) -> T {
+    let kept = unwinding();
+    let done = work();
+    drop(kept);
+    if signals().at_once.load(Ordering::Relaxed) {
+        die_of_the_one_that_came();
+    }
+    done
+}
+
+/// The same, unless it may wait for somebody.
+pub fn held_unless<T>(waits: bool, work: impl FnOnce() -> T) -> T {
+    if waits { work() } else { held(work) }
 }
 
 /// What a signal raises.

@@ -13,12 +13,11 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, AtFlags, Mode, OFlags};
-use tempfile::TempPath;
-
 use super::source::other_kind;
+use super::temporary_name::TemporaryName;
 use super::{Error, Result};
 use crate::storage::FileStorage;
+use rustix::fs::{Access, AtFlags, Mode, OFlags};
 
 /// What happens to a file that has the output's name already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +48,7 @@ pub struct Output {
     pub(super) name: OsString,
     pub(super) replace: Replace,
     /// The name of a named temporary; removed when dropped.
-    pub(super) temporary: Option<TempPath>,
+    pub(super) temporary: Option<TemporaryName>,
 }
 
 impl Output {
@@ -241,7 +240,7 @@ fn create_named(
     directory_path: &Path,
     name: &OsStr,
     mode: u32,
-) -> Result<(File, Option<TempPath>)> {
+) -> Result<(File, Option<TemporaryName>)> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true).mode(mode);
     let named = tempfile::Builder::new()
@@ -253,7 +252,7 @@ fn create_named(
             source,
         })?;
     let (file, path) = named.into_parts();
-    Ok((file, Some(path)))
+    Ok((file, Some(TemporaryName::new(path))))
 }
 
 /// The path by which an open file can be linked.

@@ -19,13 +19,12 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD};
-use tempfile::TempPath;
-
 use super::directory::flush_directory;
 use super::output::{Output, Replace, proc_path, temporary_prefix};
+use super::temporary_name::TemporaryName;
 use super::{Error, Result};
 use crate::storage::WriteAt;
+use rustix::fs::{AtFlags, CWD};
 
 /// The points at which a publishing can be watched, and called off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,12 +117,12 @@ impl Published {
 }
 
 impl Output {
-    fn rename_named(&self, temporary: TempPath, path: &Path) -> Result<()> {
+    fn rename_named(&self, temporary: TemporaryName, path: &Path) -> Result<()> {
         let renamed = match self.replace {
-            Replace::Never => temporary.persist_noclobber(path),
-            Replace::Existing => temporary.persist(path),
+            Replace::Never => temporary.rename_to_new(path),
+            Replace::Existing => temporary.rename(path),
         };
-        self.named(renamed.map_err(|failed| failed.error), path)
+        self.named(renamed, path)
     }
 
     fn link_unnamed(
@@ -143,11 +142,10 @@ impl Output {
             .prefix(&temporary_prefix(&self.name))
             .suffix(".finished")
             .make_in(&self.directory_path, |beside| self.link(beside))
-            .map_err(publish_error)?
-            .into_temp_path();
+            .map_err(publish_error)?;
+        let beside = TemporaryName::new(beside.into_temp_path());
         go_on(on_step(PublishStep::BetweenLinkAndRename))?;
-        let renamed = beside.persist(path);
-        self.named(renamed.map_err(|failed| failed.error), path)
+        self.named(beside.rename(path), path)
     }
 
     fn link(&self, path: &Path) -> io::Result<()> {
@@ -212,7 +210,7 @@ mod tests {
             let refused = output.named(lost(Errno::IO), &path).unwrap_err();
             assert!(matches!(refused, Error::Publish(_)), "{refused}");
             match output.temporary.take() {
-                Some(temporary) => temporary.persist(&path).unwrap(),
+                Some(temporary) => temporary.rename(&path).unwrap(),
                 None => output.link(&path).unwrap(),
             }
             output.named(lost(Errno::EXIST), &path).unwrap();

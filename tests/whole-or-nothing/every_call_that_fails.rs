@@ -144,7 +144,8 @@ fn of_those_that_take_a_key_back() {
     let calls = calls::that_name(calls::of_names(calls::of(&bench, copy)));
     bench.lay_out(copy);
     let fault = format!("error=EPERM:when={}", calls[1].number);
-    let output = bench.faulty_twice(copy, (&calls[1].name, &fault), ("unlink", "error=EROFS"));
+    let faults = [(calls[1].name.as_str(), &*fault), ("unlink", "error=EROFS")];
+    let output = bench.faults(copy, &faults);
     let said = "error: --recovery-key-out: new.key is left behind, and opens nothing: it could not be removed (Read-only file system (os error 30))\n  \
                 because: cannot give the finished output its name\n  \
                 because: Operation not permitted (os error 1)\n\

@@ -6,6 +6,7 @@ mod calls;
 mod every_call_that_fails;
 mod every_kill;
 mod every_stop;
+mod names_of_temporaries_go;
 mod runs;
 
 #[path = "../predict/data.rs"]

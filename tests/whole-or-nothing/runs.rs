@@ -1,30 +1,35 @@
 //! The commands, what they are run on, and what is left of it.
 
 use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Child, Output, Stdio};
+
+use rustix::fs::OFlags;
 
 use crate::calls::Call;
 use crate::encrypted::{Encrypted, ROOT, WITHOUT_PCRS};
 use crate::plain::Plain;
 use crate::support::container::Container;
-use crate::support::workshop::{Workshop, stderr};
-use crate::support::{disk, files};
+use crate::support::workshop::{Workshop, give_away, stderr};
+use crate::support::{command, disk, exits, files};
 
 /// A command.
 pub struct Run {
     pub name: &'static str,
-    arguments: Vec<&'static str>,
+    pub arguments: Vec<&'static str>,
     /// Files that are there before: their name, and what they are copies of.
-    before: &'static [(&'static str, Before)],
+    pub before: &'static [(&'static str, Before)],
     /// Its images: their names, and the file of the recovery key that opens each.
     pub images: &'static [(&'static str, Option<&'static str>)],
     /// Its other files.
-    reports: &'static [&'static str],
+    pub reports: &'static [&'static str],
 }
 
+/// What a file is that a command finds.
 #[derive(Clone, Copy)]
-enum Before {
+pub enum Before {
     Plain,
     Encrypted,
     Old,
@@ -183,7 +188,7 @@ impl Bench {
         }
     }
 
-    fn workshop(&self) -> &Workshop {
+    pub fn workshop(&self) -> &Workshop {
         self.plain.workshop()
     }
 
@@ -214,6 +219,33 @@ impl Bench {
         }
     }
 
+    /// Makes a pipe that is full, and gives its reader.
+    pub fn full_pipe(&self, name: &str) -> fs::File {
+        let path = self.workshop().path(name);
+        exits(command("mkfifo").arg(&path), 0);
+        give_away(&path);
+        let reader = fs::File::options()
+            .read(true)
+            .write(true)
+            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+            .open(path)
+            .unwrap();
+        while (&reader).write(&[b' '; 4096]).is_ok() {}
+        reader
+    }
+
+    /// Starts a command in a folder of a file system that has no unnamed files. strace keeps out of the way: the process is
+    /// the program's own.
+    pub fn start_without_unnamed_files(&self, arguments: &[&str]) -> Child {
+        let mut strace = self.workshop().command("strace");
+        strace.args(["-D", "-f", "-qq", "-o", "/dev/null", "-P"]);
+        strace.arg(self.workshop().folder());
+        strace.args(["-e", "inject=openat:error=EOPNOTSUPP"]);
+        strace.arg(self.workshop().program()).args(arguments);
+        strace.stdout(Stdio::piped()).stderr(Stdio::piped());
+        strace.spawn().unwrap()
+    }
+
     /// Runs a command under strace, with further options for it.
     pub fn traced(&self, run: &Run, trace: &Path, options: &[String]) -> Output {
         // strace writes as the ordinary user.
@@ -237,10 +269,11 @@ impl Bench {
         self.traced(run, &trace, &[&options[..], &[inject]].concat())
     }
 
-    /// The same with two calls that go wrong.
-    pub fn faulty_twice(&self, run: &Run, one: (&str, &str), other: (&str, &str)) -> Output {
-        let options = [one, other].map(|(call, fault)| format!("--inject={call}:{fault}"));
-        self.traced(run, &self.path("trace"), &options)
+    /// The same with several calls that go wrong.
+    pub fn faults(&self, run: &Run, faults: &[(&str, &str)]) -> Output {
+        let faults = faults.iter();
+        let options = faults.map(|(call, fault)| format!("--inject={call}:{fault}"));
+        self.traced(run, &self.path("trace"), &options.collect::<Vec<_>>())
     }
 
     /// Runs a command undisturbed.

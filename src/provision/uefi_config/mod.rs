@@ -4,7 +4,7 @@
 //! A [`Source`] is a directory of signature lists, certificates and signed updates, a variable store of edk2,
 //! efivarfs or a copy of it, Azure's description of a disk, or `uefi-config.json`. [`load`] reads it, refuses
 //! what no guest has (UEFI 2.10, section 32: content that is no signature list, no variable at all, Secure
-//! Boot switched off) and tells what was found and what will bite. [`create`] writes the result. The host's
+//! Boot switched off) and tells what was found and what will bite. [`Output::write`] writes the result. The host's
 //! own variables are read only where the source says so. A description of a kind that is not read (AWS's `uefi-data`, a
 //! store in JSON, `VMware`'s nvram) is refused by its name.
 
@@ -170,14 +170,12 @@ fn refuse_defects(source: &Source, config: &UefiConfig) -> Result<(), Error> {
     Ok(())
 }
 
-/// Reads the configuration that a source describes and writes it: `create-uefi-config`.
-pub fn create(source: &Source, options: &Options, output: &Output) -> Result<Loaded, Error> {
+/// Reads the configuration that a source describes, to be written to an output: `create-uefi-config`.
+pub fn load_for(output: &Output, source: &Source, options: &Options) -> Result<Loaded, Error> {
     if options.rules == Rules::Ours {
         output.check()?;
     }
-    let loaded = load(source, options)?;
-    output.write(&loaded.config, options.rules)?;
-    Ok(loaded)
+    load(source, options)
 }
 
 fn json(path: &Path, options: &Options) -> Result<Reading, Error> {

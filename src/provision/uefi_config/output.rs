@@ -24,9 +24,17 @@ impl Output {
         }
     }
 
+    /// True where something is written that is no plain file, whose reader may be waited for.
+    pub fn waits(&self) -> bool {
+        let databases = self.databases.iter();
+        let databases = databases.flat_map(|folder| Database::ALL.map(|of| folder.join(of.name())));
+        let mut paths = databases.chain([self.json.clone()]);
+        paths.any(|path| path.exists() && !path.is_file())
+    }
+
     /// Writes the files. All are written before the first gets its name; the reference, whose rules may
     /// count, writes the configuration before it looks for the directory.
-    pub(super) fn write(&self, config: &UefiConfig, rules: Rules) -> Result<(), Error> {
+    pub fn write(&self, config: &UefiConfig, rules: Rules) -> Result<(), Error> {
         let json = File::new(&self.json, config.to_json().as_bytes())?;
         if rules == Rules::Reference {
             json.publish()?;
