@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod a_guest_without_a_platform_key;
 mod another_program_reads_and_writes_the_same_stores;
 mod any_store_is_read_or_refused;
 mod azure_descriptions_are_read_as_the_reference_does;

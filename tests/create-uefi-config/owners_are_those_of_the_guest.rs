@@ -64,9 +64,13 @@ fn an_explicit_owner_counts_for_microsofts_certificates_too() {
 #[test]
 fn without_it_microsofts_certificates_are_taken_for_microsofts() {
     let scratch = certificates();
-    for file in ["PK.der", "KEK-0.der"] {
-        fs::remove_file(scratch.path().join("in").join(file)).unwrap();
-    }
+    let folder = scratch.path().join("in");
+    fs::remove_file(folder.join("KEK-0.der")).unwrap();
+    fs::rename(
+        folder.join("PK.der"),
+        folder.join(format!("PK-{STRANGER}.der")),
+    )
+    .unwrap();
     let (config, ..) = created(scratch.path(), &["-i", "in"]);
     let db = config.content(Database::Db);
     assert!(db.starts_with(&x509(guid::MICROSOFT, "microsoft-uefi-ca-2011")));

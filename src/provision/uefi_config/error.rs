@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Defect;
+use super::{Defect, Lack};
 use crate::efi::config::Database;
 use crate::efi::foreign::Format;
 use crate::efi::variable_store::SecureBoot;
@@ -59,6 +59,14 @@ pub enum Error {
     Empty {
         /// Where it comes from.
         path: PathBuf,
+    },
+    /// Secure Boot is to be on, and there is no platform key.
+    #[error("{}: {}, and without a platform key Secure Boot is off", path.display(), lack.what())]
+    NoPlatformKey {
+        /// Where it comes from.
+        path: PathBuf,
+        /// What is missing there.
+        lack: Lack,
     },
     /// An entry that no firmware takes.
     #[error("{}{defect}", place(path, *database))]
@@ -282,6 +290,7 @@ impl Error {
             Self::NothingTaken { near_misses, .. } if !near_misses.is_empty() => {
                 return Some(format!("near misses: {}", near_misses.join(", ")));
             }
+            Self::NoPlatformKey { lack, .. } => lack.hint(),
             Self::Entry { defect, .. } => return defect.hint().map(str::to_owned),
             Self::PemInList { .. } => {
                 "give the file the extension .pem, or convert it with cert-to-efi-sig-list"

@@ -3,7 +3,7 @@
 //!
 //! A [`Source`] is a directory of signature lists, certificates and signed updates, a variable store of edk2,
 //! efivarfs or a copy of it, Azure's description of a disk, or `uefi-config.json`. [`load`] reads it, refuses
-//! what no guest has (UEFI 2.10, section 32: content that is no signature list, no variable at all, Secure
+//! what no guest has (UEFI 2.10, section 32: content that is no signature list, no variable at all, no PK, Secure
 //! Boot switched off) and tells what was found and what will bite. [`Output::write`] writes the result. The host's
 //! own variables are read only where the source says so. A description of a kind that is not read (AWS's `uefi-data`, a
 //! store in JSON, `VMware`'s nvram) is refused by its name.
@@ -15,6 +15,7 @@ mod directory;
 mod efivars;
 mod error;
 mod findings;
+mod lack;
 mod output;
 mod remark;
 mod store;
@@ -29,6 +30,7 @@ use uuid::Uuid;
 pub use defect::Defect;
 pub use error::Error;
 pub use findings::{Found, FoundEntries, FoundLists};
+pub use lack::Lack;
 pub use output::Output;
 pub use remark::{Note, Warning};
 
@@ -136,6 +138,12 @@ pub fn load(source: &Source, options: &Options) -> Result<Loaded, Error> {
         if config.is_empty() && !options.secure_boot_is_off {
             return Err(Error::Empty {
                 path: path.to_owned(),
+            });
+        }
+        if let (false, Some(lack)) = (options.secure_boot_is_off, lack::first(source, &config)) {
+            return Err(Error::NoPlatformKey {
+                path: path.to_owned(),
+                lack,
             });
         }
     }
