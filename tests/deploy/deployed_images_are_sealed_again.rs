@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::data;
 use crate::encrypted::{
     Encrypted, FLAGS, ROOT, SEALED_KEY, TEMPLATE, WITHOUT_PCRS, disguises, find_key, ready,
-    soft_srk,
+    soft_srk, standard_srk,
 };
 use crate::resealed::{
     RECOVERY_KEY, UNLOCK, again, any_state, area, boot, composites, deployed, for_another_guest,
@@ -152,6 +152,7 @@ fn the_template_is_written_again_unless_it_is_the_standard_one() {
     sealed_again(&deployed, &for_another_guest());
     let other = template(&deployed).unwrap();
     assert_ne!(other, first);
+    deployed.workshop.write("srk.pub", &standard_srk());
     let output = sealed_again(
         &deployed,
         &[&FLAGS[..], &["--standard-srk-template"]].concat(),

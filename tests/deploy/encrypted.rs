@@ -58,6 +58,15 @@ pub fn case() -> Case {
     cases.find(|case| case.name == "flags-all").unwrap()
 }
 
+/// The public area of the software key as the standard template makes it: with `noda`.
+pub fn standard_srk() -> Vec<u8> {
+    let mut public = fs::read(soft_srk("soft-rsa")).unwrap();
+    // size, type, nameAlg, then objectAttributes; noda is bit 10.
+    assert_eq!(public[6..10], [0, 3, 0, 0x72]);
+    public[8] |= 4;
+    public
+}
+
 /// A folder with `disk.img`, which is encrypted, `srk.pub` and `uefi-config.json`.
 pub struct Encrypted {
     pub workshop: Workshop,

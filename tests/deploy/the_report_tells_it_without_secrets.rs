@@ -4,7 +4,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::encrypted::{Encrypted, FLAGS, ROOT, SEALED_KEY, WITHOUT_PCRS, disguises, ready};
+use crate::encrypted::{
+    Encrypted, FLAGS, ROOT, SEALED_KEY, WITHOUT_PCRS, disguises, ready, standard_srk,
+};
 use crate::support::workshop::{refused, stdout};
 use crate::support::{command, exits, files, programs, run};
 
@@ -230,7 +232,11 @@ fn the_report_follows_its_schema() {
         (&WITHOUT_PCRS, &persistent),
     ] {
         let flags = [policy, more, &["--report", "report.json"]].concat();
-        let deployed = Encrypted::new().deployed(&flags);
+        let encrypted = Encrypted::new();
+        if more.contains(&"--standard-srk-template") {
+            encrypted.workshop.write("srk.pub", &standard_srk());
+        }
+        let deployed = encrypted.deployed(&flags);
         let report = deployed.workshop.path("report.json");
         exits(&mut judge(&report), 0);
         // The judge finds what is wrong.

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::encrypted::{
-    Encrypted, FLAGS, ROOT, SEALED_KEY, TEMPLATE, WITHOUT_PCRS, find_key, ready,
+    Encrypted, FLAGS, ROOT, SEALED_KEY, TEMPLATE, WITHOUT_PCRS, find_key, ready, standard_srk,
 };
 use crate::support::workshop::{stderr, stdout};
 use crate::support::{command, exits, files, programs, run, scratch};
@@ -241,7 +241,9 @@ fn sealed_keys_for_other_srks_and_no_pcr() {
     assert_eq!(document["sealed_key"]["srk"], "ECC");
     assert_eq!(document["sealed_key"]["selection"], json!([]));
     assert_eq!(document["srk_template"]["kind"], "ECC");
-    let image = Encrypted::new().deployed(&[&FLAGS[..], &["--standard-srk-template"]].concat());
+    let image = Encrypted::new();
+    image.workshop.write("srk.pub", &standard_srk());
+    let image = image.deployed(&[&FLAGS[..], &["--standard-srk-template"]].concat());
     let document = told(&image, &[]);
     assert_eq!(document["sealed_key"]["srk"], "RSA");
     assert_eq!(document["srk_template"], Value::Null);

@@ -214,6 +214,16 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// The standard template does not make the key.
+    #[error(
+        "--standard-srk-template: that template does not make the SRK in {}: {difference}; the guest would make another SRK, and never unlock", path.display()
+    )]
+    NotStandard {
+        /// The file.
+        path: PathBuf,
+        /// The first difference.
+        difference: tpm::StandardDifference,
+    },
     /// The guest could not make the SRK again.
     #[error(
         "--srk-mode derived: systemd's legacy template does not make this SRK: {}",
@@ -432,6 +442,10 @@ impl Error {
             ),
             Self::KeyAlone { .. } => Some(
                 "add --standard-srk-template if the SRK is the standard one, or give the output of tpm2_readpublic"
+                    .to_owned(),
+            ),
+            Self::NotStandard { .. } => Some(
+                "leave --standard-srk-template out, and give the output of tpm2_readpublic -o: the guest gets a template of this key"
                     .to_owned(),
             ),
             Self::TpmFile {

@@ -85,9 +85,7 @@ impl Srk {
         let mut warnings = Vec::new();
         let parent = read_parent(options, &mut warnings)?;
         let access = match key_object {
-            KeyObject::Secboot => {
-                Access::Template(template(&options.template, &parent, &mut warnings)?)
-            }
+            KeyObject::Secboot => Access::Template(template(options, &parent, &mut warnings)?),
             KeyObject::SystemdTpm2 {
                 srk_mode,
                 srk_handle,
@@ -129,21 +127,21 @@ fn read_parent(options: &SrkOptions, warnings: &mut Vec<String>) -> Result<Stora
     }
 }
 
-/// From what Ubuntu's initramfs makes the SRK again; `None` for the standard template, which it knows.
+/// From what Ubuntu's initramfs makes the SRK again; `None` for the standard template, which it knows. A key that this does not
+/// make is refused: the guest would make another one.
 fn template(
-    choice: &TemplateChoice,
+    options: &SrkOptions,
     parent: &StorageParent,
     warnings: &mut Vec<String>,
 ) -> Result<Option<Vec<u8>>, Error> {
-    match choice {
-        TemplateChoice::Standard => {
-            if let Some(difference) = parent.differs_from_standard() {
-                warnings.push(format!(
-                    "--standard-srk-template: the SRK is not one that the standard template makes: {difference}; the guest would make another SRK, and never unlock"
-                ));
-            }
-            Ok(None)
-        }
+    match &options.template {
+        TemplateChoice::Standard => match parent.differs_from_standard() {
+            Some(difference) => Err(Error::NotStandard {
+                path: options.public.clone(),
+                difference,
+            }),
+            None => Ok(None),
+        },
         TemplateChoice::Written { unique_data } => {
             let unique = match unique_data {
                 Some(path) => unique_data_of(path, parent, warnings)?,
