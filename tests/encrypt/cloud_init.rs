@@ -309,7 +309,10 @@ fn write_script(folder: &Path, files: &[(&str, &str)]) -> String {
             _ => Vec::new(),
         };
         for folder in missing {
-            script += &format!("mkdir {folder}\n");
+            let make = format!("mkdir {folder}\n");
+            if !script.contains(&make) {
+                script += &make;
+            }
         }
         let (folder, name) = path.rsplit_once('/').unwrap();
         script += &format!("cd {folder}/\nwrite {} {name}\n", host.display());
@@ -446,6 +449,64 @@ fn what_no_name_of_a_file_mends_is_refused() {
             "error: source.img: --grow-root: {parts}/05_x.cfg: it may set growpart, and it is a link to what the image does not hold: mend or remove it\n"
         )
     );
+}
+
+/// A warning stands where the real cloud-init finds no module, and nowhere else; with its modules in the image and without.
+#[test]
+fn names_that_cloud_init_does_not_find_are_told() {
+    let Some(judge) = CloudInit::find() else {
+        return;
+    };
+    if !crate::can_judge() {
+        return;
+    }
+    let own = judge.datasources();
+    let mut names = own.clone();
+    assert!(names.contains(&"Azure".to_owned()), "{names:?}");
+    let in_lower_case = names.iter().map(|name| name.to_ascii_lowercase());
+    names.extend(in_lower_case.collect::<Vec<_>>());
+    names.extend(["AZURE", "Azur", "Helpers", "__init__"].map(str::to_owned));
+    let found = judge.finds(&names);
+    assert!(found.contains(&true) && found.contains(&false));
+    let list = names.join(",");
+    let modules: Vec<_> = own
+        .iter()
+        .map(|name| format!("/usr/lib/python3/dist-packages/cloudinit/sources/DataSource{name}.py"))
+        .collect();
+    for (whose, planted) in [
+        ("the image's cloud-init", &modules[..]),
+        ("cloud-init", &[]),
+    ] {
+        let workshop = Workshop::new();
+        let source = workshop.source(image(Shape::Tiny));
+        let folder = scratch();
+        let files: Vec<_> = planted.iter().map(|path| (path.as_str(), "")).collect();
+        edit_root(&source, &write_script(folder.path(), &files));
+        let mut encrypt = workshop.encrypt();
+        encrypt.args([
+            "--override-datasources",
+            &list,
+            "--dry-run",
+            "-o",
+            "output.img",
+            "source.img",
+        ]);
+        let talk = stderr(&exits(&mut encrypt, 0));
+        let told: Vec<_> = talk
+            .lines()
+            .filter(|line| line.starts_with("warning: --override-datasources: "))
+            .collect();
+        let expected: Vec<_> = names
+            .iter()
+            .zip(&found)
+            .filter(|(_, found)| !**found)
+            .map(|(name, _)| match own.iter().find(|own| own.eq_ignore_ascii_case(name)) {
+                Some(own) => format!("warning: --override-datasources: {whose} calls the datasource {own}, and passes over {name}: write it so"),
+                None => format!("warning: --override-datasources: {whose} has no datasource {name}, and passes over it"),
+            })
+            .collect();
+        assert_eq!(told, expected);
+    }
 }
 
 #[test]

@@ -276,13 +276,9 @@ fn override_datasources(
     if let Some(reason) = cloud_init::is_off(filesystem)? {
         done.warnings.push(format!("{option}: {reason}"));
     }
-    let unknown = cloud_init::unknown_datasources(filesystem, list)?;
-    if !unknown.is_empty() {
-        done.warnings.push(format!(
-            "{option}: the image's cloud-init has no datasource {}, and passes over it",
-            unknown.join(", ")
-        ));
-    }
+    let doubtful = cloud_init::doubtful_datasources(filesystem, list)?;
+    let doubtful = doubtful.iter().map(|doubt| format!("{option}: {doubt}"));
+    done.warnings.extend(doubtful);
     let what = format!("cloud-init uses {} only", list.join(", "));
     let (option, text) = ((option, DATASOURCE_LIST), datasources.config());
     put_config(filesystem, config, option, DATASOURCES, &text, &what, done)

@@ -22,7 +22,7 @@ use crate::filesystem::ext4::{Filesystem, Kind};
 use crate::filesystem::{self, Error};
 
 pub use order::comes_before;
-pub use switches::{check_datasource, growing_is_off, is_off, unknown_datasources};
+pub use switches::{Doubtful, check_datasource, doubtful_datasources, growing_is_off, is_off};
 pub use value::{Value, read as read_yaml};
 
 const CONFIG: &str = "cloud.cfg";

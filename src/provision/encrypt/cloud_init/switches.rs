@@ -50,28 +50,98 @@ pub fn check_datasource(
     Ok(Ok(()))
 }
 
-/// Those of `list` that the image's cloud-init has no module for; none where its modules are not found.
-pub fn unknown_datasources<'l>(
-    filesystem: &Filesystem<'_>,
-    list: &'l [String],
-) -> filesystem::Result<Vec<&'l str>> {
-    let modules = modules(filesystem)?;
-    let has = |name: &&String| {
-        let module = format!("datasource{}.py", name.to_ascii_lowercase());
-        modules.contains(&module)
-    };
-    if modules.is_empty() {
-        return Ok(Vec::new());
-    }
-    Ok(list
-        .iter()
-        .filter(|name| !has(name))
-        .map(String::as_str)
-        .collect())
+/// The datasources of cloud-init 22.4.2 (Debian 12), and those that later releases brought (Akamai, `CloudCIX`, WSL).
+const KNOWN: [&str; 31] = [
+    "Akamai",
+    "AliYun",
+    "AltCloud",
+    "Azure",
+    "Bigstep",
+    "CloudCIX",
+    "CloudSigma",
+    "CloudStack",
+    "ConfigDrive",
+    "DigitalOcean",
+    "Ec2",
+    "Exoscale",
+    "GCE",
+    "Hetzner",
+    "IBMCloud",
+    "LXD",
+    "MAAS",
+    "NWCS",
+    "NoCloud",
+    "None",
+    "OVF",
+    "OpenNebula",
+    "OpenStack",
+    "Oracle",
+    "RbxCloud",
+    "Scaleway",
+    "SmartOS",
+    "UpCloud",
+    "VMware",
+    "Vultr",
+    "WSL",
+];
+
+/// A name of a datasource that cloud-init passes over, or may.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Doubtful {
+    /// No module has that name.
+    #[error("{whose} has no datasource {name}, and passes over it")]
+    Unknown {
+        /// Whose modules were looked at.
+        whose: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A module has it in other letter case. cloud-init 22.4.2 looks for a file of that very name; so do the functions of
+    /// ds-identify, in later releases as well.
+    #[error("{whose} calls the datasource {known}, and passes over {name}: write it so")]
+    LetterCase {
+        /// Whose modules were looked at.
+        whose: &'static str,
+        /// The name.
+        name: String,
+        /// The module's.
+        known: String,
+    },
 }
 
-/// The names of the modules in lower case, as newer releases compare them.
-fn modules(filesystem: &Filesystem<'_>) -> filesystem::Result<Vec<String>> {
+/// Those of `list` that the image's cloud-init has no module for; where its modules are not found, that no release has.
+pub fn doubtful_datasources(
+    filesystem: &Filesystem<'_>,
+    list: &[String],
+) -> filesystem::Result<Vec<Doubtful>> {
+    let found = datasources(filesystem)?;
+    let (whose, known) = if found.is_empty() {
+        ("cloud-init", KNOWN.map(str::to_owned).to_vec())
+    } else {
+        ("the image's cloud-init", found)
+    };
+    let doubt = |name: &String| {
+        let name = name.clone();
+        if known.contains(&name) {
+            return None;
+        }
+        let mut others = known.iter();
+        Some(
+            match others.find(|other| other.eq_ignore_ascii_case(&name)) {
+                Some(known) => Doubtful::LetterCase {
+                    whose,
+                    name,
+                    known: known.clone(),
+                },
+                None => Doubtful::Unknown { whose, name },
+            },
+        )
+    };
+    Ok(list.iter().filter_map(doubt).collect())
+}
+
+/// The datasources that there are modules for.
+fn datasources(filesystem: &Filesystem<'_>) -> filesystem::Result<Vec<String>> {
     let mut names = Vec::new();
     for parent in PACKAGE_PARENTS {
         for python in names_in(filesystem, parent)? {
@@ -80,9 +150,12 @@ fn modules(filesystem: &Filesystem<'_>) -> filesystem::Result<Vec<String>> {
             }
             for packages in PACKAGE_FOLDERS {
                 let folder = format!("{parent}/{python}/{packages}/{MODULES}");
-                let found = names_in(filesystem, &folder)?.into_iter();
-                let found = found.map(|name| name.to_ascii_lowercase());
-                names.extend(found.filter(|name| name.starts_with("datasource")));
+                let found = names_in(filesystem, &folder)?;
+                let found = found.iter().filter_map(|name| {
+                    let name = name.strip_prefix("DataSource")?;
+                    name.strip_suffix(".py").map(str::to_owned)
+                });
+                names.extend(found);
             }
         }
     }
