@@ -130,7 +130,9 @@ impl Program {
             let available = linux.raw.end.saturating_sub(linux.raw.start);
             let len_bytes = u64::from(linux.virtual_bytes).min(available);
             let kernel = Slice::new(file, linux.raw.start, len_bytes)?;
-            program.inner_kernel = Some(Pe::read(&kernel)?.digests(&kernel, &hashes)?);
+            let digests = Pe::read(&kernel).and_then(|pe| pe.digests(&kernel, &hashes));
+            program.inner_kernel =
+                Some(digests.map_err(|problem| Error::InnerKernel(Box::new(problem)))?);
         }
         Ok(program)
     }

@@ -362,3 +362,46 @@ fn a_program_for_another_processor_is_refused() {
         "error: disk.img: grubx64.efi: is a program for 64-bit Arm, and shimx64.efi one for x86-64: it cannot boot\n"
     );
 }
+
+/// With Secure Boot off firmware measures the kernel inside as well: a message about that one says so.
+#[test]
+fn a_kernel_inside_that_is_no_program_is_told_from_the_image_around_it() {
+    if !ready() {
+        return;
+    }
+    let encrypted = booting(unified("257.1"));
+    let flags = [&FLAGS[..4], &["--secure-boot", "off", PCR_4]].concat();
+    assert_eq!(
+        refused(encrypted.deploy(&flags).arg("disk.img")),
+        "error: disk.img: grubx64.efi: the kernel inside of it, its section .linux: 6 bytes are too few for a PE program, whose headers take 96\n"
+    );
+}
+
+/// No guest has Secure Boot on without a platform key: nothing is sealed to such a state, and no answer promises one.
+#[test]
+fn a_guest_without_a_platform_key_is_refused() {
+    if !ready() {
+        return;
+    }
+    let encrypted = booting(unified("257.1"));
+    let flags = [&UNSIGNED[..], &[PCR_4]].concat();
+    exits(
+        encrypted
+            .deploy(&[&flags[..], &["-o", "deployed.img"]].concat())
+            .arg("disk.img"),
+        0,
+    );
+    let path = encrypted.workshop.path("uefi-config.json");
+    let text = std::fs::read(&path).unwrap();
+    let mut configuration = UefiConfig::from_json(&text, Rules::Ours).unwrap().config;
+    configuration.set(Database::Pk, Some(Vec::new()));
+    std::fs::write(path, configuration.to_json()).unwrap();
+    let what = "error: uefi-config.json: PK is empty, and without a platform key Secure Boot is off\n\
+                hint: describe the guest again with create-uefi-config, where it has a PK; --secure-boot off is for a guest without one\n";
+    let before = files::digest(&encrypted.image);
+    assert_eq!(refused(encrypted.deploy(&flags).arg("disk.img")), what);
+    assert_eq!(files::digest(&encrypted.image), before);
+    let mut inspect = encrypted.workshop.command(encrypted.workshop.program());
+    inspect.args(["inspect", "deployed.img", "--against"]);
+    assert_eq!(refused(inspect.args(&UNSIGNED[2..])), what);
+}
