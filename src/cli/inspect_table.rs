@@ -70,7 +70,7 @@ fn kind(partition: &Partition, sector_bytes: u64) -> String {
 
 fn state(image: &Inspection) -> &'static str {
     match image.state {
-        State::Plain => "plain: no partition is encrypted",
+        State::Plain => "plain: the root is not encrypted",
         State::Encrypted => "encrypted, not deployed: its key lies in the header, in clear",
         State::Interrupted(_) => "a deploy was interrupted; run it again before the image is used",
         State::Deployed(KeyObjectKind::Secboot) => {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use uuid::Uuid;
+
 use crate::storage;
 
 /// Which of the two copies of a table.
@@ -165,6 +167,18 @@ pub enum Warning {
         rest_bytes: u64,
         /// The disk's sector size.
         sector_bytes: u64,
+    },
+    /// Two partitions cannot be told apart by what shall be unique (UEFI 2.10, table 5-7).
+    #[error(
+        "partitions {first} and {second} have the same unique GUID {guid}: who looks for one by it may find the other"
+    )]
+    SameUniqueGuid {
+        /// Number of the first one.
+        first: u32,
+        /// Number of the next one that has it.
+        second: u32,
+        /// The GUID.
+        guid: Uuid,
     },
 }
 

@@ -5,6 +5,8 @@
     warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
+use std::collections::BTreeMap;
+
 use uuid::Uuid;
 
 use super::copy::{Copy, Sectors, read_sector};
@@ -72,7 +74,26 @@ impl Table {
             found_backup,
         };
         table.check_partitions()?;
+        warnings.extend(table.same_unique_guids());
         Ok((table, warnings))
+    }
+
+    /// Each partition whose unique GUID an earlier one has.
+    fn same_unique_guids(&self) -> Vec<Warning> {
+        let mut first_with = BTreeMap::new();
+        let mut warnings = Vec::new();
+        for partition in self.partitions() {
+            let (second, guid) = (partition.number, partition.unique_guid);
+            let first = *first_with.entry(guid).or_insert(second);
+            if first != second {
+                warnings.push(Warning::SameUniqueGuid {
+                    first,
+                    second,
+                    guid,
+                });
+            }
+        }
+        warnings
     }
 
     /// The disk's sector size in bytes, 512 or 4096.

@@ -15,8 +15,11 @@
 //! This is stricter: without the primary's magic number nothing is written.
 
 use super::Error;
+use super::encrypt::LABEL;
 use super::encrypt::in_place::{Mark, Record, is_half_converted};
+use super::partitions::{byte_range, window};
 use crate::filesystem::{self, Content, OnlyLuks2};
+use crate::gpt::{Partition, Table};
 use crate::luks2::{self, Header};
 use crate::storage::ReadAt;
 
@@ -104,6 +107,36 @@ impl PartitionContent {
             Self::Unknown => Content::Unknown,
         }
     }
+}
+
+/// What is said of containers of `encrypt` in partitions that are not the root, which a guest may take for it.
+pub fn other_containers<S: ReadAt>(
+    disk: &S,
+    table: &Table,
+    root: &Partition,
+) -> Result<Vec<String>, Error> {
+    let mut warnings = Vec::new();
+    for partition in table.partitions() {
+        let number = partition.number;
+        if number == root.number {
+            continue;
+        }
+        let range = byte_range(&partition, table.sector_bytes());
+        let is_of_encrypt = match PartitionContent::of(&window(disk, &range)?)? {
+            PartitionContent::Container(header) => {
+                header.current().label() == LABEL
+                    || matches!(header.metadata().clear_key(), Ok(Some(_)))
+            }
+            PartitionContent::HalfConverted(_) => true,
+            _ => false,
+        };
+        if is_of_encrypt {
+            warnings.push(format!(
+                "partition {number} holds a container of encrypt as well, which may be left over from what the disk was before: a guest may take it for its root"
+            ));
+        }
+    }
+    Ok(warnings)
 }
 
 /// Where copies of a header lie, in words; `None` where there is none.

@@ -28,19 +28,21 @@ pub struct Named {
 
 /// Finds both partitions: those that are named, else the only ones of their types.
 pub fn choose(table: &Table, named: Option<Named>) -> Result<Chosen, Error> {
-    if let Some(named) = named {
-        if named.root == named.esp {
-            return Err(Error::SamePartitionNamed { guid: named.root });
-        }
-        return Ok(Chosen {
-            root: by_guid(table, named.root)?,
-            esp: by_guid(table, named.esp)?,
-        });
-    }
     Ok(Chosen {
-        root: only(table, "root", is_root_type)?,
-        esp: choose_esp(table, None)?,
+        root: choose_root(table, named)?,
+        esp: choose_esp(table, named.map(|named| named.esp))?,
     })
+}
+
+/// Finds the root partition: the one that is named, else the only one of its types.
+pub fn choose_root(table: &Table, named: Option<Named>) -> Result<Partition, Error> {
+    match named {
+        Some(named) if named.root == named.esp => {
+            Err(Error::SamePartitionNamed { guid: named.root })
+        }
+        Some(named) => by_guid(table, named.root),
+        None => only(table, "root", is_root_type),
+    }
 }
 
 /// Finds the EFI system partition: the one that is named, else the only one of its type.

@@ -273,6 +273,53 @@ fn two_containers_that_could_be_meant() {
     assert_eq!(state(&encrypted.image), before);
 }
 
+/// Who names another container does not lose the sealed key of the one that is deployed.
+#[test]
+fn a_container_beside_one_that_is_deployed() {
+    if !ready() {
+        return;
+    }
+    let encrypted = Encrypted::new();
+    let root = encrypted.table().byte_range(ROOT);
+    let header = files::read(&encrypted.image, root.start, 17 << 20);
+    let encrypted = encrypted.deployed(&WITHOUT_PCRS);
+    let start = std::fs::metadata(&encrypted.image)
+        .unwrap()
+        .len()
+        .next_multiple_of(1 << 20);
+    files::open_to_write(&encrypted.image)
+        .set_len(start + (20 << 20))
+        .unwrap();
+    exits(command("sgdisk").arg("-e").arg(&encrypted.image), 0);
+    let new = format!("--new=2:{}:+17M", start / 512);
+    exits(
+        command("sgdisk")
+            .args([&*new, "--typecode=2:8302"])
+            .arg(&encrypted.image),
+        0,
+    );
+    files::write(&encrypted.image, start, &header);
+    let table = encrypted.table();
+    let guid = |number| table.partitions[&number].unique_guid();
+    let named = [
+        format!("--root-partition-uuid={}", guid(2)),
+        format!("--efi-partition-uuid={}", guid(ESP)),
+    ];
+    let flags = [&WITHOUT_PCRS[..], &[&named[0], &named[1]]].concat();
+    assert_refused(
+        &encrypted,
+        &flags,
+        "error: disk.img: partition 1 holds a container that is deployed: its sealed key on the EFI system partition would be replaced\n\
+         hint: one EFI system partition carries the sealed key of one container; where nothing is in need of the other one, overwrite its first 16 MiB\n",
+    );
+    assert_refused(
+        &encrypted,
+        &WITHOUT_PCRS,
+        "error: disk.img: several partitions hold a container to deploy: 1, 2\n\
+         hint: name both partitions: --root-partition-uuid GUID --efi-partition-uuid GUID\n",
+    );
+}
+
 #[test]
 fn named_partitions_that_are_not_there() {
     if !ready() {

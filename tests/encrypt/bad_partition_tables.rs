@@ -161,6 +161,19 @@ fn no_partition_for_a_role_or_several() {
         ),
     );
 
+    // Where nobody names it, it is said.
+    let workshop = Workshop::new();
+    let source = workshop.source(image(Shape::Tiny));
+    sgdisk(&source, &["-u", &format!("14:{ROOT_GUID}")]);
+    let output = exits(
+        workshop.encrypt().args(["-o", "output.img", "source.img"]),
+        0,
+    );
+    let warning = format!(
+        "warning: partitions 1 and 14 have the same unique GUID {ROOT_GUID}: who looks for one by it may find the other\n"
+    );
+    assert!(stderr(&output).contains(&warning), "{}", stderr(&output));
+
     // Named, the second root does not matter.
     let workshop = Workshop::new();
     let source = workshop.source(image(Shape::Tiny));

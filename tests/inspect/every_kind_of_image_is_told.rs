@@ -138,7 +138,7 @@ fn a_plain_image() {
     );
     let text = stdout(&exits(&mut inspect(&image, &[]), 0));
     assert!(
-        text.contains("\nstate         plain: no partition is encrypted\n"),
+        text.contains("\nstate         plain: the root is not encrypted\n"),
         "{text}"
     );
 }

@@ -42,7 +42,7 @@ fn inspect_calls_the_disk_plain_and_warns() {
     let past = plain_over_encrypted(Root::Free);
     let output = exits(&mut past.command("inspect", &["disk.img"]), 0);
     let told = String::from_utf8(output.stdout).unwrap();
-    assert!(told.contains("plain: no partition is encrypted"), "{told}");
+    assert!(told.contains("plain: the root is not encrypted"), "{told}");
     assert_eq!(
         String::from_utf8(output.stderr).unwrap(),
         "warning: partition 2 holds an ext2, ext3 or ext4 filesystem and, of an earlier container, a copy of a LUKS2 \

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
+mod a_container_in_another_partition_is_not_the_root;
 mod a_killed_conversion_goes_on_with_itself;
 mod a_lost_primary_header_is_not_made_up_for;
 mod an_old_header_copy_is_not_the_container;

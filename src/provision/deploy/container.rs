@@ -27,6 +27,8 @@ pub struct Container {
     pub header: Header,
     /// How far it is.
     pub state: State,
+    /// The number of another partition with a container of an image that was deployed.
+    pub deployed_elsewhere: Option<u32>,
 }
 
 /// How far a container is.
@@ -43,34 +45,64 @@ pub enum State {
 }
 
 impl Container {
-    /// Finds the container of a disk: in the partition that is named, else the only one that is worth deploying.
+    /// Finds the container of the root: of the partition that is named, or has the type of one, as for `encrypt`. A
+    /// container of `encrypt` that a disk's past has left in another partition is never taken for it; where no
+    /// partition has the type, or several, the only such container is.
     pub fn find<S: ReadAt>(disk: &S, table: &Table, named: Option<Named>) -> Result<Self, Error> {
-        if let Some(named) = named {
-            let partition = partitions::by_guid(table, named.root)?;
-            return Self::read(disk, table, partition)?.ok_or_else(|| none(table));
-        }
-        let mut found = Vec::new();
+        let root = match partitions::choose_root(table, named) {
+            Err(provision::Error::NoPartition { .. }) => None,
+            Err(error) if named.is_some() => return Err(error.into()),
+            root => Some(root),
+        };
+        let is_root = |number| matches!(&root, Some(Ok(root)) if root.number == number);
+        let mut of_root = None;
+        let mut others = Vec::new();
         let mut failed = None;
         for partition in table.partitions() {
+            let is_root = is_root(partition.number);
             match Self::read(disk, table, partition) {
-                Ok(container) => found.extend(container),
+                Ok(Some(container)) if is_root => of_root = Some(container),
+                Ok(Some(container)) if container.is_of_encrypt() => others.push(container),
+                Ok(_) => {}
+                Err(error) if is_root => return Err(error),
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
-        // A container that is not deployed outranks the others, whatever their label.
-        if found.iter().any(Self::is_not_deployed) {
-            found.retain(Self::is_not_deployed);
-        } else {
-            found.retain(|container| container.is_labelled() || container.has_tpm2_token());
+        if named.is_some() {
+            let container = of_root.ok_or_else(|| none(table))?;
+            let deployed_elsewhere = others.iter().find_map(Self::deployed_for_ubuntu);
+            return Ok(Self {
+                deployed_elsewhere,
+                ..container
+            });
         }
-        let several = Error::SeveralContainers {
-            partitions: found.iter().map(|other| other.partition.number).collect(),
-        };
-        match (found.pop(), found.is_empty()) {
-            (Some(container), true) => Ok(container),
-            (Some(_), false) => Err(several),
+        others.extend(of_root.filter(Self::is_of_encrypt));
+        let mut partitions: Vec<_> = others.iter().map(|other| other.partition.number).collect();
+        partitions.sort_unstable();
+        match (others.pop(), root) {
             (None, _) => Err(failed.unwrap_or_else(|| none(table))),
+            (Some(_), _) if !others.is_empty() => Err(Error::SeveralContainers { partitions }),
+            (Some(container), Some(Ok(root))) if container.partition.number != root.number => {
+                Err(Error::NotTheRoot {
+                    root: root.number,
+                    partition: container.partition.number,
+                })
+            }
+            (Some(_), Some(Err(error))) => Err(error.into()),
+            (Some(container), _) => Ok(container),
         }
+    }
+
+    /// True where `encrypt` may have made it: it is not deployed, or a reader finds it as the root.
+    fn is_of_encrypt(&self) -> bool {
+        let is_deployed = !matches!(self.state, State::NotDeployed { .. });
+        !is_deployed || self.is_labelled() || self.has_tpm2_token()
+    }
+
+    /// Its partition's number where a sealed key on the EFI system partition may belong to it.
+    fn deployed_for_ubuntu(&self) -> Option<u32> {
+        let is_deployed = !matches!(self.state, State::NotDeployed { .. });
+        (is_deployed && self.is_labelled()).then_some(self.partition.number)
     }
 
     /// The container in a partition; `None` where there is none.
@@ -109,11 +141,8 @@ impl Container {
             range,
             header,
             state,
+            deployed_elsewhere: None,
         }))
-    }
-
-    fn is_not_deployed(&self) -> bool {
-        matches!(self.state, State::NotDeployed { .. })
     }
 
     /// True where Ubuntu's initramfs finds it.

@@ -38,6 +38,24 @@ pub enum Error {
         /// Their numbers.
         partitions: Vec<u32>,
     },
+    /// The root holds no container, and another partition does.
+    #[error(
+        "partition {partition} holds a container, and the root is partition {root} by its type, which holds none: the container may be left over from what the disk was before"
+    )]
+    NotTheRoot {
+        /// Number of the root partition.
+        root: u32,
+        /// Number of the partition with the container.
+        partition: u32,
+    },
+    /// The sealed key on the EFI system partition may be that of another container.
+    #[error(
+        "partition {partition} holds a container that is deployed: its sealed key on the EFI system partition would be replaced"
+    )]
+    SealedKeyOfAnother {
+        /// Number of the partition with the other container.
+        partition: u32,
+    },
     /// A container of somebody else.
     #[error(
         "partition {partition} holds a LUKS2 container without a clear key; it has no token of type systemd-tpm2, and no sealed key lies on the EFI system partition: it was not made by encrypt"
@@ -364,6 +382,8 @@ impl Error {
             Self::NotInPlace { .. }
             | Self::NoContainer { .. }
             | Self::SeveralContainers { .. }
+            | Self::NotTheRoot { .. }
+            | Self::SealedKeyOfAnother { .. }
             | Self::NotOurs { .. }
             | Self::LostPrimary { .. }
             | Self::AlreadyDeployed { .. }
@@ -405,6 +425,14 @@ impl Error {
             ),
             Self::SeveralContainers { .. } => Some(
                 "name both partitions: --root-partition-uuid GUID --efi-partition-uuid GUID"
+                    .to_owned(),
+            ),
+            Self::NotTheRoot { .. } => Some(
+                "encrypt the root first: encrypt-cloud-image encrypt; or, where the container is the root, name both partitions: --root-partition-uuid GUID --efi-partition-uuid GUID"
+                    .to_owned(),
+            ),
+            Self::SealedKeyOfAnother { .. } => Some(
+                "one EFI system partition carries the sealed key of one container; where nothing is in need of the other one, overwrite its first 16 MiB"
                     .to_owned(),
             ),
             Self::AlreadyDeployed { .. } => Some(

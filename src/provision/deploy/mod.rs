@@ -112,6 +112,12 @@ impl Job {
         let esp_window = window(&disk, &esp_range)?;
         let container = Container::find(&disk, &table, self.partitions)?;
         let key_object = self.key_object_of(&container, &esp_window)?;
+        if let Some(partition) = container.deployed_elsewhere
+            && key_object == KeyObjectKind::Secboot
+            && esp::has_sealed_key(&esp_window).map_err(Error::esp)?
+        {
+            return Err(Error::SealedKeyOfAnother { partition });
+        }
         warnings.extend(esp::warnings(&esp_window, key_object).map_err(Error::esp)?);
         warnings.extend(container.header.warnings().iter().map(ToString::to_string));
 

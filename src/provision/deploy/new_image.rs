@@ -101,6 +101,7 @@ impl NewImage<'_> {
         let header = Header::read_built(self.head);
         let header = header.map_err(|error| Error::container(partition.number, error))?;
         Ok(Container {
+            deployed_elsewhere: None,
             range: partitions::byte_range(&partition, self.table.sector_bytes()),
             partition,
             header,

@@ -155,6 +155,7 @@ impl<S: ReadAt> Prepared<S> {
         let mut edits = customised.edits;
         warnings.extend(customised.warnings);
         warnings.extend(of_old_copies(&old_copies, &used));
+        warnings.extend(content::other_containers(&edited, &table, &chosen.root)?);
         if let Some(file) = &options.boot_file {
             edits.push(put_boot_file(
                 &edited,

@@ -61,7 +61,7 @@ pub struct Job {
 /// How far an image is on its way to one guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// No partition is encrypted.
+    /// The root is not encrypted.
     Plain,
     /// Encrypted; the key lies in the header, in clear.
     Encrypted,
@@ -129,9 +129,15 @@ impl Job {
         warnings.extend(found.iter().map(ToString::to_string));
 
         let partitions = contents(&disk, &table, &mut warnings)?;
+        let mut is_root_plain = false;
         let container = match Container::find(&disk, &table, self.partitions) {
             Ok(container) => Some(container),
             Err(deploy::Error::NoContainer { .. }) => None,
+            Err(error @ deploy::Error::NotTheRoot { .. }) => {
+                warnings.push(error.to_string());
+                is_root_plain = true;
+                None
+            }
             Err(error) => return Err(error.into()),
         };
         let esp = self.esp(&table, &mut warnings)?;
@@ -142,7 +148,10 @@ impl Job {
             }
             None => KeyFiles::default(),
         };
-        let state = state(container.as_ref(), &key_files, &partitions);
+        let state = match state(container.as_ref(), &key_files, &partitions) {
+            State::Other if is_root_plain => State::Plain,
+            state => state,
+        };
         let container = match &container {
             Some(container) => Some(ContainerFacts::read(container, &disk, state)?),
             None => None,
