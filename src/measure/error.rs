@@ -290,6 +290,26 @@ impl Problem {
         }
     }
 
+    /// What gives a guest a program that starts, for who seals to it.
+    pub fn remedy(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Unsigned { .. } | Self::Untrusted { .. } => {
+                "sign it with a key that the guest's db leads to, or describe a guest that trusts the one who signed it"
+            }
+            Self::DigestMismatch { .. }
+            | Self::BytesBehindTable { .. }
+            | Self::SignatureInvalid { .. }
+            | Self::ChainRefused { .. } => {
+                "put the file there as it was published, or sign it anew"
+            }
+            Self::Forbidden { .. } => "put a newer release there, which is not forbidden",
+            Self::NoSbat { .. } | Self::Sbat(_) | Self::SbatTooOld { .. } => {
+                "put a release there whose section .sbat shim takes"
+            }
+            _ => return None,
+        })
+    }
+
     /// The flag that lifts this check, where there is one besides `--compat reference`.
     pub fn flag(&self) -> Option<&'static str> {
         Some(match self {

@@ -84,6 +84,17 @@ impl Rules {
         }
     }
 
+    /// The same with every check that firmware and shim make; `None` where an option lifts none of them.
+    pub fn with_every_check(self) -> Option<Self> {
+        let all = Self {
+            verify_signatures: true,
+            obey_dbx: true,
+            obey_sbat: true,
+            ..self
+        };
+        (self.secure_boot && !self.follow_reference && all != self).then_some(all)
+    }
+
     pub(super) fn asks_for_sbat(self) -> bool {
         self.secure_boot && self.verify_signatures && self.obey_sbat
     }

@@ -9,6 +9,9 @@ use std::sync::OnceLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use encrypt_cloud_image::efi::config::Rules;
+use encrypt_cloud_image::efi::{Database, SignatureList, UefiConfig};
+use uuid::Uuid;
 
 use crate::data::{self, Case, Cases};
 use crate::support::container::{Container, HEADER_BYTES};
@@ -221,6 +224,22 @@ impl Encrypted {
         let configuration = data::content("vectors/uefi/std.json");
         self.workshop.write("uefi-config.json", &configuration);
         self.boots_by(&data::content("vectors/pe/shim-std.efi"), kernels);
+    }
+
+    /// `uefi-config.json` with this certificate in db as well.
+    pub fn trusts(&self, certificate: &[u8]) {
+        self.lists(Database::Db, certificate);
+    }
+
+    /// The same for any database.
+    pub fn lists(&self, database: Database, certificate: &[u8]) {
+        let path = self.workshop.path("uefi-config.json");
+        let text = fs::read(&path).unwrap();
+        let mut configuration = UefiConfig::from_json(&text, Rules::Ours).unwrap().config;
+        let list = SignatureList::x509(Uuid::from_u128(7), certificate).unwrap();
+        let lists = [configuration.content(database), &list.to_bytes()].concat();
+        configuration.set(database, Some(lists));
+        fs::write(path, configuration.to_json()).unwrap();
     }
 
     /// Puts this shim and these kernels in the place of those that are there.

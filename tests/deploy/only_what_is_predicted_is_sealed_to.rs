@@ -2,8 +2,7 @@
 //! refused in words, for both key objects, and the image stays as it was.
 
 use encrypt_cloud_image::efi::config::Rules;
-use encrypt_cloud_image::efi::{Database, SignatureList, UefiConfig};
-use uuid::Uuid;
+use encrypt_cloud_image::efi::{Database, UefiConfig};
 
 use crate::data;
 use crate::encrypted::{Encrypted, FLAGS, ready};
@@ -122,17 +121,6 @@ fn an_initrd_that_nothing_covers_needs_an_option() {
     exits(encrypted.deploy(&flags).arg("disk.img"), 0);
 }
 
-/// `uefi-config.json` with somebody more in db.
-fn trusts(encrypted: &Encrypted, signer: &Signer) {
-    let path = encrypted.workshop.path("uefi-config.json");
-    let text = std::fs::read(&path).unwrap();
-    let mut configuration = UefiConfig::from_json(&text, Rules::Ours).unwrap().config;
-    let list = SignatureList::x509(Uuid::from_u128(7), &signer.certificate()).unwrap();
-    let db = [configuration.content(Database::Db), &list.to_bytes()].concat();
-    configuration.set(Database::Db, Some(db));
-    std::fs::write(path, configuration.to_json()).unwrap();
-}
-
 /// What is predicted and shown is sealed to, where that is allowed: PCR 7 alone, for both key objects.
 #[test]
 fn pcr_7_alone_is_sealed_to_behind_grub_where_that_is_allowed() {
@@ -142,7 +130,7 @@ fn pcr_7_alone_is_sealed_to_behind_grub_where_that_is_allowed() {
     let signer = Signer::new();
     for key_object in [&[][..], &KEY_OBJECT] {
         let encrypted = booting(signer.signed(&grub()));
-        trusts(&encrypted, &signer);
+        encrypted.trusts(&signer.certificate());
         let verified = [&FLAGS[..4], key_object].concat();
         let pcr_7 = [&verified[..], &[PCR_7]].concat();
         let before = files::digest(&encrypted.image);
@@ -338,7 +326,7 @@ fn a_command_line_that_nothing_covers_is_said() {
         (whole(), &[PCR_4, PCR_7], None),
     ] {
         let encrypted = booting(signer.signed(&program));
-        trusts(&encrypted, &signer);
+        encrypted.trusts(&signer.certificate());
         let flags = [&FLAGS[..4], flags].concat();
         let output = exits(encrypted.deploy(&flags).arg("disk.img"), 0);
         let warnings = stderr(&output);
@@ -404,4 +392,81 @@ fn a_guest_without_a_platform_key_is_refused() {
     let mut inspect = encrypted.workshop.command(encrypted.workshop.program());
     inspect.args(["inspect", "deployed.img", "--against"]);
     assert_eq!(refused(inspect.args(&UNSIGNED[2..])), what);
+}
+
+/// Who seals gets no option that lifts a check for a hint: it would seal to what no guest reaches.
+#[test]
+fn a_program_that_does_not_start_is_refused_with_what_helps() {
+    if !ready() || !programs(&["openssl", "sbsign"]) {
+        return;
+    }
+    let signer = Signer::new();
+    let unsigned = unified("257.1");
+    let without_sbat = crate::support::uki::image(&[
+        (".sdmagic", &crate::support::uki::magic("257.1"), 0),
+        (".linux", b"kernel", 0),
+        (".cmdline", b"quiet", 0),
+    ]);
+    let mut changed = signer.signed(&unsigned);
+    let end = changed
+        .windows(6)
+        .position(|bytes| bytes == b"initrd")
+        .unwrap();
+    changed[end] ^= 0x20;
+    for (program, problem, remedy, option) in [
+        (
+            unsigned.clone(),
+            "has no signature and its digest is not in db and in shim's own certificates: it cannot boot under Secure Boot",
+            "sign it with a key that the guest's db leads to, or describe a guest that trusts the one who signed it",
+            "--no-verify-signatures",
+        ),
+        (
+            changed,
+            "its content is not what CN=Signer (test only) signed (the digest differs): it cannot boot under Secure Boot",
+            "put the file there as it was published, or sign it anew",
+            "--no-verify-signatures",
+        ),
+        (
+            signer.signed(&without_sbat),
+            "has no section .sbat: shim 15.8 refuses it",
+            "put a release there whose section .sbat shim takes",
+            "--ignore-sbat",
+        ),
+        (
+            signer.signed(&unsigned),
+            "is forbidden by dbx: dbx entry of 00000000-0000-0000-0000-000000000007, CN=Signer (test only)",
+            "put a newer release there, which is not forbidden",
+            "--ignore-dbx",
+        ),
+    ] {
+        let encrypted = booting(program);
+        encrypted.trusts(&signer.certificate());
+        if option == "--ignore-dbx" {
+            encrypted.lists(Database::Dbx, &signer.certificate());
+        }
+        let flags = [&FLAGS[..4], &[PCR_4]].concat();
+        assert_eq!(
+            refused(encrypted.deploy(&flags).arg("disk.img")),
+            format!("error: disk.img: grubx64.efi: {problem}\nhint: {remedy}\n")
+        );
+        let warning = format!(
+            "warning: grubx64.efi: {problem}; {option} predicts it all the same, and no guest with Secure Boot on asks for a key then\n"
+        );
+        let output = exits(
+            encrypted
+                .deploy(&[&flags[..], &[option]].concat())
+                .arg("disk.img"),
+            0,
+        );
+        assert!(stderr(&output).contains(&warning), "{}", stderr(&output));
+        let mut inspect = encrypted.workshop.command(encrypted.workshop.program());
+        inspect
+            .args(["inspect", "disk.img", "--against", option])
+            .args(&FLAGS[2..4]);
+        let output = exits(&mut inspect, 3);
+        assert!(stderr(&output).contains(&warning), "{}", stderr(&output));
+        let told = stdout(&output);
+        let why = &warning["warning: ".len()..];
+        assert!(told.contains(&format!("cannot be told: {why}")), "{told}");
+    }
 }

@@ -1,38 +1,60 @@
 //! Where more is measured than can be predicted, `inspect --against` judges by the other PCRs alone.
 
 use std::collections::BTreeSet;
+use std::ops::Deref;
 
 use encrypt_cloud_image::keyobject::secboot::{self, PcrProfile};
 use encrypt_cloud_image::secret::{SecretBytes, SystemEntropy};
 use encrypt_cloud_image::tpm::{Bank, Selection, SrkFile};
 use serde_json::Value;
 
-use crate::encrypted::{Encrypted, SEALED_KEY, ready};
-use crate::support::boot_programs::{grub, kernel, systemd_boot, unified, unknown};
-use crate::support::exits;
+use crate::encrypted::{Encrypted, SEALED_KEY};
+use crate::support::boot_programs::{Signer, grub, kernel, systemd_boot, unified, unknown};
 use crate::support::workshop::{stderr, stdout};
+use crate::support::{exits, programs};
 use crate::systemd_guest::KEY_OBJECT;
 use crate::{inspect, judged, ways};
 
-const AGAINST: [&str; 3] = [
-    "--uefi-config",
-    "uefi-config.json",
-    "--no-verify-signatures",
-];
+const AGAINST: [&str; 2] = ["--uefi-config", "uefi-config.json"];
 const SRK: [&str; 2] = ["--srk-pub", "srk.pub"];
 const PCR_4: &str = "--add-efi-boot-manager-profile";
 const PCR_12: &str = "--add-ubuntu-kernel-profile";
 const GRUB: &str = "grubx64.efi: is GRUB: the kernel that it loads";
 
+fn ready() -> bool {
+    crate::encrypted::ready() && programs(&["openssl", "sbsign"])
+}
+
+/// An image, and somebody whose signatures its guest trusts.
+struct Trusting {
+    image: Encrypted,
+    signer: Signer,
+}
+
+impl Deref for Trusting {
+    type Target = Encrypted;
+
+    fn deref(&self) -> &Encrypted {
+        &self.image
+    }
+}
+
 /// An image whose shim loads a unified kernel image, sealed to the PCRs of these flags.
-fn deployed(flags: &[&str]) -> Encrypted {
-    let image = Encrypted::new();
-    image.boots(&[("grubx64.efi".to_owned(), unified("257.1"))]);
-    image.deployed(&[&SRK[..], &AGAINST, flags].concat())
+fn deployed(flags: &[&str]) -> Trusting {
+    let (image, signer) = (Encrypted::new(), Signer::new());
+    let kernel = signer.signed(&unified("257.1"));
+    image.boots(&[("grubx64.efi".to_owned(), kernel)]);
+    image.trusts(&signer.certificate());
+    let image = image.deployed(&[&SRK[..], &AGAINST, flags].concat());
+    Trusting { image, signer }
 }
 
 /// Puts another program in the place of the kernel image.
-fn boots_now(image: &Encrypted, program: &[u8]) {
+fn boots_now(image: &Trusting, program: &[u8]) {
+    put(image, &image.signer.signed(program));
+}
+
+fn put(image: &Encrypted, program: &[u8]) {
     let file = image.workshop.write("program", program);
     let to = "::/EFI/ubuntu/grubx64.efi";
     image.change_esp("mcopy", &["-o", file.to_str().unwrap(), to]);
@@ -186,15 +208,34 @@ fn what_starts_is_not_said_not_to_start() {
     if !ready() {
         return;
     }
-    let image = Encrypted::new();
-    image.boots(&[("grubx64.efi".to_owned(), unified("257.1"))]);
-    let flags = [&SRK[..], &AGAINST, &[PCR_4, "--bind-pcr11"], &KEY_OBJECT].concat();
-    let image = image.deployed(&flags);
+    let image = deployed(&[&[PCR_4, "--bind-pcr11"][..], &KEY_OBJECT].concat());
     boots_now(&image, &grub());
     let (unlocks, why) = verdict(&image, &[]);
     assert_eq!(unlocks, Value::Null);
     assert!(
         why.starts_with("grubx64.efi: is no unified kernel image"),
+        "{why}"
+    );
+}
+
+/// Where signatures are not looked at, values that fit say nothing of a program that does not start.
+#[test]
+fn what_does_not_start_is_not_promised() {
+    if !ready() {
+        return;
+    }
+    let image = deployed(&[PCR_12]);
+    put(&image, &unified("257.1"));
+    let (unlocks, why) = verdict(&image, &["--no-verify-signatures"]);
+    assert_eq!(unlocks, Value::Null);
+    assert_eq!(
+        why,
+        "grubx64.efi: has no signature and its digest is not in db and in shim's own certificates: it cannot boot under Secure Boot; --no-verify-signatures predicts it all the same, and no guest with Secure Boot on asks for a key then"
+    );
+    let (unlocks, why) = verdict(&image, &[]);
+    assert_eq!(unlocks, false);
+    assert!(
+        why.starts_with("does not start: grubx64.efi: has no signature"),
         "{why}"
     );
 }

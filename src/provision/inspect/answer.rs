@@ -312,7 +312,10 @@ fn ways_under(
     let mut ways: Vec<Way> = Vec::new();
     for branch in &predicted.branches {
         // Boot files of equal values may differ in what is not predicted: addons lie there for one of them.
-        let outcome_of_branch = outcome(branch);
+        let outcome_of_branch = match outcome(branch) {
+            Outcome::Unlocks(opener) => started(predicted, branch, opener),
+            other => other,
+        };
         let is_same =
             |way: &&mut Way| way.values == branch.pcrs && way.outcome == outcome_of_branch;
         match ways.iter_mut().find(is_same) {
@@ -339,6 +342,17 @@ fn ways_under(
     });
     ways.extend(refused);
     ways
+}
+
+/// What opens the lock opens it only for a program that starts: where an option lifted that check, nothing is promised.
+fn started(predicted: &Ways, branch: &Branch, opener: Opener) -> Outcome {
+    let mut lifted = predicted.lifted.iter();
+    match lifted.find(|lifted| lifted.kernel == branch.kernel) {
+        Some(lifted) => Outcome::Unknown {
+            why: lifted.why.clone(),
+        },
+        None => Outcome::Unlocks(opener),
+    }
 }
 
 fn outcome(locks: &Locks<'_>, branch: &Branch, known: &[Known]) -> Outcome {

@@ -174,6 +174,11 @@ impl PredictError {
             Self::Measure(measure::Error::NoKernel) => {
                 Some("encrypt and provision put one there: --kernel-efi FILE".to_owned())
             }
+            // An option that lifts the check would seal to what no guest reaches.
+            Self::Measure(measure::Error::Program { problem, .. }) => problem
+                .remedy()
+                .map(str::to_owned)
+                .or_else(|| self.hint()),
             _ => self.hint(),
         }
     }

@@ -18,7 +18,7 @@ use uuid::Uuid;
 pub use boot_files::{EspDirectory, EspFiles, Name, Wanted, extra_folder, of_chains, on_esp};
 pub use error::PredictError;
 pub use esp::EspVolume;
-pub use ways::Ways;
+pub use ways::{Refused, Ways};
 
 pub use crate::measure::{
     Branch, Comparison, Event, Explanation, Gap, Input, Measured, NotSealable, Other, Prediction,
@@ -87,6 +87,8 @@ pub struct Guest {
 pub struct Predicted {
     /// The prediction.
     pub prediction: Prediction,
+    /// The ways to boot that do not start, and are predicted since an option lifts the check. The warnings tell them as well.
+    pub lifted: Vec<Refused>,
     /// What the operator should know before relying on it.
     pub warnings: Vec<String>,
 }
@@ -183,6 +185,10 @@ impl Guest {
             all.push((name, predicted));
         }
         warnings.extend(said_of_several(&all));
+        let lifted = all
+            .iter()
+            .flat_map(|(_, predicted)| predicted.lifted.clone());
+        let lifted = lifted.collect();
         let mut predictions = all.into_iter().map(|(_, predicted)| predicted.prediction);
         let first = predictions.next().ok_or(PredictError::NoConfiguration)?;
         let prediction = predictions.try_fold(first, |mut prediction, other| {
@@ -191,6 +197,7 @@ impl Guest {
         })?;
         Ok(Predicted {
             prediction,
+            lifted,
             warnings,
         })
     }
@@ -220,8 +227,15 @@ impl Guest {
             bank: self.bank,
         })?;
         warnings.extend(prediction.warnings.iter().map(ToString::to_string));
+        let lifted = ways::lifted(self, &loaded.config, boot);
+        for one in &lifted {
+            if !warnings.contains(&one.why) {
+                warnings.push(one.why.clone());
+            }
+        }
         Ok(Predicted {
             prediction,
+            lifted,
             warnings,
         })
     }

@@ -4,7 +4,8 @@
 //! chain is predicted alone.
 
 use super::{Branch, Guest, PredictError, Request};
-use crate::measure::{self, Boot};
+use crate::efi::UefiConfig;
+use crate::measure::{self, Boot, Input};
 
 /// What becomes of each way to boot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub struct Ways {
     pub branches: Vec<Branch>,
     /// Those that lead to none that is known.
     pub refused: Vec<Refused>,
+    /// Those among `branches` that do not start, and are predicted since an option lifts the check.
+    pub lifted: Vec<Refused>,
     /// What the operator should know, each once.
     pub warnings: Vec<String>,
 }
@@ -36,6 +39,7 @@ impl Request {
             Ok(predicted) => Ok(Ways {
                 branches: predicted.prediction.branches,
                 refused: Vec::new(),
+                lifted: predicted.lifted,
                 warnings: predicted.warnings,
             }),
             Err(PredictError::Measure(measure::Error::Program { .. })) => {
@@ -59,6 +63,7 @@ fn each(guest: &Guest, boot: &Boot, warnings: Vec<String>) -> Result<Ways, Predi
         match guest.predict(&alone, Vec::new()) {
             Ok(predicted) => {
                 ways.branches.extend(predicted.prediction.branches);
+                ways.lifted.extend(predicted.lifted);
                 for warning in predicted.warnings {
                     if !ways.warnings.contains(&warning) {
                         ways.warnings.push(warning);
@@ -66,9 +71,8 @@ fn each(guest: &Guest, boot: &Boot, warnings: Vec<String>) -> Result<Ways, Predi
                 }
             }
             Err(PredictError::Measure(measure::Error::Program { file, problem })) => {
-                let kernel = alone.kernels().next().map(|file| file.name.clone());
                 ways.refused.push(Refused {
-                    kernel: kernel.unwrap_or_default(),
+                    kernel: kernel_of(&alone),
                     why: format!("{file}: {problem}"),
                     does_not_start: problem.keeps_from_booting(),
                 });
@@ -77,4 +81,45 @@ fn each(guest: &Guest, boot: &Boot, warnings: Vec<String>) -> Result<Ways, Predi
         }
     }
     Ok(ways)
+}
+
+/// The ways to boot that firmware or shim would not go, and that are predicted since an option lifts a check of theirs.
+pub(super) fn lifted(guest: &Guest, configuration: &UefiConfig, boot: &Boot) -> Vec<Refused> {
+    let Some(rules) = guest.rules.with_every_check() else {
+        return Vec::new();
+    };
+    let mut lifted = Vec::new();
+    for chain in &boot.chains {
+        let alone = Boot {
+            chains: vec![*chain],
+            ..boot.clone()
+        };
+        let checked = measure::predict(&Input {
+            configuration,
+            boot: &alone,
+            profile: guest.profile,
+            reader: guest.reader,
+            rules,
+            bank: guest.bank,
+        });
+        if let Err(measure::Error::Program { file, problem }) = checked
+            && problem.keeps_from_booting()
+            && let Some(option) = problem.flag()
+        {
+            lifted.push(Refused {
+                kernel: kernel_of(&alone),
+                why: format!(
+                    "{file}: {problem}; {option} predicts it all the same, and no guest with Secure Boot on asks for a key then"
+                ),
+                does_not_start: true,
+            });
+        }
+    }
+    lifted
+}
+
+/// The boot file that the one chain of a boot ends in.
+fn kernel_of(boot: &Boot) -> String {
+    let kernel = boot.kernels().next();
+    kernel.map(|file| file.name.clone()).unwrap_or_default()
 }
