@@ -131,6 +131,22 @@ fn a_certificate_beside_the_list_made_from_it_changes_nothing() {
     );
 }
 
+/// Of two certificates in one file each counts for itself.
+#[test]
+fn a_certificate_that_is_in_a_list_is_not_taken_twice() {
+    let scratch = folder();
+    let [old, new] = ["microsoft-uefi-ca-2011", "microsoft-uefi-ca-2023"].map(certificate);
+    let old_list = x509(guid::MICROSOFT, &old);
+    write(scratch.path(), "db-1.esl", &old_list);
+    let both = [pem(&old), pem(&new)].concat();
+    write(scratch.path(), "db-2.pem", both.as_bytes());
+    let (config, said, _) = created(scratch.path(), &["-i", "in"]);
+    let expected = [old_list, x509(guid::MICROSOFT, &new)].concat();
+    assert_eq!(config.content(Database::Db), expected);
+    let note = "note: 1 of the certificates in db-2.pem is left out: the .esl files of db hold it already\n";
+    assert!(said.ends_with(note), "{said}");
+}
+
 #[test]
 fn an_update_gives_the_value_behind_its_signature() {
     let scratch = folder();

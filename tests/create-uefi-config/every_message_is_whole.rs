@@ -63,6 +63,21 @@ fn files_of_a_directory() {
             "error: in/db-1.pem has a certificate in PEM whose text is no base64 or does not end\n",
         ),
         (
+            "db-1.pem",
+            Vec::new(),
+            "error: in/db-1.pem is empty: it holds no certificate\nhint: the program that wrote it failed: write it again, or remove it\n",
+        ),
+        (
+            "db-1.pem",
+            b"-----BEGIN EC PRIVATE KEY-----\nAA==\n-----END EC PRIVATE KEY-----\n".to_vec(),
+            "error: in/db-1.pem holds PEM of the kind \"EC PRIVATE KEY\", and no certificate\nhint: put the certificate of that key in its place, and keep the key elsewhere\n",
+        ),
+        (
+            "db-1.crt",
+            b"-----BEGIN PKCS7-----\nAA==\n-----END PKCS7-----\n".to_vec(),
+            "error: in/db-1.crt holds PEM of the kind \"PKCS7\", and no certificate\nhint: openssl x509 -in CERTIFICATE -out FILE writes a certificate in PEM\n",
+        ),
+        (
             "db-1.esl",
             vec![0; (4 << 20) + 1],
             "error: in/db-1.esl has more than 4 MiB, and is not read\n",
@@ -135,7 +150,8 @@ fn the_hosts_variables_where_there_are_none() {
 fn stores_and_descriptions() {
     assert_eq!(
         about_file("--ovmf-vars", "vars.fd", &[7; 4096]),
-        "error: vars.fd: no variable store: no firmware volume has the GUID fff12b8d-7696-4c8b-a985-2747075b4f50\n"
+        "error: vars.fd: no variable store: no firmware volume has the GUID fff12b8d-7696-4c8b-a985-2747075b4f50\n\
+         hint: give the guest's variables, such as OVMF_VARS_4M.ms.fd; OVMF_CODE*.fd is the firmware itself\n"
     );
     assert_eq!(
         about_file("--ovmf-vars", "vars.fd", &[0; 4096]),

@@ -84,6 +84,15 @@ fn an_empty_database() {
     }
 }
 
+/// The reference reads it as nothing, too.
+#[test]
+fn an_empty_file_beside_others() {
+    assert_eq!(
+        with("db-2.esl", &[]),
+        ["db-2.esl is empty, and adds nothing to db"]
+    );
+}
+
 #[test]
 fn authorities_that_a_shim_needs() {
     let db = |names: &[&str]| {

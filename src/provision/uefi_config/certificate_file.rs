@@ -23,6 +23,18 @@ pub(super) fn is_pem(content: &[u8]) -> bool {
         .any(|window| window == PEM_BEGIN.as_bytes())
 }
 
+/// What the first block of PEM in a file is called; `None` where there is none.
+fn pem_label(content: &[u8]) -> Option<String> {
+    const BEGIN: &str = "-----BEGIN ";
+    let text = std::str::from_utf8(content).ok()?;
+    let (_, behind) = text.split_once(BEGIN)?;
+    let (label, _) = behind.split_once("-----")?;
+    let is_label = label
+        .bytes()
+        .all(|byte| byte == b' ' || byte.is_ascii_uppercase() || byte.is_ascii_digit());
+    (is_label && label.len() <= 40).then(|| label.to_owned())
+}
+
 /// One list for each certificate of a file, in their order. `after_variable` is the file's name without the
 /// variable and the dash.
 pub(super) fn lists(
@@ -31,6 +43,17 @@ pub(super) fn lists(
     content: &[u8],
     options: &Options,
 ) -> Result<Vec<SignatureList>, Error> {
+    if content.is_empty() {
+        return Err(Error::EmptyCertificateFile {
+            path: path.to_owned(),
+        });
+    }
+    if let (false, Some(label)) = (is_pem(content), pem_label(content)) {
+        return Err(Error::OtherPem {
+            path: path.to_owned(),
+            label,
+        });
+    }
     let certificates = if is_pem(content) {
         pem(content).ok_or_else(|| Error::Pem {
             path: path.to_owned(),
@@ -111,5 +134,12 @@ mod tests {
         assert_eq!(pem(format!("{PEM_BEGIN}AA==").as_bytes()), None);
         assert_eq!(pem(format!("{PEM_BEGIN}A{PEM_END}").as_bytes()), None);
         assert!(!is_pem(b"-----BEGIN PRIVATE KEY-----"));
+        let label = |text: &str| pem_label(text.as_bytes());
+        assert_eq!(
+            label("x\n-----BEGIN EC PRIVATE KEY-----\nAA"),
+            Some("EC PRIVATE KEY".to_owned())
+        );
+        assert_eq!(label("-----BEGIN \u{1b}[2J-----"), None);
+        assert_eq!(label("-----BEGIN X"), None);
     }
 }

@@ -108,6 +108,7 @@ pub(super) fn read(folder: &Path, options: &Options) -> Result<Reading, Error> {
             files = without_repetitions(files, database, &mut read.notes);
         }
         read.warnings.extend(number_order(&files));
+        read.warnings.extend(empty_lists(&files, database));
         if database == Database::Dbx && files.iter().all(|file| file.form == Form::Update) {
             let updates: Vec<_> = files.iter().map(|file| file.name.clone()).collect();
             if !updates.is_empty() {
@@ -226,37 +227,63 @@ fn take(
     })
 }
 
-/// The files without those that only repeat what the signature lists of the same variable hold.
+/// The files without what only repeats the signature lists of the same variable: single certificates, and updates as a whole.
 fn without_repetitions(files: Vec<Taken>, database: Database, notes: &mut Vec<Note>) -> Vec<Taken> {
-    let entries = |file: &Taken| -> Vec<(Uuid, Vec<u8>)> {
-        let lists = file.lists.iter();
-        lists
-            .flat_map(|list| {
-                list.entries
-                    .iter()
-                    .map(|entry| (list.kind, entry.data.clone()))
-            })
+    let entries = |list: &SignatureList| -> Vec<(Uuid, Vec<u8>)> {
+        let entries = list.entries.iter();
+        entries
+            .map(|entry| (list.kind, entry.data.clone()))
             .collect()
     };
     let listed: HashSet<_> = files
         .iter()
         .filter(|file| file.form == Form::Lists)
-        .flat_map(entries)
+        .flat_map(|file| file.lists.iter().flat_map(entries))
         .collect();
+    let repeats = |list: &SignatureList| entries(list).iter().all(|entry| listed.contains(entry));
     let mut kept = Vec::new();
-    for file in files {
-        let entries = entries(&file);
-        let repeats = !entries.is_empty() && entries.iter().all(|entry| listed.contains(entry));
-        if file.form != Form::Lists && repeats {
+    for mut file in files {
+        let count = file.lists.iter().filter(|list| repeats(list)).count();
+        if file.form == Form::Lists || count == 0 {
+            kept.push(file);
+        } else if count == file.lists.len() {
             notes.push(Note::AlreadyInLists {
                 file: file.name,
                 database,
             });
         } else {
+            if file.form == Form::Certificates {
+                file.lists.retain(|list| !repeats(list));
+                file.content = file
+                    .lists
+                    .iter()
+                    .flat_map(SignatureList::to_bytes)
+                    .collect();
+                notes.push(Note::SomeInLists {
+                    file: file.name.clone(),
+                    count,
+                    database,
+                });
+            }
             kept.push(file);
         }
     }
     kept
+}
+
+/// Files of signature lists without a byte, where other files have some.
+fn empty_lists(files: &[Taken], database: Database) -> Vec<Warning> {
+    if files.iter().all(|file| file.content.is_empty()) {
+        return Vec::new();
+    }
+    let empty = files
+        .iter()
+        .filter(|file| file.form == Form::Lists && file.content.is_empty());
+    let warning = |file: &Taken| Warning::EmptyLists {
+        file: file.name.clone(),
+        database,
+    };
+    empty.map(warning).collect()
 }
 
 /// The first neighbours whose numbers say another order than their bytes.

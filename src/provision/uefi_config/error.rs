@@ -120,6 +120,20 @@ pub enum Error {
         /// What is wrong with it.
         problem: authority::NoCertificate,
     },
+    /// A file of certificates has no byte.
+    #[error("{} is empty: it holds no certificate", path.display())]
+    EmptyCertificateFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file of certificates holds something else in PEM.
+    #[error("{} holds PEM of the kind {label:?}, and no certificate", path.display())]
+    OtherPem {
+        /// The file.
+        path: PathBuf,
+        /// What it says that it holds.
+        label: String,
+    },
     /// The text between the lines of a PEM file is no base64.
     #[error("{} has a certificate in PEM whose text is no base64 or does not end", path.display())]
     Pem {
@@ -289,6 +303,21 @@ impl Error {
             }
             Self::NothingTaken { near_misses, .. } if !near_misses.is_empty() => {
                 return Some(format!("near misses: {}", near_misses.join(", ")));
+            }
+            Self::EmptyCertificateFile { .. } => {
+                "the program that wrote it failed: write it again, or remove it"
+            }
+            Self::OtherPem { label, .. } if label.ends_with("PRIVATE KEY") => {
+                "put the certificate of that key in its place, and keep the key elsewhere"
+            }
+            Self::OtherPem { .. } => {
+                "openssl x509 -in CERTIFICATE -out FILE writes a certificate in PEM"
+            }
+            Self::Store {
+                problem: variable_store::Error::NoVolume,
+                ..
+            } => {
+                "give the guest's variables, such as OVMF_VARS_4M.ms.fd; OVMF_CODE*.fd is the firmware itself"
             }
             Self::NoPlatformKey { lack, .. } => lack.hint(),
             Self::Entry { defect, .. } => return defect.hint().map(str::to_owned),

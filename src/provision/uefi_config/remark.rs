@@ -16,6 +16,16 @@ pub enum Note {
         /// The database that it belongs to.
         database: Database,
     },
+    /// Some of the certificates of a file add nothing to the lists beside it.
+    #[error("{count} of the certificates in {file} {} left out: the .esl files of {} hold {} already", if *.count == 1 { "is" } else { "are" }, .database.name(), if *.count == 1 { "it" } else { "them" })]
+    SomeInLists {
+        /// Name of the file.
+        file: String,
+        /// How many.
+        count: usize,
+        /// The database that it belongs to.
+        database: Database,
+    },
     /// A certificate's file tells another owner than the caller.
     #[error("the name of {file} tells the owner {owner}, which counts before --certificate-owner")]
     OwnerInName {
@@ -144,6 +154,14 @@ pub enum Warning {
         first: String,
         /// The lower number.
         second: String,
+    },
+    /// A file of signature lists has no byte, and others of its variable have some.
+    #[error("{file} is empty, and adds nothing to {}", .database.name())]
+    EmptyLists {
+        /// Name of the file.
+        file: String,
+        /// The database that it belongs to.
+        database: Database,
     },
     /// Files that look as if they should be read.
     #[error("not read: {}; names are PK.esl, KEK-*.esl, db-*.esl, dbx-*.esl", listed(.0))]
