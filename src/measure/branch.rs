@@ -8,7 +8,8 @@
 
 use std::collections::BTreeMap;
 
-use super::authority::{self, Authority, Database as Entries};
+use super::authority::{self, Authority};
+use super::database::Database as Entries;
 use super::error::{Error, Problem, Warning};
 use super::event::{Event, Source};
 use super::gap::Gap;

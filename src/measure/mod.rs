@@ -23,6 +23,7 @@
 
 mod authority;
 mod branch;
+mod database;
 mod error;
 mod event;
 mod explain;

@@ -2,7 +2,7 @@
 //! of them or both. Where the one that is there is not the one that is needed, the message says so, since
 //! nothing else about image and guest looks wrong.
 
-use super::authority::Database;
+use super::database::Database;
 use super::error::Problem;
 use super::identity::KNOWN_AUTHORITIES;
 use crate::efi::Program;
