@@ -88,8 +88,8 @@ impl Program {
         self
     }
 
-    /// Reads a PE file. `hashes` are the hash functions besides SHA-256 and those of its signatures; `inner_kernel`
-    /// asks for the digests of the kernel in the section `.linux`, too, where there is one.
+    /// Reads a PE file. `hashes` are the hash functions besides SHA-256, SHA-1 (by which shim looks into db and dbx, too)
+    /// and those of its signatures; `inner_kernel` asks for the digests of the kernel in the section `.linux`, too, where there is one.
     pub fn read(file: &dyn ReadAt, hashes: &[Hash], inner_kernel: bool) -> Result<Self> {
         let pe = Pe::read(file)?;
         let table = pe.certificate_table(file)?;
@@ -98,7 +98,7 @@ impl Program {
             skipped,
         } = authenticode::signatures(&table.unwrap_or_default())?;
         let of_signatures = signatures.iter().filter_map(Signature::firmware_hash);
-        let mut all = vec![Hash::Sha256];
+        let mut all = vec![Hash::Sha256, Hash::Sha1];
         for hash in hashes.iter().copied().chain(of_signatures) {
             if !all.contains(&hash) {
                 all.push(hash);
@@ -181,13 +181,10 @@ impl Program {
         &self.image_digest
     }
 
-    /// What shim takes for the SHA-256 digest where the program has no signature.
-    pub fn digest_without_tail(&self) -> &[u8] {
-        let sha256 = self
-            .digests
-            .iter()
-            .find(|digests| digests.hash == Hash::Sha256);
-        sha256.map_or(&[], |digests| digests.without_tail.as_slice())
+    /// What shim takes for the digest where the program has no signature.
+    pub fn digest_without_tail(&self, hash: Hash) -> Option<&[u8]> {
+        let found = self.digests.iter().find(|digests| digests.hash == hash)?;
+        Some(&found.without_tail)
     }
 
     /// The Authenticode digest of the kernel in `.linux`, where it was asked for and there is one.

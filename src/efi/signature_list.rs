@@ -26,8 +26,14 @@ use super::authenticated_variable;
 
 /// A certificate (DER).
 pub const X509: Uuid = uuid!("a5c059a1-94e4-4aa7-87b5-ab155c2bf072");
+/// The SHA-1 digest of a program.
+pub const SHA1: Uuid = uuid!("826ca512-cf10-4ac9-b187-be01496631bd");
 /// The SHA-256 digest of a program.
 pub const SHA256: Uuid = uuid!("c1c41626-504c-4092-aca9-41f936934328");
+/// The SHA-384 digest of a program.
+pub const SHA384: Uuid = uuid!("ff3e5307-9fd0-48c9-85f1-8ad56c701e01");
+/// The SHA-512 digest of a program.
+pub const SHA512: Uuid = uuid!("093e0fae-a6c4-4f50-9f1b-d41e2b89c19a");
 /// The SHA-256 digest of the signed part of a certificate, with the time of its revocation.
 pub const X509_SHA256: Uuid = uuid!("3bd2a492-96c0-4079-b420-fcf98ef103ed");
 /// The same by SHA-384.
@@ -42,26 +48,14 @@ const TYPES: [(Uuid, &str, Option<usize>); 11] = [
     (X509_SHA256, "X.509 SHA-256", Some(48)),
     (X509_SHA384, "X.509 SHA-384", Some(64)),
     (X509_SHA512, "X.509 SHA-512", Some(80)),
-    (
-        uuid!("826ca512-cf10-4ac9-b187-be01496631bd"),
-        "SHA-1",
-        Some(20),
-    ),
+    (SHA1, "SHA-1", Some(20)),
     (
         uuid!("0b6e5233-a65c-44c9-9407-d9ab83bfc8bd"),
         "SHA-224",
         Some(28),
     ),
-    (
-        uuid!("ff3e5307-9fd0-48c9-85f1-8ad56c701e01"),
-        "SHA-384",
-        Some(48),
-    ),
-    (
-        uuid!("093e0fae-a6c4-4f50-9f1b-d41e2b89c19a"),
-        "SHA-512",
-        Some(64),
-    ),
+    (SHA384, "SHA-384", Some(48)),
+    (SHA512, "SHA-512", Some(64)),
     (
         uuid!("3c5766e8-269c-4e34-aa14-ed776e85b3b6"),
         "RSA-2048",

@@ -3,13 +3,15 @@
 //! *Both* pass over an entry of the certificate table that they cannot read, and over a signature of a form that they do
 //! not take; one good one is enough.
 //!
-//! *Firmware*, for the first program: its signatures in file order, for each the entries of db in order;
-//! the first that verifies is measured. A program without such a signature may stand in db by its digest.
-//! Any signature that dbx forbids refuses the program: one that leads to a certificate in dbx, or whose signer's
-//! digest is there. Where dbx has the digest of the certificate in db that a signature leads to, that signature does not
-//! count. Digests of the certificates between are not looked for.
+//! *Firmware*, for the first program: its signatures in file order, for each the entries of db in order; the first
+//! that verifies is measured, else the program's digest in db by the hash function of that signature (SHA-1, 256, 384 or
+//! 512). Any signature that dbx forbids refuses the program: one that leads to a certificate in dbx, whose signer's
+//! digest is there, or by whose hash function the program's digest is. Where dbx has the digest of the certificate in db
+//! that a signature leads to, that signature does not count. Digests of the certificates between are not looked for. A
+//! program without signatures is looked for by SHA-256.
 //!
-//! *shim*, for what it loads: the program's digest in db or in its own database; else each signature in
+//! *shim*, for what it loads: the program's digest, by SHA-256 and by SHA-1, in the dbx and the db of firmware; by SHA-256
+//! in its own db; else each signature in
 //! file order, and every one that verifies is measured: below db, then below what is built into shim. A
 //! certificate in dbx that verifies a signature is measured, too, and that signature does not count.
 //! It looks at the first entry of each list of certificates.
@@ -57,6 +59,42 @@ fn from_database(database: &'static str, entry: &Entry, what: &str) -> Authority
     }
 }
 
+/// The entry that is the program's digest by this hash function.
+fn in_list(
+    name: &'static str,
+    list: &Database,
+    hash: Hash,
+    digest: Option<&[u8]>,
+) -> Result<Option<Authority>, Problem> {
+    let found = list.digest(hash, digest)?;
+    Ok(found.map(|entry| from_database(name, entry, &shown_digest(hash, digest))))
+}
+
+/// Fails where a list that forbids programs has the program's digest by this hash function.
+fn refuse_digest(
+    name: &'static str,
+    list: &Database,
+    hash: Hash,
+    digest: Option<&[u8]>,
+) -> Result<(), Problem> {
+    match list.digest(hash, digest)? {
+        None => Ok(()),
+        Some(_) => Err(Problem::Forbidden {
+            list: name,
+            entry: format!("the {}", shown_digest(hash, digest)),
+        }),
+    }
+}
+
+fn shown_digest(hash: Hash, digest: Option<&[u8]>) -> String {
+    let by = if hash == Hash::Sha256 {
+        String::new()
+    } else {
+        format!(" by {hash}")
+    };
+    format!("digest{by} {}", hex::encode(digest.unwrap_or_default()))
+}
+
 /// What firmware measures for the program that it loads.
 pub(super) fn by_firmware(
     program: &Program,
@@ -64,16 +102,20 @@ pub(super) fn by_firmware(
     dbx: &Database,
     rules: Rules,
 ) -> Result<Vec<Authority>, Problem> {
-    let digest = program.image_digest();
-    if rules.obey_dbx && dbx.digest(digest).is_some() {
-        return Err(Problem::Forbidden {
-            list: "dbx",
-            entry: format!("the digest {}", hex::encode(digest)),
-        });
+    let by_digest = |hash| {
+        if rules.follow_reference {
+            return Ok(None);
+        }
+        in_list("db", db, hash, program.digest(hash))
+    };
+    if !program.has_certificate_table() {
+        if rules.obey_dbx {
+            refuse_digest("dbx", dbx, Hash::Sha256, program.digest(Hash::Sha256))?;
+        }
+        if let Some(authority) = by_digest(Hash::Sha256)? {
+            return Ok(vec![authority]);
+        }
     }
-    let in_db = db.digest(digest).filter(|_| !rules.follow_reference);
-    let by_digest =
-        in_db.map(|entry| from_database("db", entry, &format!("digest {}", hex::encode(digest))));
     let mut judge = Judge::new(program, rules, Library::Firmware);
     judge.check_skipped()?;
     let mut found = None;
@@ -96,12 +138,19 @@ pub(super) fn by_firmware(
             let by_certificate = anchor
                 .map(|(entry, anchor)| from_database("db", entry, &anchor.subject().to_string()))
                 .filter(|_| is_revoked.is_none());
-            let is_by_sha256 = signature.firmware_hash() == Some(Hash::Sha256);
-            found = by_certificate.or_else(|| by_digest.clone().filter(|_| is_by_sha256));
+            found = by_certificate;
             revoked = revoked.or(is_revoked);
         }
+        if let Some(hash) = signature.firmware_hash() {
+            if rules.obey_dbx {
+                refuse_digest("dbx", dbx, hash, program.digest(hash))?;
+            }
+            if found.is_none() {
+                found = by_digest(hash)?;
+            }
+        }
     }
-    if let Some(authority) = found.or(by_digest.filter(|_| !program.has_certificate_table())) {
+    if let Some(authority) = found {
         return Ok(vec![authority]);
     }
     if let Some(digest) = revoked {
@@ -156,33 +205,28 @@ pub(super) fn by_shim(
     }
     let vendor_dbx = Database::new(&shim.vendor.forbidden);
     let lists = [("the list built into shim", &vendor_dbx), ("dbx", dbx)];
-    let digest = if program.has_certificate_table() {
-        program.image_digest()
-    } else {
-        program.digest_without_tail()
+    let digest = |hash| {
+        if program.has_certificate_table() {
+            program.digest(hash)
+        } else {
+            program.digest_without_tail(hash)
+        }
     };
-    let entry = || format!("the digest {}", hex::encode(digest));
-    if rules.obey_dbx
-        && let Some((list, _)) = lists.iter().find(|(_, list)| list.digest(digest).is_some())
-    {
-        return Err(Problem::Forbidden {
-            list,
-            entry: entry(),
-        });
+    if rules.obey_dbx {
+        for (name, list) in lists {
+            refuse_digest(name, list, Hash::Sha256, digest(Hash::Sha256))?;
+            refuse_digest(name, list, Hash::Sha1, digest(Hash::Sha1))?;
+        }
     }
-    if let Some(found) = db.digest(digest) {
-        return Ok(vec![shorten(
-            from_database("db", found, &entry()),
-            shim.version,
-        )]);
+    for hash in [Hash::Sha256, Hash::Sha1] {
+        if let Some(authority) = in_list("db", db, hash, digest(hash))? {
+            return Ok(vec![shorten(authority, shim.version)]);
+        }
     }
     if let Vendor::Database(database) = &vendor
-        && let Some(found) = database.digest(digest)
+        && let Some(authority) = in_list("vendor_db", database, Hash::Sha256, digest(Hash::Sha256))?
     {
-        return Ok(vec![shorten(
-            from_database("vendor_db", found, &entry()),
-            shim.version,
-        )]);
+        return Ok(vec![shorten(authority, shim.version)]);
     }
 
     let mut judge = Judge::new(program, rules, Library::Shim);

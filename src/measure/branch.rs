@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::authority::{self, Authority};
-use super::database::Database as Entries;
+use super::database::{self, Database as Entries};
 use super::error::{Error, Problem, Warning};
 use super::event::{Event, Source};
 use super::gap::Gap;
@@ -20,6 +20,7 @@ use super::rules::{Profile, Rules};
 use super::sections;
 use crate::efi::config::{Database, UefiConfig};
 use crate::efi::shim::Version;
+use crate::efi::signature_list::{self, SignatureList};
 use crate::efi::{Hash, Kind, Machine, Program, guid, sbat};
 use crate::tpm::{Bank, Selection, composite, event_log};
 
@@ -281,6 +282,20 @@ fn branch(kernel: String, mut events: Vec<Event>, profile: Profile, bank: Bank) 
     }
 }
 
+/// The lists that nobody looks at.
+fn passed_over(database: Database, lists: &[SignatureList]) -> Vec<Warning> {
+    let others = database::passed_over(lists, database == Database::Dbx);
+    let others = others.into_iter().map(|(offset_bytes, kind)| {
+        let name = signature_list::type_name(kind);
+        Warning::ListPassedOver {
+            database: database.name(),
+            offset_bytes,
+            kind: name.map_or_else(|| kind.to_string(), str::to_owned),
+        }
+    });
+    others.collect()
+}
+
 /// What stays the same over all branches, and the warnings that they raise.
 struct Walk<'a> {
     input: Input<'a>,
@@ -311,6 +326,7 @@ impl<'a> Walk<'a> {
                 })
         };
         let (mut db, mut dbx) = (Entries::default(), Entries::default());
+        let mut warnings = Vec::new();
         if rules.follow_reference {
             // The reference reads db alone, and only for PCR 7; the others it hashes.
             if profile.secure_boot {
@@ -319,8 +335,12 @@ impl<'a> Walk<'a> {
         } else {
             lists(Database::Pk)?;
             lists(Database::Kek)?;
-            db = Entries::new(&lists(Database::Db)?);
-            dbx = Entries::new(&lists(Database::Dbx)?);
+            let of = [Database::Db, Database::Dbx];
+            for (database, entries) in of.into_iter().zip([&mut db, &mut dbx]) {
+                let lists = lists(database)?;
+                *entries = Entries::new(&lists);
+                warnings.extend(passed_over(database, &lists));
+            }
         }
         let skipped = |entries: &Entries, database| -> Vec<Warning> {
             let numbers = entries.skipped.iter();
@@ -337,7 +357,7 @@ impl<'a> Walk<'a> {
                 .map(|entry| Warning::BytesBehindCertificate { database, entry })
                 .collect()
         };
-        let mut warnings = [skipped(&db, "db"), skipped(&dbx, "dbx")].concat();
+        warnings.extend([skipped(&db, "db"), skipped(&dbx, "dbx")].concat());
         warnings.extend([padded(&db, "db"), padded(&dbx, "dbx")].concat());
         if !has_efi_profile(profile) {
             warnings.push(Warning::OnlyKernelProfile);

@@ -1,8 +1,11 @@
 //! db, dbx or a list of shim's, as who lets programs boot reads it: which entries are certificates, and which are
 //! digests of programs or of certificates.
 
+use uuid::Uuid;
+
+use super::error::Problem;
 use crate::efi::signature_list::{
-    Entry, SHA256, SignatureList, X509, X509_SHA256, X509_SHA384, X509_SHA512,
+    Entry, SHA1, SHA256, SHA384, SHA512, SignatureList, X509, X509_SHA256, X509_SHA384, X509_SHA512,
 };
 use crate::efi::{Certificate, Hash};
 
@@ -17,7 +20,8 @@ type Read = (Entry, Option<(Certificate, usize)>);
 pub(super) struct Database {
     /// The lists of certificates.
     certificates: Vec<Vec<Read>>,
-    digests: Vec<Entry>,
+    /// Digests of programs.
+    digests: Vec<(Hash, Entry)>,
     /// Digests of certificates' signed parts, each with the time of its revocation behind it.
     tbs_digests: Vec<(Hash, Entry)>,
     /// The number of each entry that is no certificate, counted from 1.
@@ -46,11 +50,12 @@ impl Database {
                         }
                         certificates.push((entry.clone(), read));
                     }
-                    SHA256 => database.digests.push(entry.clone()),
-                    X509_SHA256 => database.tbs_digests.push((Hash::Sha256, entry.clone())),
-                    X509_SHA384 => database.tbs_digests.push((Hash::Sha384, entry.clone())),
-                    X509_SHA512 => database.tbs_digests.push((Hash::Sha512, entry.clone())),
-                    _ => {}
+                    kind => {
+                        let of_program = of_program(kind).map(|hash| (hash, entry.clone()));
+                        database.digests.extend(of_program);
+                        let of_tbs = of_tbs(kind).map(|hash| (hash, entry.clone()));
+                        database.tbs_digests.extend(of_tbs);
+                    }
                 }
             }
             database.certificates.push(certificates);
@@ -80,9 +85,17 @@ impl Database {
             .filter(|(entry, _)| entry.data.starts_with(&LONG_SEQUENCE))
     }
 
-    /// The entry that is this digest.
-    pub fn digest(&self, digest: &[u8]) -> Option<&Entry> {
-        self.digests.iter().find(|entry| entry.data == digest)
+    /// The entry that is the program's digest by this hash function. Fails where `digest` was not read and one could be
+    /// here.
+    pub fn digest(&self, hash: Hash, digest: Option<&[u8]>) -> Result<Option<&Entry>, Problem> {
+        let mut entries = self.digests.iter().filter(|(of, _)| *of == hash);
+        match digest {
+            Some(digest) => Ok(entries
+                .find(|(_, entry)| entry.data == digest)
+                .map(|(_, entry)| entry)),
+            None if entries.next().is_none() => Ok(None),
+            None => Err(Problem::DigestMissing),
+        }
     }
 
     /// The digest of the certificate's signed part that is here, in hexadecimal. A time behind it spares what was
@@ -96,4 +109,35 @@ impl Database {
             is_it.then(|| hex::encode(digest.as_ref()))
         })
     }
+}
+
+/// The hash function of a list of programs' digests.
+fn of_program(kind: Uuid) -> Option<Hash> {
+    match kind {
+        SHA1 => Some(Hash::Sha1),
+        SHA256 => Some(Hash::Sha256),
+        SHA384 => Some(Hash::Sha384),
+        SHA512 => Some(Hash::Sha512),
+        _ => None,
+    }
+}
+
+/// The hash function of a list of digests of certificates' signed parts.
+fn of_tbs(kind: Uuid) -> Option<Hash> {
+    match kind {
+        X509_SHA256 => Some(Hash::Sha256),
+        X509_SHA384 => Some(Hash::Sha384),
+        X509_SHA512 => Some(Hash::Sha512),
+        _ => None,
+    }
+}
+
+/// Offset and type of each list that nobody looks at: of another type, and of certificates' digests where that is not dbx.
+pub(super) fn passed_over(lists: &[SignatureList], is_dbx: bool) -> Vec<(usize, Uuid)> {
+    let counts =
+        |kind| kind == X509 || of_program(kind).is_some() || (is_dbx && of_tbs(kind).is_some());
+    let others = lists
+        .iter()
+        .filter(|list| !counts(list.kind) && !list.entries.is_empty());
+    others.map(|list| (list.offset_bytes, list.kind)).collect()
 }

@@ -349,6 +349,18 @@ pub enum Warning {
         /// Counted from 1 over all lists.
         entry: usize,
     },
+    /// A list is of a type that nobody looks at.
+    #[error(
+        "{database}: the list at offset {offset_bytes} is of the type {kind}; edk2's firmware and shim pass over it, and so does this prediction"
+    )]
+    ListPassedOver {
+        /// The database.
+        database: &'static str,
+        /// Where the list begins.
+        offset_bytes: usize,
+        /// Its name, or its GUID.
+        kind: String,
+    },
     /// A signature announces its content in another way.
     #[error(
         "{file}: its signature announces its content as 1.3.6.1.4.1.311.2.1.21; firmware and shim take it, the reference refuses it"

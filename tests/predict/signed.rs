@@ -8,14 +8,16 @@ use std::fs;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use encrypt_cloud_image::efi::Program;
 use encrypt_cloud_image::efi::config::{self, UefiConfig};
+use encrypt_cloud_image::efi::pe::Digests;
+use encrypt_cloud_image::efi::{Hash, Program};
 use encrypt_cloud_image::measure::{
     Boot, BootFile, Chain, Error, Input, Prediction, Profile, Reader, Rules, predict,
 };
 use encrypt_cloud_image::storage::MemoryStorage;
 use encrypt_cloud_image::tpm::{Bank, event_log};
 use serde::Deserialize;
+use uuid::uuid;
 
 use crate::data;
 
@@ -60,14 +62,22 @@ fn records() -> Vec<(String, Record)> {
 
 impl Record {
     fn predicted(&self, case: &Case, rules: Rules) -> Result<Prediction, Error> {
+        let program = MemoryStorage::new(BASE64_STANDARD.decode(&case.program).unwrap());
+        self.predicted_for(Program::read(&program, &[], false).unwrap(), rules)
+    }
+
+    fn predicted_for(&self, program: Program, rules: Rules) -> Result<Prediction, Error> {
         let configuration = self.configuration.to_string();
         let configuration = UefiConfig::from_json(configuration.as_bytes(), config::Rules::Ours);
-        let file = |name: &str, content: Vec<u8>| BootFile {
+        let file = |name: &str, program: Program| BootFile {
             name: name.to_owned(),
-            program: Program::read(&MemoryStorage::new(content), &[], false).unwrap(),
+            program,
         };
-        let program = file("program", BASE64_STANDARD.decode(&case.program).unwrap());
-        let shim = || data::content("vectors/pe/shim-debian-16.1.efi.gz");
+        let program = file("program", program);
+        let shim = || {
+            let shim = MemoryStorage::new(data::content("vectors/pe/shim-debian-16.1.efi.gz"));
+            Program::read(&shim, &[], false).unwrap()
+        };
         let (files, chain) = match self.loader.as_str() {
             "firmware" => (vec![program], Chain::Direct(0)),
             _ => (
@@ -95,6 +105,25 @@ impl Record {
             rules,
             bank: Bank::Sha256,
         })
+    }
+
+    /// Where the first list of a type begins in a database, which is walked here by its size fields alone.
+    fn offset(&self, database: &str, kind: &str) -> usize {
+        let content = self.configuration[database].as_str().unwrap();
+        let content = BASE64_STANDARD.decode(content).unwrap();
+        let guid = match kind {
+            "SHA-224" => uuid!("0b6e5233-a65c-44c9-9407-d9ab83bfc8bd"),
+            "RSA-2048" => uuid!("3c5766e8-269c-4e34-aa14-ed776e85b3b6"),
+            "external management" => uuid!("452e8ced-dfff-4b8c-ae01-5118862e682c"),
+            "X.509 SHA-256" => uuid!("3bd2a492-96c0-4079-b420-fcf98ef103ed"),
+            other => other.parse().unwrap(),
+        };
+        let mut offset = 0;
+        while !content[offset..].starts_with(&guid.to_bytes_le()) {
+            let size = content[offset + 16..offset + 20].try_into().unwrap();
+            offset += usize::try_from(u32::from_le_bytes(size)).unwrap();
+        }
+        offset
     }
 
     /// What is wrong with the prediction for a program.
@@ -137,10 +166,10 @@ fn what_firmware_and_shim_measure_for_a_signed_program_is_predicted() {
     assert_eq!(
         count,
         [
-            of("firmware", false, 21),
-            of("firmware", true, 44),
-            of("shim", false, 8),
-            of("shim", true, 57),
+            of("firmware", false, 33),
+            of("firmware", true, 61),
+            of("shim", false, 20),
+            of("shim", true, 74),
         ]
     );
 }
@@ -194,6 +223,105 @@ fn what_makes_a_table_of_signatures_unbootable_is_said() {
             "shim: bare PKCS#7 alone: program: its signature has no ContentInfo around it: shim refuses it",
             "shim: no certificates inside, alone: program: has no signature that firmware or shim can read: a signature does not carry the certificate of its signer",
         ]
+    );
+}
+
+#[test]
+fn a_digest_that_forbids_a_program_is_named_with_its_hash_function() {
+    let by = |loader: &str, name: &str| {
+        let file = format!("{loader}-digests.json.gz");
+        let (_, record) = records()
+            .into_iter()
+            .find(|(name, _)| *name == file)
+            .unwrap();
+        let case = record.cases.iter().find(|case| case.name == name).unwrap();
+        let error = record.predicted(case, Rules::firmware()).unwrap_err();
+        let program = MemoryStorage::new(BASE64_STANDARD.decode(&case.program).unwrap());
+        let digest = move |hash| {
+            let program = Program::read(&program, &[hash], false).unwrap();
+            hex::encode(program.digest(hash).unwrap())
+        };
+        let lenient = Rules {
+            obey_dbx: false,
+            ..Rules::firmware()
+        };
+        assert!(record.predicted(case, lenient).is_ok(), "{name}");
+        (error.to_string(), digest)
+    };
+    let forbidden = "program: is forbidden by dbx: the digest";
+    let (error, digest) = by("firmware", "good, SHA-256 in dbx");
+    assert_eq!(error, format!("{forbidden} {}", digest(Hash::Sha256)));
+    let (error, digest) = by("firmware", "good, then by SHA-384, SHA-384 in dbx");
+    let expected = format!("{forbidden} by SHA-384 {}", digest(Hash::Sha384));
+    assert_eq!(error, expected);
+    let (error, digest) = by("shim", "good, SHA-1 in dbx");
+    assert_eq!(
+        error,
+        format!("{forbidden} by SHA-1 {}", digest(Hash::Sha1))
+    );
+}
+
+#[test]
+fn a_list_that_nobody_looks_at_is_named_in_a_warning() {
+    let (_, record) = records()
+        .into_iter()
+        .find(|(name, _)| name == "firmware-lists.json.gz")
+        .unwrap();
+    let mut cases = record.cases.iter();
+    let case = cases.find(|case| case.name == "lists of other types in db and dbx");
+    let prediction = record.predicted(case.unwrap(), Rules::firmware()).unwrap();
+    let said: Vec<_> = prediction
+        .warnings
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    for (database, kind) in [
+        ("db", "SHA-224"),
+        ("db", "RSA-2048"),
+        ("db", "external management"),
+        ("db", "07070707-0707-0707-0707-070707070707"),
+        ("db", "X.509 SHA-256"),
+        ("dbx", "SHA-224"),
+        ("dbx", "RSA-2048"),
+        ("dbx", "external management"),
+        ("dbx", "07070707-0707-0707-0707-070707070707"),
+    ] {
+        let offset = record.offset(database, kind);
+        let wanted = format!(
+            "{database}: the list at offset {offset} is of the type {kind}; edk2's firmware and shim pass over it, and so does this prediction"
+        );
+        assert!(said.contains(&wanted), "{wanted}\n{said:#?}");
+    }
+    // Digests of certificates count in dbx.
+    let of_digests = said.iter().filter(|said| said.starts_with("dbx: the list"));
+    assert!(
+        of_digests.clone().all(|said| !said.contains("X.509")),
+        "{said:#?}"
+    );
+}
+
+/// Without shim nobody asks for it.
+#[test]
+fn a_program_read_without_a_digest_that_may_decide_is_refused() {
+    let (_, record) = records()
+        .into_iter()
+        .find(|(name, _)| name == "shim-digests.json.gz")
+        .unwrap();
+    let case = &record.cases[0];
+    let whole = MemoryStorage::new(BASE64_STANDARD.decode(&case.program).unwrap());
+    let whole = Program::read(&whole, &[], false).unwrap();
+    let digests = vec![Digests {
+        hash: Hash::Sha256,
+        measured: whole.image_digest().to_vec(),
+        without_tail: whole.image_digest().to_vec(),
+    }];
+    let program = Program::new(digests, Vec::new(), Vec::new()).unwrap();
+    let error = record
+        .predicted_for(program, Rules::firmware())
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "program: was read without the digest that this prediction needs"
     );
 }
 

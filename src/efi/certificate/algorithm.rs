@@ -3,6 +3,8 @@
 //! RFC 3279, 4055, 5480 and 8410 name them. AWS-LC verifies; what it cannot verify, firmware's library may be able
 //! to (MD5, keys below 1024 bits, uncommon curves), so the answer has three values.
 
+use std::fmt;
+
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{
     self, ParsedPublicKey, RsaParameters, RsaPssSaltLength, UnparsedPublicKey,
@@ -43,6 +45,18 @@ pub enum Hash {
     Sha384,
     /// Longest.
     Sha512,
+}
+
+/// As documents write it.
+impl fmt::Display for Hash {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Sha1 => "SHA-1",
+            Self::Sha256 => "SHA-256",
+            Self::Sha384 => "SHA-384",
+            Self::Sha512 => "SHA-512",
+        })
+    }
 }
 
 impl Hash {

@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use super::Loader;
 use super::der::tag;
+use super::list;
 use super::pki::{Certificate, DIGITAL_SIGNATURE, Hash, Spec, Workshop};
 use super::signature::{Pkcs7, Signature};
 
@@ -27,12 +28,18 @@ pub struct Parts {
     pub signatures: Vec<Signature>,
 }
 
-/// An entry of db or dbx, in a list of its own.
+/// An entry of db or dbx, in a list of its own; or the one list of several.
 #[derive(Clone)]
 pub enum Entry {
     Certificate(Certificate),
+    /// Two certificates in one list: the shorter one has zeros behind it.
+    Pair(Certificate, Certificate),
     /// The digest of a certificate's signed part, and the time from which on it is revoked.
     Revoked(Hash, Certificate, [u8; 16]),
+    /// The digest of the program.
+    Program(Hash),
+    /// An entry of this type, with this content.
+    Other([u8; 16], Vec<u8>),
 }
 
 /// Cases that share a boot.
@@ -111,6 +118,14 @@ impl Maker<'_> {
         self.workshop.certificate(spec, Some(issuer))
     }
 
+    /// An authority, a stranger with a longer certificate, and a signer below the authority.
+    fn with_longer(&self) -> Result<[Certificate; 3]> {
+        let ca = self.root("ca", as_it_is)?;
+        let stranger = self.root("stranger with a longer name than everybody else", as_it_is)?;
+        let leaf = self.leaf("leaf", &ca, as_it_is)?;
+        Ok([ca, stranger, leaf])
+    }
+
     /// The certificates of signers that signed themselves, all of them good.
     fn signers<const N: usize>(&self, roles: [&str; N]) -> Result<[Certificate; N]> {
         let all: Result<Vec<_>> = roles.iter().map(|role| self.root(role, as_it_is)).collect();
@@ -155,6 +170,7 @@ fn odd(signer: &Certificate, change: fn(&mut Pkcs7)) -> Signature {
     Signature::Pkcs7(signature)
 }
 
+fn as_usual(_: &mut Pkcs7) {}
 fn broken(signature: &mut Pkcs7) {
     signature.is_broken = true;
 }
@@ -184,6 +200,9 @@ fn sha1_over_sha256(signature: &mut Pkcs7) {
 }
 fn sha384(signature: &mut Pkcs7) {
     (signature.hash, signature.image_hash) = (Hash::Sha384, Hash::Sha384);
+}
+fn sha512(signature: &mut Pkcs7) {
+    (signature.hash, signature.image_hash) = (Hash::Sha512, Hash::Sha512);
 }
 fn sha512_over_sha256(signature: &mut Pkcs7) {
     signature.hash = Hash::Sha512;
@@ -909,6 +928,283 @@ fn noise() -> Signature {
     }
 }
 
+/// What lets a program boot, or forbids it, by its digest.
+const DIGESTS: &[Case] = &[
+    Case {
+        name: "unsigned, SHA-256 in db",
+        make: |_| Ok(by_digest(Hash::Sha256)),
+        firmware: &["SHA-256"],
+        shim: &["SHA-256"],
+    },
+    Case {
+        name: "unsigned, SHA-1 in db",
+        make: |_| Ok(by_digest(Hash::Sha1)),
+        firmware: &[],
+        shim: &["SHA-1"],
+    },
+    Case {
+        name: "unsigned, SHA-384 in db",
+        make: |_| Ok(by_digest(Hash::Sha384)),
+        firmware: &[],
+        shim: &[],
+    },
+    Case {
+        name: "unsigned, SHA-1 and SHA-256 in db",
+        make: |_| {
+            let mut parts = by_digest(Hash::Sha1);
+            parts.db.push(Entry::Program(Hash::Sha256));
+            Ok(parts)
+        },
+        firmware: &["SHA-256"],
+        shim: &["SHA-256"],
+    },
+    Case {
+        name: "unsigned, SHA-256 in db, SHA-1 in dbx",
+        make: |_| {
+            let mut parts = by_digest(Hash::Sha256);
+            parts.dbx = vec![Entry::Program(Hash::Sha1)];
+            Ok(parts)
+        },
+        firmware: &["SHA-256"],
+        shim: &[],
+    },
+    Case {
+        name: "unsigned, SHA-256 in db, SHA-384 and SHA-512 in dbx",
+        make: |_| {
+            let mut parts = by_digest(Hash::Sha256);
+            parts.dbx = vec![Entry::Program(Hash::Sha384), Entry::Program(Hash::Sha512)];
+            Ok(parts)
+        },
+        firmware: &["SHA-256"],
+        shim: &["SHA-256"],
+    },
+    Case {
+        name: "a stranger's, SHA-256 in db",
+        make: |m| strangers(m, as_usual, &[Hash::Sha256]),
+        firmware: &["SHA-256"],
+        shim: &["SHA-256"],
+    },
+    Case {
+        name: "a stranger's, SHA-1 in db",
+        make: |m| strangers(m, as_usual, &[Hash::Sha1]),
+        firmware: &[],
+        shim: &["SHA-1"],
+    },
+    Case {
+        name: "a stranger's by SHA-1, SHA-1 in db",
+        make: |m| strangers(m, sha1, &[Hash::Sha1]),
+        firmware: &["SHA-1"],
+        shim: &["SHA-1"],
+    },
+    Case {
+        name: "a stranger's by SHA-384, SHA-384 in db",
+        make: |m| strangers(m, sha384, &[Hash::Sha384]),
+        firmware: &["SHA-384"],
+        shim: &[],
+    },
+    Case {
+        name: "a stranger's by SHA-512, SHA-512 in db",
+        make: |m| strangers(m, sha512, &[Hash::Sha512]),
+        firmware: &["SHA-512"],
+        shim: &[],
+    },
+    Case {
+        name: "a stranger's by SHA-384, SHA-256 in db",
+        make: |m| strangers(m, sha384, &[Hash::Sha256]),
+        firmware: &[],
+        shim: &["SHA-256"],
+    },
+    Case {
+        name: "good, SHA-1 and SHA-256 in db",
+        make: |m| {
+            let db = m.signers(["a"])?;
+            let mut parts = several(&db, vec![good(&db[0])]);
+            let digests = [Hash::Sha1, Hash::Sha256].map(Entry::Program);
+            parts.db.extend(digests);
+            Ok(parts)
+        },
+        firmware: &["a"],
+        shim: &["SHA-256"],
+    },
+    Case {
+        name: "good, SHA-256 in dbx",
+        make: |m| forbidden_by_digest(m, &[as_usual], &[Hash::Sha256]),
+        firmware: &[],
+        shim: &[],
+    },
+    Case {
+        name: "good, SHA-1 in dbx",
+        make: |m| forbidden_by_digest(m, &[as_usual], &[Hash::Sha1]),
+        firmware: &["a"],
+        shim: &[],
+    },
+    Case {
+        name: "good, SHA-384 and SHA-512 in dbx",
+        make: |m| forbidden_by_digest(m, &[as_usual], &[Hash::Sha384, Hash::Sha512]),
+        firmware: &["a"],
+        shim: &["a"],
+    },
+    Case {
+        name: "good by SHA-1, SHA-1 in dbx",
+        make: |m| forbidden_by_digest(m, &[sha1], &[Hash::Sha1]),
+        firmware: &[],
+        shim: &[],
+    },
+    Case {
+        name: "good by SHA-384, SHA-384 in dbx",
+        make: |m| forbidden_by_digest(m, &[sha384], &[Hash::Sha384]),
+        firmware: &[],
+        shim: &[],
+    },
+    Case {
+        name: "good by SHA-384, SHA-256 in dbx",
+        make: |m| forbidden_by_digest(m, &[sha384], &[Hash::Sha256]),
+        firmware: &["a"],
+        shim: &[],
+    },
+    Case {
+        name: "good, then by SHA-384, SHA-384 in dbx",
+        make: |m| forbidden_by_digest(m, &[as_usual, sha384], &[Hash::Sha384]),
+        firmware: &[],
+        shim: &["a"],
+    },
+    Case {
+        name: "by SHA-384, then good, SHA-384 in dbx",
+        make: |m| forbidden_by_digest(m, &[sha384, as_usual], &[Hash::Sha384]),
+        firmware: &[],
+        shim: &["b"],
+    },
+    Case {
+        name: "good, then bare, SHA-384 in dbx",
+        make: |m| forbidden_by_digest(m, &[as_usual, bare], &[Hash::Sha384, Hash::Sha512]),
+        firmware: &["a"],
+        shim: &["a"],
+    },
+];
+
+/// No signature, and in db the digest of the program.
+fn by_digest(hash: Hash) -> Parts {
+    Parts {
+        db: vec![Entry::Program(hash)],
+        dbx: Vec::new(),
+        signatures: Vec::new(),
+    }
+}
+
+/// Signed by somebody who is not in db, where these digests of the program are.
+fn strangers(m: &Maker, change: fn(&mut Pkcs7), digests: &[Hash]) -> Result<Parts> {
+    let [stranger] = m.signers(["stranger"])?;
+    Ok(Parts {
+        db: digests.iter().copied().map(Entry::Program).collect(),
+        dbx: Vec::new(),
+        signatures: vec![odd(&stranger, change)],
+    })
+}
+
+/// Signatures of a and b, who are in db, and in dbx these digests of the program.
+fn forbidden_by_digest(m: &Maker, changes: &[fn(&mut Pkcs7)], digests: &[Hash]) -> Result<Parts> {
+    let db = m.signers(["a", "b"])?;
+    let signatures = db.iter().zip(changes);
+    let signatures = signatures.map(|(signer, change)| odd(signer, *change));
+    let mut parts = several(&db, signatures.collect());
+    parts.dbx = digests.iter().copied().map(Entry::Program).collect();
+    Ok(parts)
+}
+
+/// Entries of db and dbx that are no certificate alone, or of other types.
+const LISTS: &[Case] = &[
+    Case {
+        name: "bytes behind the CA in db",
+        make: |m| {
+            let [ca, stranger, leaf] = m.with_longer()?;
+            Ok(Parts {
+                db: vec![Entry::Pair(ca, stranger)],
+                ..one(&[&leaf], &[])
+            })
+        },
+        firmware: &["ca, padded"],
+        shim: &[],
+    },
+    Case {
+        name: "bytes behind the CA, second of its list in db",
+        make: |m| {
+            let [ca, stranger, leaf] = m.with_longer()?;
+            Ok(Parts {
+                db: vec![Entry::Pair(stranger, ca), Entry::Certificate(leaf.clone())],
+                ..one(&[&leaf], &[])
+            })
+        },
+        firmware: &["ca, padded"],
+        shim: &["leaf"],
+    },
+    Case {
+        name: "bytes behind the CA in dbx",
+        make: |m| {
+            let [ca, stranger, leaf] = m.with_longer()?;
+            let pair = Entry::Pair(ca.clone(), stranger);
+            Ok(forbidding(&[&leaf], &[&ca], vec![pair]))
+        },
+        firmware: &[],
+        shim: &["ca"],
+    },
+    Case {
+        name: "the digest of the CA in db",
+        make: |m| {
+            let ca = m.root("ca", as_it_is)?;
+            let leaf = m.leaf("leaf", &ca, as_it_is)?;
+            Ok(Parts {
+                db: vec![Entry::Revoked(Hash::Sha256, ca, [0; 16])],
+                ..one(&[&leaf], &[])
+            })
+        },
+        firmware: &[],
+        shim: &[],
+    },
+    Case {
+        name: "lists of other types in db and dbx",
+        make: |m| {
+            let ca = m.root("ca", as_it_is)?;
+            let leaf = m.leaf("leaf", &ca, as_it_is)?;
+            let mut parts = one(&[&leaf], &[&ca]);
+            let others = [
+                Entry::Other(list::SHA224, vec![7; 28]),
+                Entry::Other(list::RSA2048, vec![7; 256]),
+                Entry::Other(list::EXTERNAL, vec![7; 1]),
+                Entry::Other([7; 16], vec![7; 40]),
+            ];
+            parts.db.splice(0..0, others.clone());
+            parts.dbx.extend(others);
+            Ok(parts)
+        },
+        firmware: &["ca"],
+        shim: &["ca"],
+    },
+    Case {
+        name: "the CA's key in dbx",
+        make: |m| {
+            let ca = m.root("ca", as_it_is)?;
+            let leaf = m.leaf("leaf", &ca, as_it_is)?;
+            let keys = [&ca, &leaf].map(|one| Entry::Other(list::RSA2048, one.modulus.clone()));
+            Ok(forbidding(&[&leaf], &[&ca], keys.to_vec()))
+        },
+        firmware: &["ca"],
+        shim: &["ca"],
+    },
+    Case {
+        name: "the leaf's key in db",
+        make: |m| {
+            let ca = m.root("ca", as_it_is)?;
+            let leaf = m.leaf("leaf", &ca, as_it_is)?;
+            Ok(Parts {
+                db: vec![Entry::Other(list::RSA2048, leaf.modulus.clone())],
+                ..one(&[&leaf], &[])
+            })
+        },
+        firmware: &[],
+        shim: &[],
+    },
+];
+
 pub const GROUPS: &[Group] = &[
     Group {
         name: "chains",
@@ -934,6 +1230,16 @@ pub const GROUPS: &[Group] = &[
         name: "odd entries",
         is_short: false,
         cases: ODD_ENTRIES,
+    },
+    Group {
+        name: "digests",
+        is_short: false,
+        cases: DIGESTS,
+    },
+    Group {
+        name: "lists",
+        is_short: false,
+        cases: LISTS,
     },
 ];
 

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::cases::{Entry, STRICTER, role};
 use super::log::{self, Event};
 use super::machine::{Told, start_with_one_bank};
+use super::pki::Certificate;
 use super::{Loader, Signed};
 use crate::prediction::Branch;
 use crate::process;
@@ -289,12 +290,23 @@ impl Signed {
     fn role_of(&self, event: &Event) -> Option<String> {
         let (variable, data) = event.authority()?;
         let entries = self.parts.db.iter().chain(&self.parts.dbx);
-        let certificates = entries.filter_map(|entry| match entry {
-            Entry::Certificate(certificate) => Some(certificate),
-            Entry::Revoked(..) => None,
+        let mut certificates = entries.flat_map(|entry| match entry {
+            Entry::Certificate(certificate) => vec![certificate],
+            Entry::Pair(one, other) => vec![one, other],
+            Entry::Revoked(..) | Entry::Program(_) | Entry::Other(..) => Vec::new(),
         });
-        let mut certificates = certificates.filter(|one| data.ends_with(&one.der));
-        let name = role(self.case.name, &certificates.next()?.spec.subject)?.to_owned();
+        let content = data.get(16..)?;
+        let of_certificate = |one: &Certificate| {
+            let behind = content.strip_prefix(&one.der[..])?;
+            let name = role(self.case.name, &one.spec.subject)?;
+            let padded = if behind.is_empty() { "" } else { ", padded" };
+            Some(format!("{name}{padded}"))
+        };
+        let mut digests = self.digests.iter();
+        let of_program = digests
+            .find(|(_, digest)| content == digest)
+            .map(|(hash, _)| hash.spoken().to_owned());
+        let name = of_program.or_else(|| certificates.find_map(of_certificate))?;
         Some(match variable.as_str() {
             "db" => name,
             other => format!("{other} {name}"),

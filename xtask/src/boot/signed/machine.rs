@@ -8,8 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use super::cases::Entry;
-use super::pki::{Hash, Workshop};
+use super::list::{X509, list};
 use crate::boot::machine::{Acceleration, Heard, Machine};
 use crate::guest::{STORE, secure_boot};
 use crate::tpm::Tpm;
@@ -19,15 +18,33 @@ use crate::{process, python};
 const EMPTY_STORE: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 const GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
 const IMAGE_SECURITY: &str = "d719b2cb-3d3a-4596-a3bc-dad00e67656f";
+/// The same as it lies in memory.
+const IMAGE_SECURITY_BYTES: &[u8] =
+    b"\xcb\xb2\x19\xd7\x3a\x3d\x96\x45\xa3\xbc\xda\xd0\x0e\x67\x65\x6f";
 const SECURE_BOOT_ENABLE: &str = "f0a30bc7-af08-4556-99c4-001009c93a44";
 
-/// Types of signature lists, as they lie in memory.
-const X509: [u8; 16] = *b"\xa1\x59\xc0\xa5\xe4\x94\xa7\x4a\x87\xb5\xab\x15\x5c\x2b\xf0\x72";
-const X509_SHA256: [u8; 16] = *b"\x92\xa4\xd2\x3b\xc0\x96\x79\x40\xb4\x20\xfc\xf9\x8e\xf1\x03\xed";
-const X509_SHA384: [u8; 16] = *b"\x6e\x87\x76\x70\xc2\x80\xe6\x4e\xaa\xd2\x28\xb3\x49\xa6\x86\x5b";
-const X509_SHA512: [u8; 16] = *b"\x63\xbf\x6d\x44\x02\x25\xda\x4c\xbc\xfa\x24\x65\xd2\xb0\xfe\x9d";
-/// Owner of all entries.
-pub const OWNER: [u8; 16] = *b"test only, eci-b";
+/// The names of db and dbx, and others of their lengths: `virt-fw-vars` reads what bears these names, and takes no list of
+/// several certificates. So it writes them under the others.
+const STAND_INS: [(&str, &str); 2] = [("db", "d!"), ("dbx", "db!")];
+
+/// Gives the one variable of this name in a store another name of the same length. Nothing in a store is a digest of it.
+fn rename(store: &mut [u8], from: &str, to: &str) -> Result<()> {
+    let in_store = |name: &str| -> Vec<u8> {
+        let units = name.encode_utf16().chain([0]);
+        units.flat_map(u16::to_le_bytes).collect()
+    };
+    // Behind the vendor's GUID.
+    let behind_vendor = |name| [IMAGE_SECURITY_BYTES, in_store(name).as_slice()].concat();
+    let (from, to) = (behind_vendor(from), behind_vendor(to));
+    let places = store.windows(from.len()).enumerate();
+    let places = places.filter(|(_, bytes)| *bytes == from);
+    let places: Vec<usize> = places.map(|(place, _)| place).collect();
+    if let [place] = places[..] {
+        store[place..place + to.len()].copy_from_slice(&to);
+    }
+    ensure!(places.len() <= 1, "a variable is there several times");
+    Ok(())
+}
 
 /// What a machine boots.
 pub struct Setting<'a> {
@@ -50,42 +67,6 @@ pub struct Told {
     pub seconds: f64,
 }
 
-/// A database of these entries.
-pub fn database(workshop: &Workshop, entries: &[Entry]) -> Result<Vec<u8>> {
-    let mut all = Vec::new();
-    for entry in entries {
-        let (kind, data) = match entry {
-            Entry::Certificate(certificate) => (X509, certificate.der.clone()),
-            Entry::Revoked(hash, certificate, time) => {
-                let kind = match hash {
-                    Hash::Sha1 => bail!("BUG: no list has digests by SHA-1"),
-                    Hash::Sha256 => X509_SHA256,
-                    Hash::Sha384 => X509_SHA384,
-                    Hash::Sha512 => X509_SHA512,
-                };
-                let digest = workshop.digest(*hash, &certificate.tbs)?;
-                (kind, [&digest[..], time].concat())
-            }
-        };
-        all.extend(list(kind, &data));
-    }
-    Ok(all)
-}
-
-/// A signature list of one entry.
-fn list(kind: [u8; 16], data: &[u8]) -> Vec<u8> {
-    let entry = u32::try_from(16 + data.len()).expect("BUG: a small entry");
-    [
-        &kind[..],
-        &(28 + entry).to_le_bytes(),
-        &[0; 4],
-        &entry.to_le_bytes(),
-        &OWNER,
-        data,
-    ]
-    .concat()
-}
-
 /// The db of Microsoft's certificates, which lets Debian's shim start.
 pub fn microsofts_db(folder: &Path) -> Result<Vec<u8>> {
     let file = folder.join("microsoft.json");
@@ -106,6 +87,10 @@ impl Setting<'_> {
         let owner = list(X509, self.owner_certificate);
         let variable = |name: &str, guid: &str, data: &[u8]| {
             let is_database = ["PK", "KEK", "db", "dbx"].contains(&name);
+            let name = STAND_INS
+                .iter()
+                .find(|(real, _)| *real == name)
+                .map_or(name, |(_, other)| other);
             let mut variable = serde_json::json!({
                 "name": name, "guid": guid, "attr": 7, "data": process::hex(data),
             });
@@ -140,6 +125,11 @@ impl Setting<'_> {
         let mut virt_fw_vars = python::virt_fw_vars()?;
         virt_fw_vars.args(["--input", EMPTY_STORE, "--set-json"]);
         process::quiet_output(virt_fw_vars.arg(&json).arg("--output").arg(store))?;
+        let mut content = fs::read(store)?;
+        for (real, other) in STAND_INS {
+            rename(&mut content, other, real)?;
+        }
+        fs::write(store, content)?;
         Ok(())
     }
 

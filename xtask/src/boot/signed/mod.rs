@@ -10,6 +10,7 @@
 mod cases;
 mod compare;
 mod der;
+mod list;
 mod log;
 mod machine;
 mod pki;
@@ -100,6 +101,10 @@ pub struct Signed {
     pub content: Vec<u8>,
     /// Its Authenticode digest, in hexadecimal.
     pub digest: String,
+    /// The same by each hash function.
+    digests: Vec<(Hash, Vec<u8>)>,
+    /// The program without signatures.
+    plain: Vec<u8>,
     pub parts: Parts,
 }
 
@@ -151,10 +156,13 @@ impl<'a> Rig<'a> {
     fn signed(&self, case: &'static Case, code: &[u8]) -> Result<Signed> {
         let parts = case.parts(&self.workshop)?;
         let plain = program::program(code, case.name);
+        let digest = |hash| Ok((hash, program::digest(&self.workshop, hash, &plain)?));
         Ok(Signed {
             case,
             content: signature::signed(&self.workshop, &plain, &parts.signatures)?,
             digest: process::hex(&program::digest(&self.workshop, Hash::Sha256, &plain)?),
+            digests: Hash::ALL.map(digest).into_iter().collect::<Result<_>>()?,
+            plain,
             parts,
         })
     }
@@ -226,13 +234,16 @@ impl<'a> Rig<'a> {
             Entry::Certificate(stranger.clone()),
             Entry::Revoked(Hash::Sha256, stranger, [0; 16]),
         ];
-        let mut dbx = machine::database(&self.workshop, &first)?;
+        let mut dbx = list::database(&self.workshop, &first, &[])?;
         for case in cases {
-            db.extend(machine::database(&self.workshop, &case.parts.db)?);
-            dbx.extend(machine::database(&self.workshop, &case.parts.dbx)?);
+            db.extend(list::database(&self.workshop, &case.parts.db, &case.plain)?);
+            dbx.extend(list::database(
+                &self.workshop,
+                &case.parts.dbx,
+                &case.plain,
+            )?);
         }
-        let last = [Entry::Certificate(self.teller.clone())];
-        db.extend(machine::database(&self.workshop, &last)?);
+        db.extend(list::list(list::X509, &self.teller.der));
         Ok((db, dbx))
     }
 }

@@ -33,6 +33,19 @@ pub enum Hash {
 }
 
 impl Hash {
+    pub const ALL: [Self; 4] = [Self::Sha1, Self::Sha256, Self::Sha384, Self::Sha512];
+
+    /// As documents write it.
+    pub fn spoken(self) -> &'static str {
+        match self {
+            Self::Sha1 => "SHA-1",
+            Self::Sha256 => "SHA-256",
+            Self::Sha384 => "SHA-384",
+            Self::Sha512 => "SHA-512",
+        }
+    }
+
+    /// As openssl calls it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Sha1 => "sha1",
@@ -73,6 +86,8 @@ pub struct Spec {
     pub path_length: Option<u8>,
     pub key_usage: Option<u8>,
     pub is_expired: bool,
+    /// A zero stands before the serial number, which needs none.
+    pub has_long_serial: bool,
     /// Without extensions.
     pub is_version_1: bool,
 }
@@ -91,6 +106,7 @@ impl Spec {
             path_length: None,
             key_usage: Some(KEY_CERT_SIGN),
             is_expired: false,
+            has_long_serial: false,
             is_version_1: false,
         }
     }
@@ -129,6 +145,8 @@ pub struct Certificate {
     /// The issuer's name and the serial number, as signatures name a certificate.
     pub issuer: Vec<u8>,
     pub serial: Vec<u8>,
+    /// Of its key.
+    pub modulus: Vec<u8>,
 }
 
 impl Workshop {
@@ -171,7 +189,11 @@ impl Workshop {
     ) -> Result<Certificate> {
         let issuer = issuer.map_or(&spec, |issuer| &issuer.spec);
         let issuer_name = issuer.name(encoding);
-        let serial = der::integer(spec.serial);
+        let serial = if spec.has_long_serial {
+            der::value(tag::INTEGER, &[0, spec.serial])
+        } else {
+            der::integer(spec.serial)
+        };
         let (from, to) = if spec.is_expired {
             ("100101000000Z", "110101000000Z")
         } else {
@@ -197,6 +219,9 @@ impl Workshop {
             parts.push(der::value(tag::CONTEXT_3, &extensions));
         }
         let tbs = der::value(tag::SEQUENCE, &parts.concat());
+        // The modulus stands before the exponent, which is 65537.
+        let key = self.public_key(spec.key)?;
+        let modulus = key[key.len() - 5 - 256..key.len() - 5].to_vec();
         self.public_key(issuer.key)?;
         let signature = [vec![0], self.sign(issuer.key, Hash::Sha256, &tbs)?].concat();
         let signature = der::value(tag::BIT_STRING, &signature);
@@ -206,6 +231,7 @@ impl Workshop {
             tbs,
             issuer: issuer_name,
             serial,
+            modulus,
         })
     }
 
