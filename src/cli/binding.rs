@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 
 use super::args::{self, BindingOptions};
-use super::deploy_files::Named;
+use super::files::Named;
 use super::predict;
 use crate::provision::deploy::{
     Binding, DEFAULT_SRK_HANDLE, KeyObject, RecoverySource, SrkOptions, TemplateChoice,
@@ -71,15 +71,20 @@ pub fn files_read(given: &BindingOptions) -> Vec<Named<'_>> {
         ),
         ("--recovery-key-file", recovery.recovery_key_file.as_ref()),
     ];
-    for (option, paths) in [
+    files.extend(files_of_firmware(firmware));
+    files
+}
+
+/// Those that describe the guest's firmware.
+pub fn files_of_firmware(firmware: &args::Firmware) -> impl Iterator<Item = Named<'_>> {
+    let all = [
         ("--uefi-config", &firmware.uefi_config),
         ("--ovmf-vars", &firmware.ovmf_vars),
         ("--az-disk-profile", &firmware.az_disk_profile),
         ("--efivars", &firmware.efivars),
-    ] {
-        files.extend(paths.iter().map(|path| (option, Some(path))));
-    }
-    files
+    ];
+    all.into_iter()
+        .flat_map(|(option, paths)| paths.iter().map(move |path| (option, Some(path))))
 }
 
 fn guest(given: &BindingOptions, firmware: Vec<Source>, command: &str) -> Guest {

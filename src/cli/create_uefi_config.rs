@@ -7,6 +7,7 @@ use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 
 use super::args::{Compat, CreateUefiConfig, SecureBoot};
+use super::files::Files;
 use super::message::{Failure, answer, say, warn};
 use super::signals;
 use crate::provision::uefi_config::{
@@ -29,6 +30,7 @@ pub fn run(arguments: &CreateUefiConfig) -> Result<(), Failure> {
         json: out,
         databases: arguments.save_databases.clone(),
     };
+    check_files(&source, &output)?;
     let failure = |error: uefi_config::Error| {
         let hint = error.hint();
         Failure::new(error.into(), hint)
@@ -45,6 +47,24 @@ pub fn run(arguments: &CreateUefiConfig) -> Result<(), Failure> {
         say(&report);
         Ok(())
     }
+}
+
+/// Refuses outputs that would be written over the source, or over each other.
+fn check_files(source: &Source, output: &Output) -> Result<(), Failure> {
+    let option = match source {
+        Source::Directory(_) => "--in",
+        Source::OvmfVars(_) => "--ovmf-vars",
+        Source::Efivars(_) => "--efivars",
+        Source::AzDiskProfile(_) => "--az-disk-profile",
+        Source::Json(_) => "--uefi-config",
+    };
+    let databases = output.database_files();
+    let databases = databases
+        .iter()
+        .map(|path| ("--save-databases", Some(path)));
+    Files::written([("--out", Some(&output.json))].into_iter().chain(databases))?
+        .reading(source.files().iter().map(|path| (option, Some(path))))
+        .map(|_| ())
 }
 
 /// The one source and the output, or the end of the program with what is wrong about them.

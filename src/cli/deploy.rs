@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use super::confinement::Confinement;
 use super::encrypt::now;
+use super::files::Files;
 use super::message::{Failure, answer, say, warn, warn_of_refusal};
 use super::progress::Progress;
-use super::report_file::{CheckedReport, ReportFile};
-use super::{args, binding, deploy_files, deploy_plan, deploy_report, recovery_key, signals};
+use super::report_file::{self, CheckedReport, ReportFile};
+use super::{args, binding, deploy_plan, deploy_report, recovery_key, signals};
 use crate::provision::deploy::{Done, Error, Job, Ready};
 use crate::provision::{StopFlag, SystemEntropy};
 
@@ -90,19 +91,17 @@ fn confine(command: &args::Deploy) -> Result<(), Failure> {
             "--recovery-key-out",
             command.binding.recovery.recovery_key_out.as_ref(),
         ),
-        ("--report", command.report.as_ref()),
+        report_file::named(command.report.as_ref()),
     ];
-    let read = [
-        ("SOURCE", Some(&command.source)),
-        ("--unlock-with", command.unlock_with.as_ref()),
-    ];
-    let of_binding = binding::files_read(&command.binding);
-    let files = deploy_files::files(written, read.into_iter().chain(of_binding))?;
-    let added = match &command.output {
-        Some(_) => Confinement::new(),
-        None => Confinement::new().changes(&command.source),
+    let files = Files::written(written)?;
+    let source = ("SOURCE", Some(&command.source));
+    let files = match &command.output {
+        Some(_) => files.reading([source])?,
+        None => files.changing(source)?,
     };
-    files.confinement(added).enter()
+    let files = files.reading([("--unlock-with", command.unlock_with.as_ref())])?;
+    let files = files.reading(binding::files_read(&command.binding))?;
+    files.confinement(Confinement::new()).enter()
 }
 
 fn job(command: &args::Deploy) -> Job {

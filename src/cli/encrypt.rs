@@ -4,6 +4,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::args;
 use super::confinement::Confinement;
+use super::files::Files;
 use super::message::{Failure, answer, say, warn, warn_of_refusal};
 use super::progress::Progress;
 use super::{in_place, plan, signals};
@@ -11,7 +12,7 @@ use crate::provision::{Error, SystemEntropy, is_device};
 
 /// Encrypts an image, or shows what that would do. `verbose`: a run tells its whole plan.
 pub fn run(command: &args::Encrypt, verbose: bool) -> Result<(), Failure> {
-    confinement(command).enter()?;
+    confine(command)?;
     let stop = signals::stop_flag();
     if command.place.resume {
         return in_place::resume(command, verbose, &stop);
@@ -66,23 +67,23 @@ fn is_in_place(command: &args::Encrypt) -> bool {
         || command.output.is_none() && is_device(&command.source)
 }
 
-/// What the run still gets at.
-fn confinement(command: &args::Encrypt) -> Confinement {
-    let source = &command.source;
-    let confinement = if is_in_place(command) {
-        Confinement::new().changes(source)
-    } else {
-        let output = command.output.as_ref().unwrap_or(source);
-        Confinement::new().reads(source).writes(output)
+/// Leaves the run the files of its command line, each of which is one of its own.
+fn confine(command: &args::Encrypt) -> Result<(), Failure> {
+    let source = ("SOURCE", Some(&command.source));
+    let files = match &command.output {
+        _ if is_in_place(command) => Files::default().changing(source)?,
+        Some(output) => Files::written([("--output", Some(output))])?.reading([source])?,
+        None => Files::written([source])?, // it is replaced
     };
-    let read = command.conversion.guest.kernel_efi.iter();
-    let read = read.chain(&command.conversion.backing.backing_file);
-    let confinement = read.fold(confinement, |all, path| all.reads(path));
-    if matches!(command.conversion.layout.make_room, args::MakeRoom::Shrink) {
-        confinement.runs_programs()
-    } else {
-        confinement
-    }
+    let conversion = &command.conversion;
+    let read = [("--kernel-efi", conversion.guest.kernel_efi.as_ref())].into_iter();
+    let backing = conversion.backing.backing_file.iter();
+    let files = files.reading(read.chain(backing.map(|path| ("--backing-file", Some(path)))))?;
+    let added = match conversion.layout.make_room {
+        args::MakeRoom::Shrink => Confinement::new().runs_programs(),
+        _ => Confinement::new(),
+    };
+    files.confinement(added).enter()
 }
 
 /// A failure that names the file that it is about.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::deploy_files::Files;
+use super::files::Files;
 use super::message::Failure;
 use crate::provision::deploy::RecoverySource;
 use crate::provision::uefi_config::Source;

@@ -6,17 +6,19 @@ use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 
 use super::args::{self, EncryptCloudImage};
+use super::files::Files;
 use super::message::{Failure, answer, warn};
 use super::status::Status;
-use super::{explanation, prediction, signals};
+use super::{binding, explanation, prediction, signals};
 use crate::provision::predict::{
-    self, BootFiles, Distinct, Guest, PredictError, Profile, Reader, Request,
+    self, BootFiles, Distinct, Guest, PredictError, Profile, Reader, Request, extra_folder,
 };
 use crate::provision::uefi_config::{self, Options};
 
 /// Predicts, and prints what comes out. `verbose`: what a log has besides is shown as well.
 pub fn run(command: &args::Predict, verbose: bool) -> Result<(), Failure> {
     let request = request(command);
+    check_files(command)?;
     let failure = |error: PredictError| {
         let hint = error.hint();
         let about = error.is_about_boot_files();
@@ -65,6 +67,26 @@ pub fn run(command: &args::Predict, verbose: bool) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses a log that would be written over what is read.
+fn check_files(command: &args::Predict) -> Result<(), Failure> {
+    let chains = command.chain.iter().flat_map(|chain| &chain.0);
+    let beside: Vec<_> = chains.clone().map(|path| extra_folder(path)).collect();
+    let of_chain = |path| ("--chain", Some(path));
+    let read = [
+        ("IMAGE", command.image.as_ref()),
+        ("--esp", command.esp.as_ref()),
+        ("--explain", command.explain.as_ref()),
+    ];
+    let backing = command.backing.backing_file.iter();
+    Files::written([("--tcg-log", command.tcg_log.as_ref())])?
+        .reading(read)?
+        .reading(backing.map(|path| ("--backing-file", Some(path))))?
+        .reading(chains.map(of_chain))?
+        .reading(beside.iter().map(of_chain))?
+        .reading(binding::files_of_firmware(&command.firmware))
+        .map(|_| ())
 }
 
 fn request(command: &args::Predict) -> Request {

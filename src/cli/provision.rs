@@ -4,14 +4,14 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::confinement::Confinement;
-use super::deploy_files::{Files, Named};
 use super::encrypt::now;
+use super::files::{Files, Named};
 use super::message::{Failure, answer, say, warn, warn_of_refusal};
 use super::progress::Progress;
-use super::report_file::{CheckedReport, ReportFile};
+use super::report_file::{self, CheckedReport, ReportFile};
 use super::{
-    args, binding, deploy_files, deploy_report, provision_device, provision_guests, provision_plan,
-    recovery_key, signals,
+    args, binding, deploy_report, provision_device, provision_guests, provision_plan, recovery_key,
+    signals,
 };
 use crate::provision::deploy::{Done, Error};
 use crate::provision::guests::{GuestImage, PlainImage, Written};
@@ -34,7 +34,7 @@ fn run_one(
     stop: &StopFlag,
 ) -> Result<(), Failure> {
     let report = ReportFile::new(command.report.as_deref(), &command.binding.recovery);
-    let files = deploy_files::files(files_written(command), files_read(command))?;
+    let files = Files::written(files_written(command))?.reading(files_read(command))?;
     confine(command, &files)?;
     if is_device(output) {
         return provision_device::run(command, (output, report), verbose, stop);
@@ -159,7 +159,7 @@ fn files_written(command: &args::Provision) -> [Named<'_>; 3] {
     [
         ("--output", command.output.as_ref()),
         ("--recovery-key-out", recovery),
-        ("--report", command.report.as_ref()),
+        report_file::named(command.report.as_ref()),
     ]
 }
 

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use super::args;
 use super::binding::{OfGuest, binding_of};
-use super::deploy_files::Files;
 use super::encrypt::now;
+use super::files::Files;
 use super::guests_file::{self, Guest};
 use super::message::{Failure, answer, say, warn};
 use super::progress::Progress;

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
@@ -11,9 +11,15 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::args::{EncryptCloudImage, RecoveryOptions};
+use super::files::Named;
 use super::message::{Failure, unanswered};
 use super::signals;
-use crate::provision::Staged;
+use crate::provision::{Staged, is_device};
+
+/// The file of a report, by its option; standard output is none.
+pub fn named(given: Option<&PathBuf>) -> Named<'_> {
+    ("--report", given.filter(|path| *path != Path::new("-")))
+}
 
 /// Where a report goes.
 #[derive(Clone, Copy)]
@@ -22,7 +28,7 @@ pub struct ReportFile<'a>(&'a Path);
 /// Where a report goes, when it was found that it can be written there.
 pub struct CheckedReport<'a> {
     file: ReportFile<'a>,
-    /// A pipe or a device, which is written as it is. It is open: a pipe was waited for while there was nothing to unwind, and
+    /// A pipe or a terminal, which is written as it is. It is open: a pipe was waited for while there was nothing to unwind, and
     /// its reader sees one writer.
     special: Option<File>,
 }
@@ -31,7 +37,7 @@ pub struct CheckedReport<'a> {
 pub enum StagedReport<'a> {
     /// It goes to standard output.
     Stdout(String),
-    /// It goes into a pipe or a device.
+    /// It goes into a pipe or a terminal.
     Special(&'a File, String, ReportFile<'a>),
     /// It goes into a file.
     File(Staged, ReportFile<'a>),
@@ -84,7 +90,7 @@ impl<'a> ReportFile<'a> {
     }
 
     fn is_special(self) -> bool {
-        !self.is_stdout() && self.0.exists() && !self.0.is_file()
+        !self.is_stdout() && self.0.exists() && !self.0.is_file() && !is_device(self.0)
     }
 
     fn unwritten(self, error: std::io::Error) -> Failure {

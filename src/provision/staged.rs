@@ -2,12 +2,12 @@
 //!
 //! It is written under no name ([`Output`]), flushed, and gets its name in one step, so that a longer old file leaves no tail
 //! and a reader never sees a half. A file that is replaced keeps its mode, a symbolic link stays and the file behind it is
-//! replaced. What is no plain file (`/dev/stdout`, a pipe) is written as it is.
+//! replaced. A pipe or a character device (`/dev/stdout`) is written as it is; a block device is refused.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::ops::ControlFlow;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt};
 use std::path::Path;
 
 use crate::image::{self, Finished, Output, Replace, Temporary};
@@ -33,6 +33,10 @@ impl Staged {
     /// Writes the file, which vanishes again, unless it is published.
     pub fn new(path: &Path, bytes: &[u8]) -> io::Result<Self> {
         let old = match fs::metadata(path) {
+            Ok(old) if old.file_type().is_block_device() => {
+                let what = "it is a block device, and what lies on it would be lost; name a file";
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+            }
             Ok(old) if !old.is_file() => {
                 let file = OpenOptions::new().write(true).open(path)?;
                 return Ok(Self::AsItIs {

@@ -10,6 +10,7 @@ mod a_former_life_never_comes_back;
 mod a_part_is_never_taken_for_the_whole;
 mod loops;
 mod no_other_device_is_in_reach;
+mod no_small_file_is_written_over_a_device;
 
 #[path = "../predict/data.rs"]
 #[allow(dead_code, reason = "parts of it")]

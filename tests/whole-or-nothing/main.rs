@@ -7,6 +7,7 @@ mod every_call_that_fails;
 mod every_kill;
 mod every_stop;
 mod names_of_temporaries_go;
+mod no_output_is_another_file;
 mod runs;
 
 #[path = "../predict/data.rs"]

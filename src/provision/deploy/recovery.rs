@@ -112,13 +112,13 @@ impl RecoverySource {
             Self::File(path) => recovery_key::read(path)?,
             Self::Text(text) => RecoveryKey::from_text(text).map_err(Error::RecoveryKeyText)?,
             Self::New(path) => {
+                if fs::symlink_metadata(path).is_ok() {
+                    return Err(Error::RecoveryKeyExists { path: path.clone() });
+                }
                 check_folder(path).map_err(|source| Error::RecoveryKeyOut {
                     path: path.clone(),
                     source,
                 })?;
-                if fs::symlink_metadata(path).is_ok() {
-                    return Err(Error::RecoveryKeyExists { path: path.clone() });
-                }
                 if let KeyObject::SystemdTpm2 { .. } = key_object {
                     let text = systemd_recovery::random(entropy);
                     let text = text.map_err(provision::Error::Entropy)?;

@@ -12,7 +12,7 @@
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -53,6 +53,11 @@ fn classify(name: &[u8]) -> Option<(Database, Form, &[u8])> {
         }?;
         Some((database, form, behind))
     })
+}
+
+/// True for the name of a file that belongs to a variable.
+pub(super) fn is_read(name: &OsStr) -> bool {
+    classify(name.as_bytes()).is_some()
 }
 
 /// True where nothing reads a file and its name says that somebody may think so.

@@ -2,7 +2,7 @@
 //!
 //! The kernel makes a file's content anew for each read, so a file is read by one call.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,13 @@ use uuid::Uuid;
 
 /// Shim's variables that an operator should know of.
 const SHIM_VARIABLES: [&str; 4] = ["MokListRT", "MokListXRT", "MokListTrustedRT", "SbatLevelRT"];
+
+/// True for the name of a variable's file.
+pub(super) fn is_read(name: &OsStr) -> bool {
+    let vendor = |name: &str| name.get(name.len().checked_sub(36)?..).map(str::to_owned);
+    let vendor = name.to_str().and_then(vendor);
+    vendor.is_some_and(|vendor| Uuid::try_parse(&vendor).is_ok())
+}
 
 /// Reads a directory of files `NAME-GUID`.
 pub(super) fn read(folder: &Path, options: &Options) -> Result<Reading, Error> {

@@ -20,7 +20,7 @@ mod output;
 mod remark;
 mod store;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -69,6 +69,20 @@ impl Source {
             | Self::AzDiskProfile(path)
             | Self::Json(path) => path,
         }
+    }
+
+    /// The files that may be read of it, those of a directory by their names; none where it cannot be listed.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let (folder, is_read): (_, fn(&OsStr) -> bool) = match self {
+            Self::Directory(folder) => (folder, directory::is_read),
+            Self::Efivars(folder) => (folder, efivars::is_read),
+            Self::OvmfVars(path) | Self::AzDiskProfile(path) | Self::Json(path) => {
+                return vec![path.clone()];
+            }
+        };
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let read = entries.filter(|entry| is_read(&entry.file_name()));
+        read.map(|entry| entry.path()).collect()
     }
 }
 

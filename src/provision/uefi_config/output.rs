@@ -16,6 +16,14 @@ pub struct Output {
 }
 
 impl Output {
+    /// The files of `databases`.
+    pub fn database_files(&self) -> Vec<PathBuf> {
+        let folder = self.databases.iter();
+        let files =
+            folder.flat_map(|folder| Database::ALL.map(|database| folder.join(database.name())));
+        files.collect()
+    }
+
     /// Checks what can be checked before anything is read.
     pub(super) fn check(&self) -> Result<(), Error> {
         match &self.databases {
