@@ -15,6 +15,7 @@ use crate::provision::{StopFlag, SystemEntropy};
 /// Deploys an image, or shows what that would do. `verbose`: a run tells its whole plan.
 pub fn run(command: &args::Deploy, verbose: bool) -> Result<(), Failure> {
     let report = ReportFile::new(command.report.as_deref(), &command.binding.recovery);
+    recovery_key::check_output(&command.binding.recovery)?;
     confine(command)?;
     let stop = signals::stop_flag();
     let output = command.output.as_ref().unwrap_or(&command.source);
@@ -50,8 +51,7 @@ pub fn run(command: &args::Deploy, verbose: bool) -> Result<(), Failure> {
         let told = recovery_key::answer_digits(&key.text());
         told.map_err(|failure| failure.after(&plan.output))?;
     }
-    // Not before the key was shown, which may be the only place where it is.
-    drop(kept);
+    kept.until_the_end();
     done.durable().map_err(failure)?;
     let what = match (plan.completes, &plan.again) {
         (true, _) => {

@@ -46,9 +46,9 @@ pub fn run(command: &args::Encrypt, verbose: bool) -> Result<(), Failure> {
     warn(&plan.warnings);
     let kept = signals::unwinding();
     let written = ready.run(&progress, &stop);
-    drop(kept);
     progress.clear();
     written.map_err(failure)?;
+    kept.until_the_end();
     if verbose {
         progress.say_times();
     }

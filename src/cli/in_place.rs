@@ -76,9 +76,9 @@ fn drive(
     let progress = Progress::new();
     let kept = signals::unwinding();
     let done = run(&progress);
-    drop(kept);
     progress.clear();
     done.map_err(failure)?;
+    kept.until_the_end();
     if verbose {
         progress.say_times();
     }
@@ -110,9 +110,9 @@ pub fn resume(command: &args::Encrypt, verbose: bool, stop: &StopFlag) -> Result
     let progress = Progress::new();
     let kept = signals::unwinding();
     let converted = ready.run(&progress, stop, &mut SystemEntropy::new());
-    drop(kept);
     progress.clear();
     converted.map_err(failure)?;
+    kept.until_the_end();
     if verbose {
         progress.say_times();
     }

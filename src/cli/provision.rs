@@ -34,6 +34,7 @@ fn run_one(
     stop: &StopFlag,
 ) -> Result<(), Failure> {
     let report = ReportFile::new(command.report.as_deref(), &command.binding.recovery);
+    recovery_key::check_output(&command.binding.recovery)?;
     let files = Files::written(files_written(command))?.reading(files_read(command))?;
     confine(command, &files)?;
     if is_device(output) {
@@ -95,8 +96,7 @@ fn run_one(
         let told = recovery_key::answer_digits(&key.text());
         told.map_err(|failure| failure.after(output))?;
     }
-    // Not before the key was shown, which may be the only place where it is.
-    drop(kept);
+    kept.until_the_end();
     let mut published = published.into_iter();
     published.try_for_each(|done| done.durable().map_err(failure))?;
     let seconds = started.elapsed().as_secs_f64();

@@ -52,8 +52,7 @@ pub fn run(
         let told = recovery_key::answer_digits(&key.text());
         told.map_err(|failure| failure.after(device))?;
     }
-    // Not before the key was shown, which may be the only place where it is.
-    drop(kept);
+    kept.until_the_end();
     let (path, device, seconds) = (device, device.display(), started.elapsed().as_secs_f64());
     say(&format!("{device}: provisioned in {seconds:.1} s\n"));
     // The device is complete, whatever becomes of its report.

@@ -13,8 +13,9 @@ use super::message::{Failure, answer, say, warn};
 use super::progress::Progress;
 use super::provision::{confine, failure, files_read, publish};
 use super::report_file::{CheckedReport, ReportFile};
+use super::signals::{self, Kept};
 use super::status::Status;
-use super::{plan, predict, provision_plan, signals};
+use super::{plan, predict, provision_plan};
 use crate::provision::deploy::{Binding, Error};
 use crate::provision::guests::{AT_ONCE, Batch, GuestImage, PlainImage};
 use crate::provision::{Error as CommonError, StopFlag, SystemEntropy};
@@ -32,6 +33,8 @@ struct Run<'a> {
     whole: usize,
     /// Guests without an image, for a reason that was told.
     failed: usize,
+    /// Signals are kept from the first image of a batch on, until the next one is planned.
+    kept: Option<Kept>,
 }
 
 /// Makes an image for each guest of a file, or shows what that would do.
@@ -61,12 +64,16 @@ pub fn run(
         made: 0,
         whole: 0,
         failed: 0,
+        kept: None,
     };
     for guests in guests.chunks(AT_ONCE) {
         run.batch(&source, guests)?;
         if stop.is_raised() {
             break;
         }
+    }
+    if let Some(kept) = run.kept.take() {
+        kept.until_the_end();
     }
     let (all, made) = (guests.len(), run.made);
     let what = match all - made {
@@ -152,6 +159,7 @@ fn bound(command: &args::Provision, path: &PathBuf) -> Result<Vec<(Guest, Bindin
 impl Run<'_> {
     /// Makes the images of some guests, from one read of the source.
     fn batch(&mut self, source: &PlainImage, guests: &[(Guest, Binding)]) -> Result<(), Failure> {
+        self.kept = None;
         let batch = source.batch(guests.len());
         let (mut prepared, mut images) = (Vec::new(), Vec::new());
         for (guest, binding) in guests {
@@ -173,7 +181,7 @@ impl Run<'_> {
             });
         }
         let progress = Progress::new();
-        let _kept = signals::unwinding();
+        self.kept = Some(signals::unwinding());
         let written = batch.write(&images, &progress, self.stop);
         for (((guest, report), image), written) in prepared.iter().zip(&images).zip(written) {
             let failed = |error| failure(error, &self.command.source, &guest.output);

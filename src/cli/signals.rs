@@ -74,6 +74,14 @@ pub struct Kept {
     before: bool,
 }
 
+impl Kept {
+    /// What the run came to is final: a signal changes nothing any more, neither what is there nor the exit status. A second one
+    /// of its kind ends the program still.
+    pub fn until_the_end(self) {
+        std::mem::forget(self);
+    }
+}
+
 impl Drop for Kept {
     fn drop(&mut self) {
         signals().at_once.store(self.before, Ordering::Relaxed);

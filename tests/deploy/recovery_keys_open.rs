@@ -90,6 +90,32 @@ fn a_new_key_goes_to_its_file_and_to_standard_output_where_asked() {
     }
 }
 
+/// Nobody would see the digits, and the exit status would not tell.
+#[test]
+fn a_closed_standard_output_is_refused_before_there_is_a_key() {
+    if !ready() {
+        return;
+    }
+    let encrypted = Encrypted::new();
+    let before = files::digest(&encrypted.image);
+    let flags = with(&["--recovery-key-out", "new.key", "--print"]);
+    let deploy = |redirected: &str| {
+        let mut shell = encrypted.workshop.command("sh");
+        shell.args(["-c", &format!("exec \"$@\" {redirected}"), "sh"]);
+        shell
+            .arg(encrypted.workshop.program())
+            .arg("deploy")
+            .args(&flags);
+        shell.arg("disk.img");
+        shell
+    };
+    let said = stderr(&exits(&mut deploy(">&-"), 1));
+    assert_eq!(said, "error: --print: standard output is closed\n");
+    assert_eq!(files::digest(&encrypted.image), before);
+    assert!(!encrypted.workshop.path("new.key").exists());
+    exits(&mut deploy(">/dev/null"), 0);
+}
+
 /// systemd's prompt takes what is typed as the passphrase; the old keyslot 0 and its area are gone then.
 #[test]
 fn a_key_for_systemd_opens_by_what_is_typed() {
@@ -192,7 +218,8 @@ fn a_container_with_a_recovery_key_gets_no_second_one() {
                 .deploy(&with(&["--recovery-key-text", DIGITS]))
                 .arg("disk.img")
         ),
-        "error: disk.img: the container has a recovery key named \"default-recovery\" already\n"
+        "error: disk.img: the container has a recovery key named \"default-recovery\" already\n\
+         hint: that key goes on opening the disk: leave out --recovery-key-file, --recovery-key-text and --recovery-key-out\n"
     );
     encrypted.deployed(&WITHOUT_PCRS);
 }

@@ -47,6 +47,10 @@ fn command_lines_that_make_no_sense() {
             "--recovery-key-out",
         ),
         (
+            [&FLAGS[..], &["--recovery-key-file", "k", "--print"], &TO].concat(),
+            "cannot be used with",
+        ),
+        (
             [
                 &FLAGS[..],
                 &["--recovery-key-out", "k", "--print", "--dry-run"],

@@ -2,6 +2,7 @@
 //! their names, no image is without its recovery key, no recovery key without its image, and the messages say what is there.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
+mod a_late_signal_changes_nothing;
 mod calls;
 mod every_call_that_fails;
 mod every_kill;

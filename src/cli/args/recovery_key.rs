@@ -26,7 +26,7 @@ pub struct RecoveryOptions {
     pub recovery_key_out: Option<PathBuf>,
 
     /// Print the digits of the new recovery key to standard output
-    #[arg(long, requires = "recovery_key_out", conflicts_with = "dry_run")]
+    #[arg(long, requires = "recovery_key_out", conflicts_with_all = ["dry_run", "recovery_key_file", "recovery_key_text"])]
     pub print: bool,
 }
 

@@ -491,6 +491,10 @@ impl Error {
             Self::RecoveryKeyExists { .. } => {
                 Some("--recovery-key-file takes a key that is there already".to_owned())
             }
+            Self::RecoveryNameTaken { .. } => Some(
+                "that key goes on opening the disk: leave out --recovery-key-file, --recovery-key-text and --recovery-key-out"
+                    .to_owned(),
+            ),
             Self::NotLabelled { .. } => Some(
                 "encrypt with --profile ubuntu, or deploy with --key-object systemd-tpm2 for a guest whose initrd systemd runs"
                     .to_owned(),
