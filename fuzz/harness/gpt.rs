@@ -60,7 +60,7 @@ fn written_and_read(table: &Table, disk: &Overlay<Zeros>) {
     let disk = sparse::resized(disk, disk.len_bytes());
     table.write(&disk).unwrap();
     let (again, warnings) = Table::read(&disk).unwrap();
-    assert!(warnings.len() <= 2, "{warnings:?}"); // the backup elsewhere, a rest behind the last sector
+    assert!(warnings.len() <= 3, "{warnings:?}"); // the backup elsewhere, a rest behind the last sector, a GUID twice
     assert!(again.partitions().eq(table.partitions()));
     let said = |table: &Table| {
         (

@@ -74,26 +74,22 @@ impl Table {
             found_backup,
         };
         table.check_partitions()?;
-        warnings.extend(table.same_unique_guids());
+        warnings.extend(table.same_unique_guid());
         Ok((table, warnings))
     }
 
-    /// Each partition whose unique GUID an earlier one has.
-    fn same_unique_guids(&self) -> Vec<Warning> {
+    /// The first partition whose unique GUID an earlier one has: one is enough to say, and there may be thousands.
+    fn same_unique_guid(&self) -> Option<Warning> {
         let mut first_with = BTreeMap::new();
-        let mut warnings = Vec::new();
-        for partition in self.partitions() {
+        self.partitions().find_map(|partition| {
             let (second, guid) = (partition.number, partition.unique_guid);
             let first = *first_with.entry(guid).or_insert(second);
-            if first != second {
-                warnings.push(Warning::SameUniqueGuid {
-                    first,
-                    second,
-                    guid,
-                });
-            }
-        }
-        warnings
+            (first != second).then_some(Warning::SameUniqueGuid {
+                first,
+                second,
+                guid,
+            })
+        })
     }
 
     /// The disk's sector size in bytes, 512 or 4096.
