@@ -19,11 +19,12 @@ pub(super) use extensions::Extensions;
 pub(super) use name::CanonicalName;
 pub use name::Name;
 
-use super::der::{Reader, Value, tag};
+use super::der::{Reader, Value, is_shortest, tag};
 use super::{Error, Result};
 
 /// A certificate: one whole DER value.
 #[derive(Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Certificate {
     der: Vec<u8>,
     tbs: Range<usize>,
@@ -34,6 +35,8 @@ pub struct Certificate {
     key: Range<usize>,
     signature: Range<usize>,
     is_version_1: bool,
+    /// Version and serial number are in their shortest form.
+    has_shortest_numbers: bool,
     issuer_canonical: CanonicalName,
     subject_canonical: CanonicalName,
     key_type: KeyType,
@@ -85,7 +88,7 @@ impl Certificate {
         whole.end("a certificate")?;
 
         let mut body = tbs.reader();
-        let is_version_1 = is_version_1(&mut body)?;
+        let (is_version_1, is_version_shortest) = version(&mut body)?;
         let serial = body.value(tag::INTEGER, "a serial number")?;
         let algorithm = body.value(tag::SEQUENCE, "a signature algorithm")?;
         let issuer = body.value(tag::SEQUENCE, "an issuer")?;
@@ -104,8 +107,13 @@ impl Certificate {
             [tag::CONTEXT_2_PRIMITIVE, tag::CONTEXT_2],
         ] {
             let what = "a unique identifier";
-            if body.optional(primitive, what)?.is_none() {
-                body.optional(constructed, what)?;
+            let malformed = body.error(what);
+            match body.optional(primitive, what)? {
+                Some(bits) if !matches!(bits.content, [0..=7, ..]) => return Err(malformed),
+                Some(_) => {}
+                None => {
+                    body.optional(constructed, what)?;
+                }
             }
         }
         let extensions = body.optional(tag::CONTEXT_3, "a list of extensions")?;
@@ -119,6 +127,7 @@ impl Certificate {
             key,
             signature,
             is_version_1,
+            has_shortest_numbers: is_version_shortest && is_shortest(serial.content),
             issuer_canonical: Name::new(issuer.raw).canonical()?,
             subject_canonical: Name::new(subject.raw).canonical()?,
             key_type,
@@ -193,6 +202,12 @@ impl Certificate {
         self.has_readable_key
     }
 
+    /// True where firmware's library reads it. A version or serial number that is not in its shortest form keeps that of
+    /// edk2 from it; shim's takes any (booted with a serial number; the version is read in their source).
+    pub fn is_read_by_firmware(&self) -> bool {
+        self.has_shortest_numbers
+    }
+
     /// True where the certificate is for signing kernel modules, which shim does not boot.
     pub fn signs_modules(&self) -> bool {
         self.extensions.signs_modules()
@@ -223,23 +238,38 @@ impl Certificate {
     }
 }
 
-/// Takes the version, if it is there: 0 stands for version 1, and so does its absence.
-fn is_version_1(body: &mut Reader<'_>) -> Result<bool> {
+/// Takes the version, if it is there: true for version 1, for which 0 stands, and so does its absence; and whether it is in
+/// its shortest form.
+fn version(body: &mut Reader<'_>) -> Result<(bool, bool)> {
     let what = "a certificate's version";
     let Some(version) = body.optional(tag::CONTEXT_0, what)? else {
-        return Ok(true);
+        return Ok((true, true));
     };
     let mut version = version.reader();
-    let number = version.value(tag::INTEGER, what)?;
+    let (number, is_shortest) = version.integer(what)?;
     version.end(what)?;
-    Ok(number.content.iter().all(|byte| *byte == 0))
+    Ok((number.iter().all(|byte| *byte == 0), is_shortest))
+}
+
+/// True for bytes that are built as a certificate is, down to its body, algorithm and signature: what cannot be read of
+/// such may be one to another reader.
+pub fn is_built_as_one(bytes: &[u8]) -> bool {
+    let parts = || -> Result<()> {
+        let mut whole = Reader::new(bytes).sequence("a certificate")?;
+        whole.value(tag::SEQUENCE, "a certificate's body")?;
+        whole.value(tag::SEQUENCE, "an algorithm identifier")?;
+        whole.value(tag::BIT_STRING, "a certificate's signature")?;
+        whole.end("a certificate")
+    };
+    parts().is_ok()
 }
 
 fn time<'a>(validity: &mut Reader<'a>) -> Result<Value<'a>> {
+    let malformed = validity.error("a time of a validity");
     let value = validity.any("a time of a validity")?;
     match value.tag {
         tag::UTC_TIME | tag::GENERALIZED_TIME => Ok(value),
-        _ => Err(validity.error("a time of a validity")),
+        _ => Err(malformed),
     }
 }
 

@@ -160,6 +160,12 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The content of the next value, an INTEGER, and whether that is its shortest form (X.690, section 8.3.2).
+    pub fn integer(&mut self, what: &'static str) -> Result<(&'a [u8], bool)> {
+        let content = self.value(tag::INTEGER, what)?.content;
+        Ok((content, is_shortest(content)))
+    }
+
     /// The content of the next value, an object identifier: whole numbers of base 128 without leading zeros.
     pub fn oid(&mut self, what: &'static str) -> Result<&'a [u8]> {
         let malformed = self.error(what);
@@ -175,6 +181,19 @@ impl<'a> Reader<'a> {
             return Err(malformed);
         }
         Ok(content)
+    }
+}
+
+/// True for the content of an INTEGER in its shortest form: one octet, or no first nine bits that are all the same.
+pub fn is_shortest(content: &[u8]) -> bool {
+    match content {
+        [] => false,
+        [_] => true,
+        [first, second, ..] => match first {
+            0x00 => *second >= 0x80,
+            0xff => *second < 0x80,
+            _ => true,
+        },
     }
 }
 
@@ -204,6 +223,28 @@ mod tests {
         let mut reader = Reader::new(&[0x04, 0x83, 0x00, 0x00, 0x01, 0xaa]);
         let value = reader.any("a").unwrap();
         assert_eq!((value.content, value.raw.len()), ([0xaa].as_slice(), 6));
+    }
+
+    #[test]
+    fn an_integer_is_in_its_shortest_form_or_not() {
+        let read = |content: &[u8]| {
+            let len = u8::try_from(content.len()).unwrap();
+            let value = [&[tag::INTEGER, len], content].concat();
+            Reader::new(&value).integer("number").unwrap().1
+        };
+        for shortest in [
+            &[0][..],
+            &[0x7f],
+            &[0x80],
+            &[0, 0x80],
+            &[1, 0],
+            &[0xff, 0x7f],
+        ] {
+            assert!(read(shortest), "{shortest:x?}");
+        }
+        for longer in [&[][..], &[0, 0], &[0, 0x7f], &[0, 0, 0x80], &[0xff, 0x80]] {
+            assert!(!read(longer), "{longer:x?}");
+        }
     }
 
     #[test]

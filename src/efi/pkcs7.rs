@@ -41,6 +41,7 @@ pub enum Flaw {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature {
     is_wrapped: bool,
+    is_read_by_firmware: bool,
     names_pe_image_data: bool,
     firmware_hash: Option<Hash>,
     image_hash: Hash,
@@ -96,20 +97,21 @@ impl Signature {
         version_1(&mut signer, "a signer")?;
         let mut who = signer.sequence("a signer's name")?;
         let issuer = who.value(tag::SEQUENCE, "a signer's issuer")?;
-        let serial = who.value(tag::INTEGER, "a signer's serial number")?;
+        let (serial, is_serial_shortest) = who.integer("a signer's serial number")?;
         let issuer = Name::new(issuer.raw).canonical()?;
         let mut candidates = certificates.iter();
-        let is_signer = |one: &&Certificate| {
-            *one.issuer_canonical() == issuer && one.serial() == serial.content
-        };
+        let is_signer =
+            |one: &&Certificate| *one.issuer_canonical() == issuer && one.serial() == serial;
         let certificate = candidates.find(is_signer).cloned();
         let digest_algorithm = hash(&mut signer)?;
         let attributes = signer.optional(tag::CONTEXT_0, "signed attributes")?;
         let algorithm = signer.value(tag::SEQUENCE, "a signature algorithm")?;
         let value = signer.value(tag::OCTET_STRING, "a signature value")?;
 
+        let are_read = certificates.iter().all(Certificate::is_read_by_firmware);
         Ok(Self {
             is_wrapped,
+            is_read_by_firmware: are_read && is_serial_shortest,
             names_pe_image_data: content.names_pe_image_data,
             firmware_hash: firmware_hash(bytes),
             image_hash: content.image_hash,
@@ -128,6 +130,11 @@ impl Signature {
     /// False where `SignedData` stands alone, without `ContentInfo` around it; firmware and shim pass over that.
     pub fn is_wrapped(&self) -> bool {
         self.is_wrapped
+    }
+
+    /// False where a number in it, or in one of its certificates, is not in its shortest form; shim takes those.
+    pub fn is_read_by_firmware(&self) -> bool {
+        self.is_read_by_firmware
     }
 
     /// False where the content is announced as 1.3.6.1.4.1.311.2.1.21, as pesign does. Firmware and shim

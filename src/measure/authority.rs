@@ -292,7 +292,7 @@ fn denied(
 fn allowed<'e>(
     judge: &mut Judge<'_>,
     signature: &Signature,
-    entries: impl Iterator<Item = (&'e Entry, &'e Certificate)>,
+    entries: impl Iterator<Item = (&'e Entry, Result<&'e Certificate, &'e str>)>,
 ) -> Result<Option<Authority>, Problem> {
     let found = judge.first(signature, entries)?;
     Ok(found.map(|(entry, anchor)| from_database("db", entry, &anchor.subject().to_string())))

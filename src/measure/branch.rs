@@ -296,6 +296,22 @@ fn passed_over(database: Database, lists: &[SignatureList]) -> Vec<Warning> {
     others.collect()
 }
 
+/// What is said of certificates that not everybody reads.
+fn odd(entries: &Entries, database: &'static str) -> Vec<Warning> {
+    let for_shim_alone = entries.for_shim_alone.iter();
+    let for_shim_alone = for_shim_alone.map(|entry| Warning::ForShimAlone {
+        database,
+        entry: *entry,
+    });
+    let unread = entries.unread.iter();
+    let unread = unread.map(|(entry, reason)| Warning::EntryUnread {
+        database,
+        entry: *entry,
+        reason: reason.clone(),
+    });
+    for_shim_alone.chain(unread).collect()
+}
+
 /// What stays the same over all branches, and the warnings that they raise.
 struct Walk<'a> {
     input: Input<'a>,
@@ -359,6 +375,7 @@ impl<'a> Walk<'a> {
         };
         warnings.extend([skipped(&db, "db"), skipped(&dbx, "dbx")].concat());
         warnings.extend([padded(&db, "db"), padded(&dbx, "dbx")].concat());
+        warnings.extend([odd(&db, "db"), odd(&dbx, "dbx")].concat());
         if !has_efi_profile(profile) {
             warnings.push(Warning::OnlyKernelProfile);
         }

@@ -4,6 +4,7 @@
 use uuid::Uuid;
 
 use super::error::Problem;
+use crate::efi::certificate::is_built_as_one;
 use crate::efi::signature_list::{
     Entry, SHA1, SHA256, SHA384, SHA512, SignatureList, X509, X509_SHA256, X509_SHA384, X509_SHA512,
 };
@@ -12,14 +13,25 @@ use crate::efi::{Certificate, Hash};
 /// How a certificate of 256 to 65535 bytes begins; shim takes no other for one.
 const LONG_SEQUENCE: [u8; 2] = [0x30, 0x82];
 
-/// An entry, with its certificate and the number of bytes behind that; `None` where it is none.
-type Read = (Entry, Option<(Certificate, usize)>);
+/// What an entry of a list of certificates holds.
+#[derive(Debug, Clone)]
+enum Reading {
+    /// A certificate, and so many bytes behind it.
+    Certificate(Box<Certificate>, usize),
+    /// What is built as a certificate and cannot be read here; firmware or shim may.
+    Unread(String),
+    /// Nothing that any reader takes for one.
+    Nothing,
+}
+
+/// An entry's certificate, or why it cannot be read here.
+type Candidate<'a> = (&'a Entry, Result<&'a Certificate, &'a str>);
 
 /// A database, its certificates parsed.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Database {
     /// The lists of certificates.
-    certificates: Vec<Vec<Read>>,
+    certificates: Vec<Vec<(Entry, Reading)>>,
     /// Digests of programs.
     digests: Vec<(Hash, Entry)>,
     /// Digests of certificates' signed parts, each with the time of its revocation behind it.
@@ -29,6 +41,10 @@ pub(super) struct Database {
     /// The same of each with bytes behind its certificate. Firmware takes it, and measures it whole; shim and the
     /// reference pass over it.
     pub padded: Vec<usize>,
+    /// The same of each that shim reads, and firmware does not.
+    pub for_shim_alone: Vec<usize>,
+    /// The same of each that cannot be read here, with the reason.
+    pub unread: Vec<(usize, String)>,
 }
 
 impl Database {
@@ -42,13 +58,9 @@ impl Database {
                 number = number.saturating_add(1);
                 match list.kind {
                     X509 => {
-                        let read = Certificate::parse_first(&entry.data).ok();
-                        match &read {
-                            None => database.skipped.push(number),
-                            Some((_, 0)) => {}
-                            Some(_) => database.padded.push(number),
-                        }
-                        certificates.push((entry.clone(), read));
+                        let reading = Reading::of(&entry.data);
+                        database.note(number, &reading);
+                        certificates.push((entry.clone(), reading));
                     }
                     kind => {
                         let of_program = of_program(kind).map(|hash| (hash, entry.clone()));
@@ -63,26 +75,51 @@ impl Database {
         database
     }
 
-    /// Every certificate, as firmware reads it.
-    pub fn every(&self) -> impl Iterator<Item = (&Entry, &Certificate)> {
-        let all = self.certificates.iter().flatten();
-        all.filter_map(|(entry, read)| Some((entry, &read.as_ref()?.0)))
+    fn note(&mut self, number: usize, reading: &Reading) {
+        match reading {
+            Reading::Nothing => self.skipped.push(number),
+            Reading::Unread(reason) => self.unread.push((number, reason.clone())),
+            Reading::Certificate(certificate, _) if !certificate.is_read_by_firmware() => {
+                self.for_shim_alone.push(number);
+            }
+            Reading::Certificate(_, 0) => {}
+            Reading::Certificate(..) => self.padded.push(number),
+        }
     }
 
-    /// The first entry of each list, where it is exactly one certificate: what shim and the reference look at.
-    pub fn first_of_each_list(&self) -> impl Iterator<Item = (&Entry, &Certificate)> {
+    /// Every certificate, as firmware reads it.
+    pub fn every(&self) -> impl Iterator<Item = Candidate<'_>> {
+        let all = self.certificates.iter().flatten();
+        all.filter_map(|(entry, reading)| match reading {
+            Reading::Certificate(certificate, _) => certificate
+                .is_read_by_firmware()
+                .then_some((entry, Ok(certificate.as_ref()))),
+            Reading::Unread(reason) => Some((entry, Err(reason.as_str()))),
+            Reading::Nothing => None,
+        })
+    }
+
+    /// The first entry of each list, where it is exactly one certificate: what the reference looks at.
+    pub fn first_of_each_list(&self) -> impl Iterator<Item = Candidate<'_>> {
         let first = self.certificates.iter().filter_map(|list| list.first());
-        first.filter_map(|(entry, read)| match read {
-            Some((certificate, 0)) => Some((entry, certificate)),
+        first.filter_map(|(entry, reading)| match reading {
+            Reading::Certificate(certificate, 0) => Some((entry, Ok(certificate.as_ref()))),
             _ => None,
         })
     }
 
-    /// Of these the ones that shim hands to its library.
-    pub fn for_shim(&self) -> impl Iterator<Item = (&Entry, &Certificate)> {
-        self.first_of_each_list()
-            .filter(|(_, certificate)| !certificate.signs_modules())
+    /// The first entry of each list, as shim hands it to its library.
+    pub fn for_shim(&self) -> impl Iterator<Item = Candidate<'_>> {
+        let first = self.certificates.iter().filter_map(|list| list.first());
+        first
             .filter(|(entry, _)| entry.data.starts_with(&LONG_SEQUENCE))
+            .filter_map(|(entry, reading)| match reading {
+                Reading::Certificate(certificate, 0) if !certificate.signs_modules() => {
+                    Some((entry, Ok(certificate.as_ref())))
+                }
+                Reading::Unread(reason) => Some((entry, Err(reason.as_str()))),
+                _ => None,
+            })
     }
 
     /// The entry that is the program's digest by this hash function. Fails where `digest` was not read and one could be
@@ -108,6 +145,18 @@ impl Database {
             let is_it = entry.data.starts_with(digest.as_ref());
             is_it.then(|| hex::encode(digest.as_ref()))
         })
+    }
+}
+
+impl Reading {
+    fn of(bytes: &[u8]) -> Self {
+        match Certificate::parse_first(bytes) {
+            Ok((certificate, behind_bytes)) => {
+                Self::Certificate(Box::new(certificate), behind_bytes)
+            }
+            Err(reason) if is_built_as_one(bytes) => Self::Unread(reason.to_string()),
+            Err(_) => Self::Nothing,
+        }
     }
 }
 

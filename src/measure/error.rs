@@ -1,5 +1,7 @@
 //! Why a boot cannot be predicted, and what is worth saying where it can.
 
+use uuid::Uuid;
+
 use super::gap::Gap;
 use crate::efi::chain::Refusal;
 use crate::efi::shim::Version;
@@ -238,6 +240,18 @@ pub enum Problem {
         /// The section.
         section: &'static str,
     },
+    /// An entry of a database may be the certificate that lets it boot, or forbids it.
+    #[error(
+        "the entry of {owner} at byte {offset_bytes} of db, dbx or a list of shim's is built as a certificate and cannot be read here ({reason}): whether it leads to the program cannot be said"
+    )]
+    EntryUnread {
+        /// The entry's owner.
+        owner: Uuid,
+        /// Where it lies in its variable.
+        offset_bytes: usize,
+        /// What cannot be read.
+        reason: String,
+    },
     /// It is for another processor than the program that loads it.
     #[error("is a program for {machine}, and {loader} one for {of_loader}: it cannot boot")]
     OtherMachine {
@@ -272,6 +286,7 @@ impl Problem {
             | Self::SbatTooOld { .. }
             | Self::OtherMachine { .. } => true,
             Self::ChainUnknown { .. }
+            | Self::EntryUnread { .. }
             | Self::SignatureUnread { .. }
             | Self::ChoosesForShim { .. }
             | Self::ShimVersion(_)
@@ -360,6 +375,28 @@ pub enum Warning {
         offset_bytes: usize,
         /// Its name, or its GUID.
         kind: String,
+    },
+    /// An entry's certificate has a number that is not in its shortest form.
+    #[error(
+        "{database}: entry {entry} has a version or serial number that is not in its shortest form: shim takes its certificate, firmware passes over it"
+    )]
+    ForShimAlone {
+        /// The database.
+        database: &'static str,
+        /// Counted from 1 over all lists.
+        entry: usize,
+    },
+    /// An entry is built as a certificate and cannot be read.
+    #[error(
+        "{database}: entry {entry} is built as a certificate and cannot be read here ({reason}): firmware or shim may take it"
+    )]
+    EntryUnread {
+        /// The database.
+        database: &'static str,
+        /// Counted from 1 over all lists.
+        entry: usize,
+        /// What cannot be read.
+        reason: String,
     },
     /// A signature announces its content in another way.
     #[error(

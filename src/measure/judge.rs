@@ -60,6 +60,9 @@ impl<'a> Judge<'a> {
             Library::Firmware if signature.firmware_hash().is_none() => {
                 Some("has no ContentInfo around it, or another header than firmware reads")
             }
+            Library::Firmware if !signature.is_read_by_firmware() => {
+                Some("has a number that is not in its shortest form: firmware does not read it")
+            }
             Library::Shim if !signature.is_wrapped() => {
                 Some("has no ContentInfo around it: shim refuses it")
             }
@@ -85,9 +88,20 @@ impl<'a> Judge<'a> {
     pub fn first<'e>(
         &mut self,
         signature: &Signature,
-        entries: impl Iterator<Item = (&'e Entry, &'e Certificate)>,
+        entries: impl Iterator<Item = (&'e Entry, Result<&'e Certificate, &'e str>)>,
     ) -> Result<Option<(&'e Entry, &'e Certificate)>, Problem> {
         for (entry, anchor) in entries {
+            let anchor = match anchor {
+                Ok(anchor) => anchor,
+                Err(_) if !self.rules.verify_signatures => continue,
+                Err(reason) => {
+                    return Err(Problem::EntryUnread {
+                        owner: entry.owner,
+                        offset_bytes: entry.offset_bytes,
+                        reason: reason.to_owned(),
+                    });
+                }
+            };
             if self.accepts(signature, anchor)? {
                 return Ok(Some((entry, anchor)));
             }

@@ -19,7 +19,9 @@ pub(super) fn problem(program: &Program, db: &Database) -> Option<Problem> {
     });
     let held = YEARS.map(|(_, ca)| {
         let mut certificates = db.every();
-        certificates.any(|(_, certificate)| microsoft(certificate.as_der()) == Some(ca))
+        certificates.any(|(_, certificate)| {
+            certificate.is_ok_and(|certificate| microsoft(certificate.as_der()) == Some(ca))
+        })
     });
     let [(old, _), (new, _)] = YEARS;
     match (signed, held) {

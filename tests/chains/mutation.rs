@@ -1,6 +1,7 @@
 //! One bit of a certificate flipped: no chain holds here that does not hold for OpenSSL.
 
 use encrypt_cloud_image::efi::Certificate;
+use encrypt_cloud_image::efi::certificate::is_built_as_one;
 use encrypt_cloud_image::efi::chain::{Bag, Library};
 use openssl::x509::X509;
 
@@ -81,4 +82,54 @@ fn a_chain_with_a_flipped_bit_holds_only_where_it_holds_for_openssl() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(tried > 500 && both > tried / 20, "{tried} {both}");
     assert!(stricter.len() < tried / 50, "{}", stricter.join("\n"));
+}
+
+/// What firmware's library reads is a certificate here, too, or at least held for what may be one; and what it does not
+/// read is none.
+#[test]
+fn a_changed_certificate_is_read_as_openssl_reads_it() {
+    let keys = Keys::new();
+    let families = if std::env::var_os("ECI_TEST_ALL").is_some() {
+        3_000
+    } else {
+        100
+    };
+    let mut random = Random::new(11);
+    let (mut read_by_both, mut unread, mut wrong) = (0, 0, Vec::new());
+    for seed in 3_000_000..3_000_000 + families {
+        let mut generator = Generator::new(seed, &keys);
+        generator.faults = 0;
+        let der = generator.scenario().signer;
+        for _ in 0..60 {
+            let mut changed = der.clone();
+            // Near the start lie version, serial number, algorithm, names and times; behind them keys and extensions.
+            let end = if random.below(2) == 0 {
+                200.min(der.len())
+            } else {
+                der.len()
+            };
+            changed[random.below(end)] = u8::try_from(random.below(256)).unwrap();
+            let theirs = X509::from_der(&changed).is_ok();
+            let ours = Certificate::parse_first(&changed);
+            let read = ours
+                .as_ref()
+                .is_ok_and(|(one, _)| one.is_read_by_firmware());
+            match (theirs, read) {
+                (true, true) => read_by_both += 1,
+                (true, false) if ours.is_err() && is_built_as_one(&changed) => unread += 1,
+                (false, false) => {}
+                _ => wrong.push(format!(
+                    "OpenSSL {theirs} ({:?}), here {read} ({:?}): {}",
+                    X509::from_der(&changed)
+                        .err()
+                        .map(|error| error.to_string()),
+                    ours.err().map(|error| error.to_string()),
+                    hex::encode(&changed)
+                )),
+            }
+        }
+    }
+    println!("{read_by_both} read by both, {unread} by OpenSSL and held for one here");
+    assert!(wrong.is_empty(), "{}\n{}", wrong.len(), wrong.join("\n"));
+    assert!(read_by_both > 1_000, "{read_by_both}");
 }

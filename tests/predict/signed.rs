@@ -166,10 +166,10 @@ fn what_firmware_and_shim_measure_for_a_signed_program_is_predicted() {
     assert_eq!(
         count,
         [
-            of("firmware", false, 33),
-            of("firmware", true, 61),
+            of("firmware", false, 34),
+            of("firmware", true, 62),
             of("shim", false, 20),
-            of("shim", true, 74),
+            of("shim", true, 76),
         ]
     );
 }
@@ -298,6 +298,97 @@ fn a_list_that_nobody_looks_at_is_named_in_a_warning() {
         of_digests.clone().all(|said| !said.contains("X.509")),
         "{said:#?}"
     );
+}
+
+/// As booted: firmware's library does not read a certificate with such a number, shim's does.
+#[test]
+fn a_number_that_is_not_in_its_shortest_form_is_said() {
+    let (_, record) = records()
+        .into_iter()
+        .find(|(name, _)| name == "firmware-lists.json.gz")
+        .unwrap();
+    let case = |name: &str| record.cases.iter().find(|case| case.name == name).unwrap();
+    let of_ca = case("a serial number with a zero before it");
+    let prediction = record.predicted(of_ca, Rules::firmware()).unwrap();
+    let said: Vec<_> = prediction
+        .warnings
+        .iter()
+        .map(ToString::to_string)
+        .filter(|said| said.contains("shortest form"))
+        .collect();
+    assert_eq!(said.len(), 1, "{said:#?}");
+    let (entry, rest) = said[0].split_once(" has a ").unwrap();
+    assert!(entry.starts_with("db: entry "), "{entry}");
+    assert_eq!(
+        rest,
+        "version or serial number that is not in its shortest form: shim takes its certificate, firmware passes over it"
+    );
+    let of_leaf = case("a leaf's serial number with a zero before it");
+    let error = record.predicted(of_leaf, Rules::firmware()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "program: its signature has a number that is not in its shortest form: firmware does not read it"
+    );
+}
+
+/// Firmware might read what cannot be read here, and measure it.
+#[test]
+fn a_certificate_that_cannot_be_read_is_never_passed_over() {
+    let named = |wanted: &str| {
+        records()
+            .into_iter()
+            .find(|(name, _)| name == wanted)
+            .unwrap()
+            .1
+    };
+    // In front of shim it is firmware that would read it, for shim.
+    for (loader, file) in [("firmware", "program"), ("shim", "shim")] {
+        let mut record = named(&format!("{loader}-chains.json.gz"));
+        let db = record.configuration["db"].as_str().unwrap();
+        let mut db = BASE64_STANDARD.decode(db).unwrap();
+        // The first certificate's start of validity, which is no time then.
+        let at = db
+            .windows(2)
+            .position(|bytes| bytes == b"\x17\x0d")
+            .unwrap();
+        db[at] = 0x16;
+        record.configuration["db"] = BASE64_STANDARD.encode(&db).into();
+        let (accepted, refused): (Vec<_>, Vec<_>) = record
+            .cases
+            .iter()
+            .filter(|case| case.accepted)
+            .map(|case| record.predicted(case, Rules::firmware()))
+            .partition(Result::is_ok);
+        assert!(accepted.is_empty(), "{loader}: {}", accepted.len());
+        let owner = uuid::Uuid::from_slice_le(&db[28..44]).unwrap();
+        for error in refused {
+            assert_eq!(
+                error.unwrap_err().to_string(),
+                format!(
+                    "{file}: the entry of {owner} at byte 28 of db, dbx or a list of shim's is built as a certificate and cannot be read here (a time of a validity is malformed or missing at byte {} of its DER): whether it leads to the program cannot be said",
+                    at - 44
+                )
+            );
+        }
+        // Where nobody looks at signatures it is only said.
+        let unverified = Rules {
+            verify_signatures: false,
+            ..Rules::firmware()
+        };
+        let case = record.cases.iter().find(|case| case.accepted).unwrap();
+        if let Ok(prediction) = record.predicted(case, unverified) {
+            let said: Vec<_> = prediction
+                .warnings
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            let wanted = format!(
+                "db: entry 1 is built as a certificate and cannot be read here (a time of a validity is malformed or missing at byte {} of its DER): firmware or shim may take it",
+                at - 44
+            );
+            assert!(said.contains(&wanted), "{said:#?}");
+        }
+    }
 }
 
 /// Without shim nobody asks for it.

@@ -168,11 +168,12 @@ fn identifier<'a>(reader: &mut Reader<'a>) -> Result<(&'a [u8], Reader<'a>)> {
     let parameters = sequence;
     if !sequence.is_empty() {
         let value = sequence.any("an algorithm's parameters")?;
+        // Of other types, which no algorithm has, the library reads some.
         let is_sound = match value.tag {
-            tag::BOOLEAN => value.content.len() == 1,
+            tag::SEQUENCE => true,
             tag::NULL => value.content.is_empty(),
             tag::OBJECT_IDENTIFIER => Reader::new(value.raw).oid("a parameter").is_ok(),
-            _ => true,
+            _ => false,
         };
         if !is_sound {
             return Err(sequence.error("an algorithm's parameters"));

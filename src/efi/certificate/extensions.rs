@@ -6,7 +6,7 @@
 
 use super::name::{CanonicalName, Name};
 use crate::efi::Result;
-use crate::efi::der::{Reader, Value, tag};
+use crate::efi::der::{Reader, Value, is_shortest, tag};
 
 /// Object identifiers, as the content octets of their DER.
 mod oid {
@@ -77,7 +77,8 @@ pub(in crate::efi) struct BasicConstraints {
     pub is_ca: bool,
     /// How many CAs may stand below it; none where there is no limit.
     pub path_len: Option<u64>,
-    has_negative_path_len: bool,
+    /// It is negative, or not in its shortest form.
+    has_odd_path_len: bool,
 }
 
 /// Which key signed the certificate, as far as its maker says.
@@ -196,9 +197,7 @@ impl Extensions {
 
     /// What cannot be read, or has a value that it must not have.
     pub fn malformed(&self) -> Option<&'static str> {
-        let has_bad_path_len = self
-            .basic()
-            .is_some_and(|basic| basic.has_negative_path_len);
+        let has_bad_path_len = self.basic().is_some_and(|basic| basic.has_odd_path_len);
         let has_empty_usage = self.key_usage.value() == Some(&(0, 0));
         let is_strange_proxy = self.is_proxy()
             && (self.basic().is_some_and(|basic| basic.is_ca)
@@ -306,7 +305,7 @@ fn basic_constraints(reader: &mut Reader<'_>) -> Result<BasicConstraints> {
     Ok(BasicConstraints {
         is_ca: is_ca.unwrap_or(false),
         path_len,
-        has_negative_path_len: is_negative,
+        has_odd_path_len: is_negative || number.is_some_and(|number| !is_shortest(number.content)),
     })
 }
 

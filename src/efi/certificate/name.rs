@@ -130,9 +130,7 @@ impl<'a> Name<'a> {
 /// The types that the library reads in a name: strings but `VisibleString`, and a few that it keeps unread.
 fn may_stand_in_name(tag: u8, content: &[u8]) -> bool {
     const BITS: u8 = 0x03;
-    const UNREAD: [u8; 12] = [
-        0x07, 0x08, 0x09, 0x0a, 0x0b, 0x0d, 0x0e, 0x0f, 0x12, 0x15, 0x1d, 0x30,
-    ];
+    const UNREAD: [u8; 10] = [0x07, 0x08, 0x09, 0x0b, 0x0d, 0x0e, 0x0f, 0x12, 0x1d, 0x30];
     if tag == BITS {
         return content.first().is_some_and(|unused| *unused <= 7);
     }

@@ -1148,6 +1148,26 @@ const LISTS: &[Case] = &[
         shim: &["ca"],
     },
     Case {
+        name: "a serial number with a zero before it",
+        make: |m| {
+            let ca = m.root("ca", |spec| spec.has_long_serial = true)?;
+            let leaf = m.leaf("leaf", &ca, as_it_is)?;
+            Ok(one(&[&leaf], &[&ca, &leaf]))
+        },
+        firmware: &["leaf"],
+        shim: &["ca"],
+    },
+    Case {
+        name: "a leaf's serial number with a zero before it",
+        make: |m| {
+            let ca = m.root("ca", as_it_is)?;
+            let leaf = m.leaf("leaf", &ca, |spec| spec.has_long_serial = true)?;
+            Ok(one(&[&leaf], &[&ca]))
+        },
+        firmware: &[],
+        shim: &["ca"],
+    },
+    Case {
         name: "the digest of the CA in db",
         make: |m| {
             let ca = m.root("ca", as_it_is)?;
