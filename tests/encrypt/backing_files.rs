@@ -125,7 +125,7 @@ fn files_are_read_that_were_named_and_no_others() {
     );
     assert_eq!(
         refusal(&["--backing-file", "base", "-o", "base", "--overwrite"]),
-        "error: base: the output is the backing file base itself\n"
+        "error: --output and --backing-file name one file: base\n"
     );
     assert_eq!(
         refusal(&["--backing-file", "base"]),

@@ -73,7 +73,9 @@ const CA: Says = Says {
 fn certificate(of: &Party, by: &Party, says: Says, issuer: Option<&X509>) -> X509 {
     let mut builder = X509Builder::new().unwrap();
     builder.set_version(2).unwrap();
-    let serial = BigNum::from_u32(of.key.public_key_to_der().unwrap()[60].into()).unwrap();
+    // Never 0, which the signature below would write without an octet.
+    let serial = 1 + u32::from(of.key.public_key_to_der().unwrap()[60]);
+    let serial = BigNum::from_u32(serial).unwrap();
     builder
         .set_serial_number(&Asn1Integer::from_bn(&serial).unwrap())
         .unwrap();
