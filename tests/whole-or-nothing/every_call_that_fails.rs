@@ -169,6 +169,42 @@ fn of_those_that_take_a_key_back() {
     assert_eq!(error_in(&stderr(&output)), said);
     look_at(&bench, change, &output, said);
     bench.runs_again(change, said);
+
+    // From the second copy on the image may be deployed, whatever the call says.
+    let second = &calls[named + 3];
+    assert_eq!(second.name, "fsync");
+    bench.lay_out(change);
+    let output = bench.faulty(change, second, "error=EIO");
+    let talk = error_in(&stderr(&output)).to_owned();
+    assert!(
+        talk.contains("writing the second LUKS2 header copy"),
+        "{talk}"
+    );
+    assert!(
+        talk.ends_with("hint: when the cause is gone, run deploy again; where it says that the image is deployed already, deploy --unlock-with FILE seals it again, and overwrites what this run has left; do not ship the image before\n"),
+        "{talk}"
+    );
+}
+
+/// A copy that cannot be written is no image that could be shipped.
+#[test]
+fn of_a_copy_there_is_nothing_to_ship() {
+    if !crate::ready() {
+        return;
+    }
+    let bench = Bench::new();
+    let runs = runs::all();
+    let copy = runs
+        .iter()
+        .find(|run| run.name == "deploy a copy, for systemd")
+        .unwrap();
+    let calls = calls::of_names(calls::of(&bench, copy));
+    let flush = calls.iter().find(|call| call.name == "fsync").unwrap();
+    bench.lay_out(copy);
+    let output = bench.faulty(copy, flush, "error=EIO");
+    let talk = error_in(&stderr(&output)).to_owned();
+    assert!(talk.contains("Input/output error"), "{talk}");
+    assert!(!talk.contains("run deploy again"), "{talk}");
 }
 
 /// An image that is there without its report is not one that is not there.

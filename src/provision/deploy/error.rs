@@ -527,6 +527,14 @@ impl Error {
             Self::RecoveryKeyLeft { path, .. } => {
                 Some(format!("rm {}", image::quoted(path)))
             }
+            // Both header copies may be there: then the image is deployed.
+            Self::Write {
+                phase: Phase::SecondHeader | Phase::Tidy,
+                ..
+            } => Some(
+                "when the cause is gone, run deploy again; where it says that the image is deployed already, deploy --unlock-with FILE seals it again, and overwrites what this run has left; do not ship the image before"
+                    .to_owned(),
+            ),
             Self::Write { .. } => Some(
                 "run deploy again when the cause is gone; do not ship the image before".to_owned(),
             ),

@@ -364,7 +364,12 @@ impl Ready {
         let output = output.map_err(CommonError::OutputFile)?;
         observer.begin(Work::CopyImage, copy::data_bytes(source, left_out)?);
         copy::copy(source, output.storage(), left_out, observer, stop)?;
-        self.write_steps(output.storage(), |_| Ok(()))?;
+        // No step matters: there is no image yet.
+        let written = self.write_steps(output.storage(), |_| Ok(()));
+        written.map_err(|error| match error {
+            Error::Write { source, .. } => Error::Copy(source),
+            error => error,
+        })?;
         let finished = output.finish().map_err(CommonError::OutputFile)?;
         if stop.is_raised() {
             return Err(CommonError::Interrupted.into());
