@@ -3,7 +3,7 @@
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Output;
 
-use super::workshop::Workshop;
+use super::workshop::{Workshop, stderr};
 
 /// Runs the program with a fault at a system call, in strace's words: `signal=KILL:when=3`, `error=EIO:when=4+`.
 pub fn inject(workshop: &Workshop, call: &str, fault: &str, arguments: &[&str]) -> Output {
@@ -26,4 +26,17 @@ pub fn at(workshop: &Workshop, (call, number): (&str, u64), arguments: &[&str]) 
         "{call} {number}: {output:?}"
     );
     is_killed
+}
+
+/// True where `--resume` went on with a conversion; where it says that none is unfinished, `begin` begins one.
+#[track_caller]
+pub fn resumed(output: &Output, begin: impl FnOnce()) -> bool {
+    if output.status.success() {
+        return true;
+    }
+    let said = stderr(output);
+    let is_none = said.contains("no conversion in place is unfinished");
+    assert!(is_none, "{said}");
+    begin();
+    false
 }

@@ -127,6 +127,27 @@ const NAMES: [fn(&Path, &Path); 2] = [
     |file, name| symlink(file, name).unwrap(),
 ];
 
+/// An option, and the path of its file below what it is given.
+type Place = (&'static str, &'static str);
+
+/// A file that one option names, and a link to it that the other one does.
+fn refused_under_second_names(
+    row: &Row,
+    (of, first): (&str, &Place),
+    (to, second): (&str, &Place),
+) {
+    for second_name in NAMES {
+        let folder = scratch();
+        let file = folder.path().join(format!("{of}{}", first.1));
+        place(&file);
+        let name = folder.path().join(format!("{to}{}", second.1));
+        fs::create_dir_all(name.parent().unwrap()).unwrap();
+        second_name(&file, &name);
+        let arguments = [given(second.0, to), given(first.0, of)];
+        assert_refused(row, folder.path(), &arguments);
+    }
+}
+
 #[test]
 fn no_output_of_any_command_is_one_of_its_inputs() {
     for row in rows() {
@@ -140,16 +161,7 @@ fn no_output_of_any_command_is_one_of_its_inputs() {
                     let arguments = [given(output.0, &file), given(input.0, "in")];
                     assert_refused(&row, folder.path(), &arguments);
                 }
-                for second_name in NAMES {
-                    let folder = scratch();
-                    let file = folder.path().join(format!("in{}", input.1));
-                    place(&file);
-                    let name = folder.path().join(format!("out{}", output.1));
-                    fs::create_dir_all(name.parent().unwrap()).unwrap();
-                    second_name(&file, &name);
-                    let arguments = [given(output.0, "out"), given(input.0, "in")];
-                    assert_refused(&row, folder.path(), &arguments);
-                }
+                refused_under_second_names(&row, ("in", input), ("out", output));
             }
         }
     }
@@ -160,16 +172,7 @@ fn no_two_outputs_of_any_command_are_one_file() {
     for row in rows() {
         for (at, first) in row.outputs.iter().enumerate() {
             for second in row.outputs.iter().skip(at + 1) {
-                for second_name in NAMES {
-                    let folder = scratch();
-                    let file = folder.path().join(format!("a{}", first.1));
-                    place(&file);
-                    let name = folder.path().join(format!("b{}", second.1));
-                    fs::create_dir_all(name.parent().unwrap()).unwrap();
-                    second_name(&file, &name);
-                    let arguments = [given(first.0, "a"), given(second.0, "b")];
-                    assert_refused(&row, folder.path(), &arguments);
-                }
+                refused_under_second_names(&row, ("a", first), ("b", second));
             }
         }
     }
