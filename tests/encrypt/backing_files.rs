@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use encrypt_cloud_image::provision::Error;
+
 use crate::can_judge;
 use crate::conversion::Conversion;
 use crate::oracle::Choice;
@@ -126,6 +128,14 @@ fn files_are_read_that_were_named_and_no_others() {
     assert_eq!(
         refusal(&["--backing-file", "base", "-o", "base", "--overwrite"]),
         "error: --output and --backing-file name one file: base\n"
+    );
+    // The library has a check of its own, on the files that are open.
+    assert_eq!(
+        Error::OutputIsBackingFile {
+            path: "base".into()
+        }
+        .to_string(),
+        "the output is the backing file base itself"
     );
     assert_eq!(
         refusal(&["--backing-file", "base"]),

@@ -150,6 +150,50 @@ fn states_that_e2fsck_mends() {
     );
 }
 
+/// The how-to's script, as it stands there, ends before it puts back what e2fsck has not mended.
+#[test]
+fn what_e2fsck_cannot_mend_is_not_put_back() {
+    if !crate::can_judge() {
+        return;
+    }
+    let page = include_str!("../../docs/howto.md");
+    let (_, page) = page.split_once("## Mend").unwrap();
+    let from = page
+        .find("$ encrypt-cloud-image encrypt -o encrypted.img disk.img 2>&1 |")
+        .unwrap();
+    let to = page.find("$ sh -e mend.sh\n").unwrap();
+    let script = page[from..to].trim_start_matches("$ ").to_owned() + "sh -e mend.sh\n";
+    let script = script.replace("disk.img", "source.img");
+    let program = env!("CARGO_BIN_EXE_encrypt-cloud-image");
+    let folder = std::path::Path::new(program).parent().unwrap();
+    let path = format!("PATH={}:$PATH:/usr/sbin:/sbin\n", folder.display());
+    for (changes, is_mended) in [
+        ("feature needs_recovery\nset_super_value state 0\n", true),
+        ("feature needs_recovery\nclri <11>\nclri /etc\n", false),
+    ] {
+        let workshop = Workshop::new();
+        let source = workshop.source(image(Shape::Tiny));
+        change_partition(&source, &image(Shape::Tiny).table, ROOT, |root| {
+            debugfs(root, changes);
+        });
+        let before = files::digest(&source);
+        let mut sh = workshop.command("sh");
+        let output = sh
+            .args(["-c", &format!("{path}{script}")])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.success(), is_mended, "{output:?}");
+        let is_as_before = files::digest(&source) == before;
+        assert_eq!(is_as_before, !is_mended, "{output:?}");
+        if !is_mended {
+            // e2fsck's own status: errors are left.
+            assert_eq!(output.status.code(), Some(1), "{output:?}");
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert!(text.contains("RUN fsck MANUALLY"), "{output:?}");
+        }
+    }
+}
+
 #[test]
 fn a_name_with_blanks_is_quoted_in_the_lines_that_mend() {
     if !crate::can_judge() {
