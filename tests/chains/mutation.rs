@@ -3,7 +3,12 @@
 use encrypt_cloud_image::efi::Certificate;
 use encrypt_cloud_image::efi::certificate::is_built_as_one;
 use encrypt_cloud_image::efi::chain::{Bag, Library};
-use openssl::x509::X509;
+use openssl::asn1::{Asn1Integer, Asn1Object, Asn1OctetString, Asn1Time};
+use openssl::bn::BigNum;
+use openssl::hash::MessageDigest;
+use openssl::pkey::{PKey, Private};
+use openssl::rsa::Rsa;
+use openssl::x509::{X509, X509Builder, X509Extension, X509NameBuilder};
 
 use crate::judge;
 use crate::scenario::{Generator, Keys, Random};
@@ -132,4 +137,66 @@ fn a_changed_certificate_is_read_as_openssl_reads_it() {
     println!("{read_by_both} read by both, {unread} by OpenSSL and held for one here");
     assert!(wrong.is_empty(), "{}\n{}", wrong.len(), wrong.join("\n"));
     assert!(read_by_both > 1_000, "{read_by_both}");
+}
+
+/// A number of an extension that is not in its shortest form makes the certificate malformed to OpenSSL since 1.1.1.
+#[test]
+fn a_number_of_an_extension_counts_as_for_openssl() {
+    // Basic constraints with a path length of 1, an authority's serial number of 1; the latter without an issuer.
+    let extension = |oid: &str, content: &[u8]| {
+        let oid = Asn1Object::from_str(oid).unwrap();
+        let content = Asn1OctetString::new_from_bytes(content).unwrap();
+        X509Extension::new_from_der(&oid, false, &content).unwrap()
+    };
+    let key = |_| PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
+    let [ca_key, leaf_key] = [0, 1].map(key);
+    let certificate = |name: &str, own: &PKey<Private>, extension: Option<X509Extension>| {
+        let named = |name: &str| {
+            let mut builder = X509NameBuilder::new().unwrap();
+            builder.append_entry_by_text("CN", name).unwrap();
+            builder.build()
+        };
+        let mut builder = X509Builder::new().unwrap();
+        builder.set_version(2).unwrap();
+        let serial = BigNum::from_u32(1).unwrap();
+        builder
+            .set_serial_number(&Asn1Integer::from_bn(&serial).unwrap())
+            .unwrap();
+        builder.set_subject_name(&named(name)).unwrap();
+        builder.set_issuer_name(&named("CA")).unwrap();
+        builder.set_pubkey(own).unwrap();
+        builder
+            .set_not_before(&Asn1Time::from_unix(1_000_000_000).unwrap())
+            .unwrap();
+        builder
+            .set_not_after(&Asn1Time::from_unix(2_000_000_000).unwrap())
+            .unwrap();
+        if let Some(extension) = extension {
+            builder.append_extension(extension).unwrap();
+        }
+        builder.sign(&ca_key, MessageDigest::sha256()).unwrap();
+        builder.build().to_der().unwrap()
+    };
+    let basic = |number: &[u8]| {
+        let number = [&[0x02, u8::try_from(number.len()).unwrap()], number].concat();
+        let content = [&[0x01, 0x01, 0xff][..], &number].concat();
+        let content = [&[0x30, u8::try_from(content.len()).unwrap()], &content[..]].concat();
+        extension("2.5.29.19", &content)
+    };
+    let authority = |number: &[u8]| {
+        let number = [&[0x82, u8::try_from(number.len()).unwrap()], number].concat();
+        let content = [&[0x30, u8::try_from(number.len()).unwrap()], &number[..]].concat();
+        extension("2.5.29.35", &content)
+    };
+    for (number, holds) in [(&[1][..], true), (&[0, 1], false), (&[0, 0, 1], false)] {
+        let ca = certificate("CA", &ca_key, Some(basic(&[1])));
+        let leaf = certificate("leaf", &leaf_key, Some(authority(number)));
+        let of_leaf = vec![leaf, ca];
+        let ca = certificate("CA", &ca_key, Some(basic(number)));
+        let of_ca = vec![certificate("leaf", &leaf_key, None), ca];
+        for family in [of_leaf, of_ca] {
+            assert_eq!(theirs(&family), Some(holds), "{number:x?}");
+            assert_eq!(ours(&family), Some(holds), "{number:x?}");
+        }
+    }
 }

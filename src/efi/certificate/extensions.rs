@@ -89,6 +89,8 @@ pub(in crate::efi) struct AuthorityKeyId {
     pub issuer: Option<CanonicalName>,
     /// The serial number of the authority's certificate.
     pub serial: Option<Vec<u8>>,
+    /// That is not in its shortest form.
+    has_odd_serial: bool,
 }
 
 /// The extensions of a certificate.
@@ -198,6 +200,7 @@ impl Extensions {
     /// What cannot be read, or has a value that it must not have.
     pub fn malformed(&self) -> Option<&'static str> {
         let has_bad_path_len = self.basic().is_some_and(|basic| basic.has_odd_path_len);
+        let has_odd_serial = self.authority_key_id().is_some_and(|id| id.has_odd_serial);
         let has_empty_usage = self.key_usage.value() == Some(&(0, 0));
         let is_strange_proxy = self.is_proxy()
             && (self.basic().is_some_and(|basic| basic.is_ca)
@@ -217,7 +220,7 @@ impl Extensions {
             ),
             (self.subject_key_id.is_malformed(), "subject key identifier"),
             (
-                self.authority_key_id.is_malformed(),
+                self.authority_key_id.is_malformed() || has_odd_serial,
                 "authority key identifier",
             ),
             (self.extended_key_usage.is_malformed(), "extended key usage"),
@@ -338,6 +341,7 @@ fn authority_key_id(reader: &mut Reader<'_>) -> Result<AuthorityKeyId> {
         key_id: key_id.map(|id| id.content.to_vec()),
         issuer: issuer.flatten(),
         serial: serial.map(|number| number.content.to_vec()),
+        has_odd_serial: serial.is_some_and(|number| !is_shortest(number.content)),
     })
 }
 
