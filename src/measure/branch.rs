@@ -9,7 +9,8 @@
 use std::collections::BTreeMap;
 
 use super::authority::{self, Authority};
-use super::database::{self, Database as Entries};
+use super::boot::{Boot, BootFile, Chain};
+use super::database::{Database as Entries, passed_over};
 use super::error::{Error, Problem, Warning};
 use super::event::{Event, Source};
 use super::gap::Gap;
@@ -20,94 +21,11 @@ use super::rules::{Profile, Rules};
 use super::sections;
 use crate::efi::config::{Database, UefiConfig};
 use crate::efi::shim::Version;
-use crate::efi::signature_list::{self, SignatureList};
 use crate::efi::{Hash, Kind, Machine, Program, guid, sbat};
 use crate::tpm::{Bank, Selection, composite, event_log};
 
 /// Most branches: the leaves that a policy can have.
 const MAX_BRANCHES: usize = 4096;
-
-/// A program with the name that messages and logs show.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BootFile {
-    /// Its name, without directories.
-    pub name: String,
-    /// What is known of it.
-    pub program: Program,
-}
-
-/// Which program loads which, as places in [`Boot::files`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Chain {
-    /// Firmware loads this program, which loads no other that is measured.
-    Direct(usize),
-    /// Firmware loads a shim, which loads a kernel; none where there is no kernel.
-    Shim {
-        /// The shim.
-        shim: usize,
-        /// What it loads.
-        kernel: Option<usize>,
-    },
-}
-
-impl Chain {
-    /// The program that is booted in the end.
-    fn last(self) -> usize {
-        match self {
-            Self::Direct(file) => file,
-            Self::Shim { shim, kernel } => kernel.unwrap_or(shim),
-        }
-    }
-}
-
-/// The boot files and the ways to boot them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Boot {
-    /// The programs.
-    pub files: Vec<BootFile>,
-    /// The chains, in the order of their branches.
-    pub chains: Vec<Chain>,
-    /// Names of all files in the directory of the shim: it loads some of them by their names.
-    pub beside_shim: Vec<String>,
-    /// Paths of the addons that systemd-stub may load, with the place of the kernel image in whose boot it does.
-    pub addons: Vec<(usize, String)>,
-}
-
-impl Boot {
-    /// The programs that are booted in the end, in the order of the chains.
-    pub fn kernels(&self) -> impl Iterator<Item = &BootFile> {
-        let last = self.chains.iter().map(|chain| chain.last());
-        last.filter_map(|file| self.files.get(file))
-    }
-
-    fn is_shim(&self, file: usize) -> bool {
-        let file = self.files.get(file);
-        file.is_some_and(|file| file.program.kind() == Kind::Shim)
-    }
-}
-
-impl BootFile {
-    /// The version of systemd-stub, where the program is built upon one that tells it.
-    pub fn stub_version(&self) -> Option<u32> {
-        let text = self.stub_version_text()?;
-        let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
-        digits.parse().ok()
-    }
-
-    /// The same with what follows the number.
-    pub fn stub_version_text(&self) -> Option<String> {
-        let section = String::from_utf8_lossy(self.program.section(".sdmagic")?);
-        let (_, version) = section.split_once("LoaderInfo: systemd-stub ")?;
-        let version = version.split([' ', '\0']).next()?;
-        Some(
-            version
-                .chars()
-                .take(40)
-                .flat_map(char::escape_debug)
-                .collect(),
-        )
-    }
-}
 
 /// What a prediction is made from.
 #[derive(Debug, Clone, Copy)]
@@ -282,36 +200,6 @@ fn branch(kernel: String, mut events: Vec<Event>, profile: Profile, bank: Bank) 
     }
 }
 
-/// The lists that nobody looks at.
-fn passed_over(database: Database, lists: &[SignatureList]) -> Vec<Warning> {
-    let others = database::passed_over(lists, database == Database::Dbx);
-    let others = others.into_iter().map(|(offset_bytes, kind)| {
-        let name = signature_list::type_name(kind);
-        Warning::ListPassedOver {
-            database: database.name(),
-            offset_bytes,
-            kind: name.map_or_else(|| kind.to_string(), str::to_owned),
-        }
-    });
-    others.collect()
-}
-
-/// What is said of certificates that not everybody reads.
-fn odd(entries: &Entries, database: &'static str) -> Vec<Warning> {
-    let for_shim_alone = entries.for_shim_alone.iter();
-    let for_shim_alone = for_shim_alone.map(|entry| Warning::ForShimAlone {
-        database,
-        entry: *entry,
-    });
-    let unread = entries.unread.iter();
-    let unread = unread.map(|(entry, reason)| Warning::EntryUnread {
-        database,
-        entry: *entry,
-        reason: reason.clone(),
-    });
-    for_shim_alone.chain(unread).collect()
-}
-
 /// What stays the same over all branches, and the warnings that they raise.
 struct Walk<'a> {
     input: Input<'a>,
@@ -358,24 +246,8 @@ impl<'a> Walk<'a> {
                 warnings.extend(passed_over(database, &lists));
             }
         }
-        let skipped = |entries: &Entries, database| -> Vec<Warning> {
-            let numbers = entries.skipped.iter();
-            numbers
-                .map(|entry| Warning::NotACertificate {
-                    database,
-                    entry: *entry,
-                })
-                .collect()
-        };
-        let padded = |entries: &Entries, database| -> Vec<Warning> {
-            let numbers = entries.padded.iter().copied();
-            numbers
-                .map(|entry| Warning::BytesBehindCertificate { database, entry })
-                .collect()
-        };
-        warnings.extend([skipped(&db, "db"), skipped(&dbx, "dbx")].concat());
-        warnings.extend([padded(&db, "db"), padded(&dbx, "dbx")].concat());
-        warnings.extend([odd(&db, "db"), odd(&dbx, "dbx")].concat());
+        warnings.extend(db.warnings("db"));
+        warnings.extend(dbx.warnings("dbx"));
         if !has_efi_profile(profile) {
             warnings.push(Warning::OnlyKernelProfile);
         }

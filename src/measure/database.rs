@@ -3,10 +3,12 @@
 
 use uuid::Uuid;
 
-use super::error::Problem;
+use super::error::{Problem, Warning};
 use crate::efi::certificate::is_built_as_one;
+use crate::efi::config::Database as Variable;
 use crate::efi::signature_list::{
-    Entry, SHA1, SHA256, SHA384, SHA512, SignatureList, X509, X509_SHA256, X509_SHA384, X509_SHA512,
+    self, Entry, SHA1, SHA256, SHA384, SHA512, SignatureList, X509, X509_SHA256, X509_SHA384,
+    X509_SHA512,
 };
 use crate::efi::{Certificate, Hash};
 
@@ -24,6 +26,19 @@ enum Reading {
     Nothing,
 }
 
+/// Why not everybody takes an entry for a certificate.
+#[derive(Debug, Clone)]
+enum Oddity {
+    /// It is none.
+    NoCertificate,
+    /// It has bytes behind its certificate. Firmware takes it, and measures it whole; shim and the reference pass over it.
+    BytesBehind,
+    /// Shim reads it, and firmware does not.
+    ForShimAlone,
+    /// It cannot be read here, for this reason.
+    Unread(String),
+}
+
 /// An entry's certificate, or why it cannot be read here.
 type Candidate<'a> = (&'a Entry, Result<&'a Certificate, &'a str>);
 
@@ -36,15 +51,8 @@ pub(super) struct Database {
     digests: Vec<(Hash, Entry)>,
     /// Digests of certificates' signed parts, each with the time of its revocation behind it.
     tbs_digests: Vec<(Hash, Entry)>,
-    /// The number of each entry that is no certificate, counted from 1.
-    pub skipped: Vec<usize>,
-    /// The same of each with bytes behind its certificate. Firmware takes it, and measures it whole; shim and the
-    /// reference pass over it.
-    pub padded: Vec<usize>,
-    /// The same of each that shim reads, and firmware does not.
-    pub for_shim_alone: Vec<usize>,
-    /// The same of each that cannot be read here, with the reason.
-    pub unread: Vec<(usize, String)>,
+    /// Entries that not everybody takes for a certificate, by their numbers, counted from 1.
+    odd: Vec<(usize, Oddity)>,
 }
 
 impl Database {
@@ -76,15 +84,33 @@ impl Database {
     }
 
     fn note(&mut self, number: usize, reading: &Reading) {
-        match reading {
-            Reading::Nothing => self.skipped.push(number),
-            Reading::Unread(reason) => self.unread.push((number, reason.clone())),
+        let oddity = match reading {
+            Reading::Nothing => Oddity::NoCertificate,
+            Reading::Unread(reason) => Oddity::Unread(reason.clone()),
             Reading::Certificate(certificate, _) if !certificate.is_read_by_firmware() => {
-                self.for_shim_alone.push(number);
+                Oddity::ForShimAlone
             }
-            Reading::Certificate(_, 0) => {}
-            Reading::Certificate(..) => self.padded.push(number),
-        }
+            Reading::Certificate(_, 0) => return,
+            Reading::Certificate(..) => Oddity::BytesBehind,
+        };
+        self.odd.push((number, oddity));
+    }
+
+    /// What is said of its entries; `database` is its name.
+    pub fn warnings(&self, database: &'static str) -> impl Iterator<Item = Warning> {
+        self.odd.iter().map(move |(entry, oddity)| {
+            let entry = *entry;
+            match oddity {
+                Oddity::NoCertificate => Warning::NotACertificate { database, entry },
+                Oddity::BytesBehind => Warning::BytesBehindCertificate { database, entry },
+                Oddity::ForShimAlone => Warning::ForShimAlone { database, entry },
+                Oddity::Unread(reason) => Warning::EntryUnread {
+                    database,
+                    entry,
+                    reason: reason.clone(),
+                },
+            }
+        })
     }
 
     /// Every certificate, as firmware reads it.
@@ -181,12 +207,21 @@ fn of_tbs(kind: Uuid) -> Option<Hash> {
     }
 }
 
-/// Offset and type of each list that nobody looks at: of another type, and of certificates' digests where that is not dbx.
-pub(super) fn passed_over(lists: &[SignatureList], is_dbx: bool) -> Vec<(usize, Uuid)> {
+/// What is said of lists that nobody looks at: of another type, and of certificates' digests where that is not dbx.
+pub(super) fn passed_over(database: Variable, lists: &[SignatureList]) -> Vec<Warning> {
+    let is_dbx = database == Variable::Dbx;
     let counts =
         |kind| kind == X509 || of_program(kind).is_some() || (is_dbx && of_tbs(kind).is_some());
     let others = lists
         .iter()
         .filter(|list| !counts(list.kind) && !list.entries.is_empty());
-    others.map(|list| (list.offset_bytes, list.kind)).collect()
+    let others = others.map(|list| {
+        let name = signature_list::type_name(list.kind);
+        Warning::ListPassedOver {
+            database: database.name(),
+            offset_bytes: list.offset_bytes,
+            kind: name.map_or_else(|| list.kind.to_string(), str::to_owned),
+        }
+    });
+    others.collect()
 }

@@ -7,7 +7,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::branch::{BootFile, Prediction};
+use super::boot::BootFile;
+use super::branch::Prediction;
 use crate::efi::Kind;
 
 /// The first version of systemd-stub that loads addons.

@@ -22,6 +22,7 @@
 )]
 
 mod authority;
+mod boot;
 mod branch;
 mod database;
 mod error;
@@ -36,7 +37,8 @@ mod rollover;
 mod rules;
 mod sections;
 
-pub use branch::{Boot, BootFile, Branch, Chain, Input, Prediction, predict};
+pub use boot::{Boot, BootFile, Chain};
+pub use branch::{Branch, Input, Prediction, predict};
 pub use error::{Error, Problem, Warning};
 pub use event::{Event, EventKind, Source, parse_variable_data};
 pub use explain::{Cause, Comparison, Explanation, Measured, Other, Row, Verdict, explain};

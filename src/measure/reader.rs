@@ -5,7 +5,7 @@
 //! opened, in initrds that have the unit. Whether one has it cannot be told from outside, so a prediction may be made
 //! with it, without it, or in both ways.
 
-use super::branch::{Boot, BootFile};
+use super::boot::{Boot, BootFile};
 use super::error::Warning;
 use super::event::Event;
 use super::rules::Profile;

@@ -8,7 +8,7 @@
 //! An image with several profiles, or with a device tree that the stub chooses, is refused: which section counts is
 //! decided while it boots.
 
-use super::branch::BootFile;
+use super::boot::BootFile;
 use super::error::Problem;
 use super::event::Event;
 use crate::efi::{Hash, Kind};

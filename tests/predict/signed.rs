@@ -375,19 +375,21 @@ fn a_certificate_that_cannot_be_read_is_never_passed_over() {
             verify_signatures: false,
             ..Rules::firmware()
         };
-        let case = record.cases.iter().find(|case| case.accepted).unwrap();
-        if let Ok(prediction) = record.predicted(case, unverified) {
-            let said: Vec<_> = prediction
-                .warnings
-                .iter()
-                .map(ToString::to_string)
-                .collect();
-            let wanted = format!(
-                "db: entry 1 is built as a certificate and cannot be read here (a time of a validity is malformed or missing at byte {} of its DER): firmware or shim may take it",
-                at - 44
-            );
-            assert!(said.contains(&wanted), "{said:#?}");
-        }
+        let mut predictions = record
+            .cases
+            .iter()
+            .filter_map(|case| record.predicted(case, unverified).ok());
+        let prediction = predictions.next().expect("one boots by names alone");
+        let said: Vec<_> = prediction
+            .warnings
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let wanted = format!(
+            "db: entry 1 is built as a certificate and cannot be read here (a time of a validity is malformed or missing at byte {} of its DER): firmware or shim may take it",
+            at - 44
+        );
+        assert!(said.contains(&wanted), "{said:#?}");
     }
 }
 
