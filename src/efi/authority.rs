@@ -169,6 +169,13 @@ mod tests {
         let described = describe(&certificate("microsoft-uefi-ca-2011")).unwrap();
         assert_eq!(described.subject, "Microsoft Corporation UEFI CA 2011");
         assert_eq!(described.valid_to.to_string(), "2026-06-27");
+        let mut dateless = certificate("microsoft-uefi-ca-2011");
+        let date = dateless.windows(6).position(|bytes| bytes == b"260627");
+        dateless[date.unwrap()] = b'x';
+        assert_eq!(
+            describe(&dateless).unwrap_err().to_string(),
+            "not exactly one certificate in DER: a certificate's validity does not end at a date"
+        );
         let described = describe(&certificate("debian-secure-boot-ca")).unwrap();
         assert_eq!(described.subject, "Debian Secure Boot CA");
         let organisation = b"\x30\x14\x31\x12\x30\x10\x06\x03\x55\x04\x0a\x0c\x09SnakeOil\x1b";

@@ -318,6 +318,9 @@ fn a_container_beside_one_that_is_deployed() {
         "error: disk.img: several partitions hold a container to deploy: 1, 2\n\
          hint: name both partitions: --root-partition-uuid GUID --efi-partition-uuid GUID\n",
     );
+    // As the hint says.
+    files::write(&encrypted.image, root.start, &vec![0; 16 << 20]);
+    encrypted.deployed(&flags);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use encrypt_cloud_image::measure::{
     Boot, BootFile, Chain, Input, Prediction, Profile, Reader, Rules, predict,
 };
 use encrypt_cloud_image::tpm::Bank;
-use openssl::asn1::{Asn1Integer, Asn1Time};
+use openssl::asn1::{Asn1Integer, Asn1Object, Asn1OctetString, Asn1Time};
 use openssl::bn::BigNum;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
@@ -21,7 +21,7 @@ use openssl::sha::sha256;
 use openssl::x509::extension::{
     AuthorityKeyIdentifier, BasicConstraints, KeyUsage, SubjectKeyIdentifier,
 };
-use openssl::x509::{X509, X509Builder, X509Name, X509NameBuilder};
+use openssl::x509::{X509, X509Builder, X509Extension, X509Name, X509NameBuilder};
 use uuid::Uuid;
 
 use crate::data;
@@ -61,6 +61,7 @@ struct Says {
     path_len: Option<u32>,
     authority_key_id: bool,
     lacks_cert_sign: bool,
+    constrains_names: bool,
 }
 
 const CA: Says = Says {
@@ -68,6 +69,7 @@ const CA: Says = Says {
     path_len: None,
     authority_key_id: false,
     lacks_cert_sign: false,
+    constrains_names: false,
 };
 
 fn certificate(of: &Party, by: &Party, says: Says, issuer: Option<&X509>) -> X509 {
@@ -101,6 +103,14 @@ fn certificate(of: &Party, by: &Party, says: Says, issuer: Option<&X509>) -> X50
     if says.lacks_cert_sign {
         let usage = KeyUsage::new().digital_signature().build().unwrap();
         builder.append_extension(usage).unwrap();
+    }
+    if says.constrains_names {
+        // Permitted: names of the domain "a".
+        let content = b"\x30\x07\xa0\x05\x30\x03\x82\x01a";
+        let content = Asn1OctetString::new_from_bytes(content).unwrap();
+        let oid = Asn1Object::from_str("2.5.29.30").unwrap();
+        let constraints = X509Extension::new_from_der(&oid, true, &content).unwrap();
+        builder.append_extension(constraints).unwrap();
     }
     let context = builder.x509v3_context(issuer.map(AsRef::as_ref), None);
     let own = SubjectKeyIdentifier::new().build(&context).unwrap();
@@ -493,6 +503,18 @@ fn what_cannot_be_judged_is_an_error_and_no_guess() {
         &format!(
             "is signed by CN=weak, and whether the chain to CN=ca holds cannot be said: CN=weak {told}"
         ),
+    );
+    let constraining = Says {
+        constrains_names: true,
+        ..CA
+    };
+    let root = certificate(&ca, &ca, constraining, None);
+    let own = certificate(&signer, &ca, Says::default(), None);
+    refused(
+        &[&root],
+        Vec::new(),
+        &signed(&signer, &[&own]),
+        "is signed by CN=signer, and whether the chain to CN=ca holds cannot be said: CN=ca constrains the names of those below it, which is not judged here",
     );
 }
 
