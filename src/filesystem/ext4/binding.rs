@@ -100,7 +100,7 @@ unsafe extern "C" {
         count: u64,
         bits: *mut u8,
     ) -> c_long;
-    fn eci_ext4_is_virgin(handle: *mut RawHandle, block: u64) -> c_int;
+    fn eci_ext4_is_unused_inode_table(handle: *mut RawHandle, block: u64) -> c_int;
     fn eci_ext4_create(
         handle: *mut RawHandle,
         directory: u32,
@@ -412,9 +412,9 @@ impl<'s> Handle<'s> {
     }
 
     /// Whether a block is one of an inode table and holds only inodes that were never in use.
-    pub(super) fn is_virgin(&self, block: u64) -> bool {
+    pub(super) fn is_unused_inode_table(&self, block: u64) -> bool {
         // SAFETY: the handle is open; the call compares numbers of it.
-        unsafe { eci_ext4_is_virgin(self.raw.as_ptr(), block) == 1 }
+        unsafe { eci_ext4_is_unused_inode_table(self.raw.as_ptr(), block) == 1 }
     }
 
     pub(super) fn create(

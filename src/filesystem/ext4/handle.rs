@@ -257,9 +257,9 @@ impl<'s> Filesystem<'s> {
     /// Whether the byte at `offset_bytes` lies in a block of an inode table of which no inode was ever in use. The bitmap calls it used, but
     /// neither the kernel nor `e2fsck` reads it: mke2fs leaves there what the disk held (`lazy_itable_init`), and the kernel
     /// overwrites it with zeros when it has time.
-    pub fn is_virgin_inode_table(&self, offset_bytes: u64) -> bool {
+    pub fn is_unused_inode_table(&self, offset_bytes: u64) -> bool {
         let block = offset_bytes / u64::from(self.superblock.block_bytes());
-        self.handle.is_virgin(block)
+        self.handle.is_unused_inode_table(block)
     }
 
     pub(super) fn stat(&self, inode: u32, path: &[u8]) -> Result<Stat> {

@@ -406,7 +406,7 @@ long eci_ext4_used_clusters(struct eci_ext4 *handle, uint64_t first, uint64_t co
 }
 
 /* 1 where a block of an inode table holds only inodes that were never in use: neither the kernel nor e2fsck reads it. */
-int eci_ext4_is_virgin(struct eci_ext4 *handle, uint64_t block)
+int eci_ext4_is_unused_inode_table(struct eci_ext4 *handle, uint64_t block)
 {
 	ext2_filsys fs = handle->fs;
 	uint64_t per_group = EXT2_INODES_PER_GROUP(fs->super);

@@ -63,7 +63,7 @@ fn check_unused(found: &[u64], partition: &dyn ReadAt, filesystem_bytes: u64) ->
     let filesystem = Filesystem::open_read_only(&filesystem).map_err(problem)?;
     let used = filesystem.used_blocks().map_err(problem)?;
     let is_of_filesystem =
-        |at: &&u64| used.is_used(**at) && !filesystem.is_virgin_inode_table(**at);
+        |at: &&u64| used.is_used(**at) && !filesystem.is_unused_inode_table(**at);
     match found.iter().find(is_of_filesystem) {
         Some(offset_bytes) => Err(InPlaceError::OldHeaderInUse {
             offset_bytes: *offset_bytes,
