@@ -28,8 +28,8 @@ const PHASES: [Phase; 10] = [
     Phase::Directories,
     Phase::Template,
     Phase::FirstHeader,
-    Phase::SecondHeader,
     Phase::Tidy,
+    Phase::SecondHeader,
 ];
 
 /// A job that seals for another guest: the template changes, too.
@@ -330,12 +330,10 @@ fn the_header_switched_before_the_file_loses_the_guest() {
     let parts = Parts::of(&deployed);
     let old = parts.seal(&storage(&deployed.image), 0);
     let ready = prepared(&deployed);
-    let mut steps: Vec<_> = ready.steps().to_vec();
-    let at = steps
-        .iter()
-        .position(|step| step.phase == Phase::FirstHeader)
-        .unwrap();
-    steps[3..=at + 1].rotate_right(2);
+    let is_switch =
+        |step: &deploy::Step| matches!(step.phase, Phase::FirstHeader | Phase::SecondHeader);
+    let (switch, mut steps): (Vec<_>, Vec<_>) = ready.steps().iter().cloned().partition(is_switch);
+    steps.splice(3..3, switch);
     let disk = Overlay::new(storage(&deployed.image));
     let mut lost = 0;
     crash::each_state(&disk, &recorded(&deployed, &steps), |state, _| {

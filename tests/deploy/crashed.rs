@@ -85,8 +85,8 @@ pub fn recorded_of_header(image: &Encrypted, steps: &[Step]) -> Vec<Recorded> {
         [
             Phase::Keyslot,
             Phase::FirstHeader,
-            Phase::SecondHeader,
-            Phase::Tidy
+            Phase::Tidy,
+            Phase::SecondHeader
         ]
     );
     let esp = image.table().byte_range(ESP);

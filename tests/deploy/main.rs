@@ -7,6 +7,7 @@ mod a_crash_leaves_tokens_that_open;
 mod a_crash_while_sealing_again_leaves_an_image_that_opens;
 mod a_crash_while_tokens_are_replaced_leaves_one_kind;
 mod a_former_life_never_comes_back;
+mod a_late_failure_is_told_and_finished;
 mod an_interrupted_deploy_is_completed;
 mod confined;
 mod crashed;

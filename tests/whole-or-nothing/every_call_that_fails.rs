@@ -3,8 +3,7 @@
 use std::process::Output;
 
 use crate::calls::{self, Call};
-use crate::encrypted::WITHOUT_PCRS;
-use crate::runs::{self, Before, Bench, Image, Run};
+use crate::runs::{self, Bench, Image, Run};
 use crate::support::workshop::{error_in, stderr};
 
 /// Answers of a disk, a quota, a policy and a file system that knows less.
@@ -170,71 +169,6 @@ fn of_those_that_take_a_key_back() {
     assert_eq!(error_in(&stderr(&output)), said);
     look_at(&bench, change, &output, said);
     bench.runs_again(change, said);
-}
-
-/// From the second header copy on an image that is changed where it lies may be deployed. What the message says to do then
-/// is done here, and ends with an image that is deployed and opens.
-#[test]
-fn late_in_a_deploy_and_what_the_message_says_is_done() {
-    const HINT: &str = "hint: when the cause is gone, run deploy again; where it says that the image is deployed already, deploy --unlock-with FILE seals it again, and overwrites what this run has left; do not ship the image before\n";
-    if !crate::ready() {
-        return;
-    }
-    let bench = Bench::new();
-    for key_object in [
-        &[][..],
-        &["--key-object=systemd-tpm2", "--standard-srk-template"],
-    ] {
-        let bound = [&["deploy"][..], &WITHOUT_PCRS, key_object].concat();
-        let run = Run {
-            name: "deploy late",
-            arguments: [&bound[..], &["--recovery-key-out=new.key", "work.img"]].concat(),
-            before: &[("work.img", Before::Encrypted)],
-            images: &[("work.img", Some("new.key"))],
-            reports: &[],
-        };
-        let calls = calls::of(&bench, &run);
-        let named = calls.iter().position(|call| call.name == "linkat").unwrap();
-        let (mut again, mut sealed_again) = (0, 0);
-        for call in &calls[named..] {
-            if !["fsync", "pwrite64"].contains(&call.name.as_str()) {
-                continue;
-            }
-            bench.lay_out(&run);
-            let output = bench.faulty(&run, call, "error=EIO");
-            if !stderr(&output).ends_with(HINT) {
-                continue;
-            }
-            let deploy = |more: &[&str]| {
-                let mut deploy = bench.workshop().command(bench.workshop().program());
-                deploy
-                    .args(&bound)
-                    .args(more)
-                    .arg("work.img")
-                    .output()
-                    .unwrap()
-            };
-            let second = deploy(&[]);
-            if second.status.success() {
-                again += 1;
-            } else {
-                let said = stderr(&second);
-                assert!(
-                    said.contains("the image is deployed already"),
-                    "{call:?}: {said}"
-                );
-                let third = deploy(&["--unlock-with", "new.key"]);
-                assert!(third.status.success(), "{call:?}: {}", stderr(&third));
-                sealed_again += 1;
-            }
-            assert_eq!(
-                bench.image(&run, ("work.img", Some("new.key"))),
-                Image::Whole,
-                "{call:?}"
-            );
-        }
-        assert!(again + sealed_again >= 2, "{again} {sealed_again}");
-    }
 }
 
 /// A copy that cannot be written is no image that could be shipped.

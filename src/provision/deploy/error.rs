@@ -527,12 +527,12 @@ impl Error {
             Self::RecoveryKeyLeft { path, .. } => {
                 Some(format!("rm {}", image::quoted(path)))
             }
-            // Both header copies may be there: then the image is deployed.
+            // The first header copy counts: the image is bound, and the next run completes it.
             Self::Write {
                 phase: Phase::SecondHeader | Phase::Tidy,
                 ..
             } => Some(
-                "when the cause is gone, run deploy again; where it says that the image is deployed already, deploy --unlock-with FILE seals it again, and overwrites what this run has left; do not ship the image before"
+                "when the cause is gone, run deploy again, without --unlock-with and --recovery-key-out: it completes what this run began, and binds nothing anew; do not ship the image before"
                     .to_owned(),
             ),
             Self::Write { .. } => Some(

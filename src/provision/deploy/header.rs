@@ -158,9 +158,8 @@ impl<'a> Change<'a> {
     /// of removed keyslots.
     pub fn finish(self, entropy: &mut dyn Entropy) -> Result<Vec<Step>, Error> {
         let areas: Vec<Area> = self.removed.iter().map(|keyslot| keyslot.area).collect();
-        let mut steps = self.write(entropy)?.to_vec();
-        steps.push(overwriting(self.container, &areas, entropy)?);
-        Ok(steps)
+        let tidy = overwriting(self.container, &areas, entropy)?;
+        Ok(with_tidy(self.write(entropy)?, tidy))
     }
 
     /// The steps that write new keyslots and both header copies, after what they make was read back.
@@ -280,6 +279,12 @@ pub fn overwriting(
         });
     }
     Ok(Step::at(container.range.start, Phase::Tidy, writes))
+}
+
+/// Steps of a header with what is done when the first copy has dropped the old keyslots: before the second copy, which says
+/// that nothing is left to do.
+pub fn with_tidy([keyslots, first, second]: [Step; 3], tidy: Step) -> Vec<Step> {
+    vec![keyslots, first, tidy, second]
 }
 
 /// The areas between keyslots, where those that are gone may have left their material.

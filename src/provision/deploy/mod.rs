@@ -7,7 +7,8 @@
 //! was. [`Ready::run`] writes the planned [`Step`]s in an order that survives a crash at any point, into the image
 //! itself or into a copy.
 //!
-//! A deploy that was interrupted between the two header copies is completed by the next one. An image that is deployed is
+//! A deploy that ended between the two header copies, of which the second is the last that is written, is completed by the
+//! next one. An image that is deployed is
 //! sealed again with a key of its owner's ([`Job::unlock_with`]): under a fresh key, for whatever guest and state are
 //! asked for then.
 
@@ -254,7 +255,8 @@ impl Job {
     }
 }
 
-/// The steps that complete a deploy that ended between the two header copies.
+/// The steps that complete a deploy that ended between the two header copies. The first one is written although it counts
+/// already: where its flush has failed, the disk may not have it, and what the old copy names is overwritten next.
 fn completing_steps(
     parts: Parts<'_>,
     key_object: KeyObjectKind,
@@ -269,7 +271,7 @@ fn completing_steps(
         let mending = esp::mending_step(parts.esp, parts.esp_start_bytes, now)?;
         tidy.writes.extend(mending.writes);
     }
-    Ok(vec![first, second, tidy])
+    Ok(vec![first, tidy, second])
 }
 
 impl Ready {
@@ -335,13 +337,21 @@ impl Ready {
         }
         let disk = self.source.storage();
         let mut first_header: Option<Before> = None;
+        let mut last_header: Option<Before> = None;
         let written = self.write_steps(disk, |step| {
             if step.phase.is_header() && first_header.is_none() {
                 key.give_name()?;
                 first_header = Some(Before::of(step, disk)?);
             }
+            if step.phase == Phase::SecondHeader {
+                last_header = Some(Before::of(step, disk)?);
+            }
             Ok(())
         });
+        // It may be whole and not durable: no run may take it for a sign that all is done.
+        if let (Err(_), Some(before)) = (&written, last_header) {
+            before.tear(disk);
+        }
         match written {
             Ok(()) => Ok(Done(None)),
             Err(error) if first_header.is_none_or(|before| before.still_is(disk, &error)) => {

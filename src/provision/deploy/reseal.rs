@@ -4,8 +4,9 @@
 //!
 //! 1. the new key becomes a further keyslot, with a token that names it and the old one;
 //! 2. the sealed-key file switches, then, after another flush, the template of the SRK;
-//! 3. the new keyslot takes the number 0, the old one and the token go;
-//! 4. every part of the keyslots area that no keyslot has is overwritten.
+//! 3. in the first header copy the new keyslot takes the number 0, the old one and the token go;
+//! 4. every part of the keyslots area that no keyslot has is overwritten;
+//! 5. the second header copy follows, and says that nothing is left to do.
 //!
 //! So at any point the file that is there, the old or the new one, opens a keyslot. A run that finds such a token was
 //! preceded by one that ended in between: nobody knows which file lies there, so all keyslots that the token names stay
@@ -92,11 +93,10 @@ pub fn steps(
     alone.opens(UNLOCK_KEYSLOT, key);
 
     steps.extend(files.switch);
-    steps.extend(alone.write(entropy)?);
     let gaps = header::gaps(alone.metadata());
     let mut tidy = header::overwriting(container, &gaps, entropy)?;
     tidy.writes.extend(files.tidy.writes);
-    steps.push(tidy);
+    steps.extend(header::with_tidy(alone.write(entropy)?, tidy));
     steps.retain(|step| !step.writes.is_empty());
     Ok(steps)
 }

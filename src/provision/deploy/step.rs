@@ -1,8 +1,9 @@
 //! The steps in which a deploy is written, and what each of them leaves if nothing follows.
 //!
 //! Between two steps everything is made durable. Whatever subset of a step's sectors reaches the disk, the image opens:
-//! until the first header copy is whole with the clear key, afterwards with the sealed one. The order and its reasons
-//! are those of docs/architecture.md, "deploy"; sealing again has an order of its own ([`super::reseal`]).
+//! until the first header copy is whole with the clear key, afterwards with the sealed one. The second header copy comes
+//! last of all: two copies that say the same tell that nothing is left to do. The order and its reasons are those of
+//! docs/architecture.md, "deploy"; sealing again has an order of its own ([`super::reseal`]).
 
 use std::fmt;
 
@@ -34,10 +35,10 @@ pub enum Phase {
     /// The LUKS2 header copy that a reader would not take, without the clear key, or without the old keyslot. From here on
     /// the image is deployed.
     FirstHeader,
-    /// The other copy. From here on the clear key, or the old keyslot, is gone.
-    SecondHeader,
     /// What nobody uses any more becomes free; areas of keyslots that are gone are overwritten.
     Tidy,
+    /// The other copy. From here on the clear key, or the old keyslot, is gone, and the image is finished.
+    SecondHeader,
 }
 
 impl Phase {
@@ -66,11 +67,14 @@ impl fmt::Display for Phase {
                 "the second LUKS2 header copy, with the old keyslot and the new one"
             }
             Self::FirstHeader => "the first LUKS2 header copy",
-            Self::SecondHeader => "the second LUKS2 header copy",
             Self::Tidy => "what becomes free",
+            Self::SecondHeader => "the second LUKS2 header copy",
         })
     }
 }
+
+/// What a disk writes whole or not at all.
+const SECTOR_BYTES: usize = 512;
 
 /// Writes that may reach the disk in any order, at offsets within the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,10 +137,21 @@ impl Before {
         };
         !is_flush && self.0.iter().all(is_there)
     }
+
+    /// Writes the first sector back, so that the rest of a header copy is a torn one, which no reader takes. Where even that
+    /// fails the copy is what it is.
+    pub fn tear(&self, disk: &dyn WriteAt) {
+        for held in self.0.iter().take(1) {
+            let sector = &held.bytes[..held.bytes.len().min(SECTOR_BYTES)];
+            if let Err(error) = disk.write_all_at(sector, held.offset_bytes) {
+                tracing::debug!("the second header copy stays as it is: {error}");
+            }
+        }
+    }
 }
 
-/// All steps of a first deploy: the EFI system partition up to its directories, the header, and last what becomes free. Steps
-/// without a write are left out.
+/// All steps of a first deploy: the EFI system partition up to its directories, and the header; what becomes free before its
+/// second copy. Steps without a write are left out.
 pub fn in_order(esp: impl IntoIterator<Item = Step>, header: Vec<Step>) -> Vec<Step> {
     let mut steps: Vec<_> = esp.into_iter().chain(header).collect();
     steps.retain(|step| !step.writes.is_empty());

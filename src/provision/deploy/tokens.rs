@@ -2,7 +2,7 @@
 //!
 //! A new keyslot takes a secret of its own; tokens seal it, one for each state that is predicted, all for that keyslot.
 //! The keyslot of the clear key goes in the same update, since it would open by a key that lay open in the pool, and its
-//! area is overwritten when both header copies are written.
+//! area is overwritten when the header copy that counts names it no more.
 //!
 //! Readers differ in whether the number or the place in the text decides which token they try first. So ours ascend in
 //! both, and no other token of this type may be there.
@@ -75,10 +75,9 @@ pub fn replacing(
     old.into_iter()
         .try_for_each(|token| change.remove_token(token))?;
     sealing.replace(&mut change, &replaced(container), recovery, entropy)?;
-    let mut steps = change.write(entropy)?.to_vec();
     let gaps = header::gaps(change.metadata());
-    steps.push(header::overwriting(container, &gaps, entropy)?);
-    Ok(steps)
+    let tidy = header::overwriting(container, &gaps, entropy)?;
+    Ok(header::with_tidy(change.write(entropy)?, tidy))
 }
 
 impl Sealing<'_> {

@@ -218,7 +218,7 @@ impl ContainerFacts {
             );
         } else if let State::Interrupted(_) = state {
             warnings.push(
-                "the two LUKS2 header copies are not the same: a deploy may have been interrupted; run it again, which completes it"
+                "the two LUKS2 header copies are not the same: a deploy may have ended before it overwrote the keyslots that it took away; run deploy again, which completes what was interrupted"
                     .to_owned(),
             );
         }
