@@ -24,7 +24,6 @@ use super::{Error, Result};
 
 /// A certificate: one whole DER value.
 #[derive(Clone, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Certificate {
     der: Vec<u8>,
     tbs: Range<usize>,
@@ -42,8 +41,8 @@ pub struct Certificate {
     key_type: KeyType,
     /// The algorithm that the signed part names, which is the one that counts for who may have issued it.
     algorithm: Algorithm,
-    /// False where the key's bytes are none, so that no library can use it.
-    has_readable_key: bool,
+    /// False where the key's bytes are none, so that no library can use it; `None` where libraries may differ.
+    has_readable_key: Option<bool>,
     /// The algorithm that stands beside the signature is the same.
     names_one_algorithm: bool,
     extensions: Extensions,
@@ -102,18 +101,13 @@ impl Certificate {
         let key = bit_string(&mut key_info, "a public key")?;
         let key_range = key.clone();
         key_info.end("a public key")?;
-        for [primitive, constructed] in [
-            [tag::CONTEXT_1_PRIMITIVE, tag::CONTEXT_1],
-            [tag::CONTEXT_2_PRIMITIVE, tag::CONTEXT_2],
-        ] {
+        for identifier in [tag::CONTEXT_1_PRIMITIVE, tag::CONTEXT_2_PRIMITIVE] {
+            // One of several pieces (constructed) is left to the list of extensions, which it is not: nobody makes such.
             let what = "a unique identifier";
             let malformed = body.error(what);
-            match body.optional(primitive, what)? {
-                Some(bits) if !matches!(bits.content, [0..=7, ..]) => return Err(malformed),
-                Some(_) => {}
-                None => {
-                    body.optional(constructed, what)?;
-                }
+            let bits = body.optional(identifier, what)?;
+            if bits.is_some_and(|bits| !matches!(bits.content, [0..=7, ..])) {
+                return Err(malformed);
             }
         }
         let extensions = body.optional(tag::CONTEXT_3, "a list of extensions")?;
@@ -197,8 +191,8 @@ impl Certificate {
         &self.extensions
     }
 
-    /// False where its key's bytes are none, so that no library can use it.
-    pub(super) fn has_readable_key(&self) -> bool {
+    /// False where its key's bytes are none, so that no library can use it; `None` where libraries may differ.
+    pub(super) fn has_readable_key(&self) -> Option<bool> {
         self.has_readable_key
     }
 

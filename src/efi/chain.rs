@@ -128,11 +128,7 @@ impl<'a> Bag<'a> {
                 names(&built.chain)
             }
         }?;
-        if has_key(self.signer, library) {
-            Ok(())
-        } else {
-            Err(broken(self.signer, Rule::Key))
-        }
+        demand_key(self.signer, library)
     }
 
     /// The same where certificates are not looked at any closer: names and key identifiers decide.
@@ -210,9 +206,7 @@ fn signatures(chain: &[&Certificate], library: Library) -> Result<(), Refusal> {
         if !issuer.extensions().may_sign_certificates() {
             return Err(broken(issuer, Rule::KeyUsage));
         }
-        if !has_key(issuer, library) {
-            return Err(broken(issuer, Rule::Key));
-        }
+        demand_key(issuer, library)?;
         match certificate.verified_by(issuer) {
             Verified::Yes => {}
             Verified::No => {
@@ -232,10 +226,17 @@ fn signatures(chain: &[&Certificate], library: Library) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// True where the library can use the certificate's key.
-fn has_key(certificate: &Certificate, library: Library) -> bool {
+/// Fails where the library cannot use the certificate's key, or may not be able to.
+fn demand_key(certificate: &Certificate, library: Library) -> Result<(), Refusal> {
     let is_of_a_kind = library == Library::Firmware || !certificate.key_type().is_elliptic();
-    is_of_a_kind && certificate.has_readable_key()
+    match certificate.has_readable_key() {
+        Some(true) if is_of_a_kind => Ok(()),
+        None if is_of_a_kind => Err(Refusal::Unknown {
+            certificate: certificate.subject().to_string(),
+            what: UNKNOWN_ALGORITHM,
+        }),
+        _ => Err(broken(certificate, Rule::Key)),
+    }
 }
 
 /// Constraints on names are not applied here.

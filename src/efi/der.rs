@@ -94,6 +94,11 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// True where the next value has this tag.
+    pub fn begins_with(&self, tag: u8) -> bool {
+        self.rest.first() == Some(&tag)
+    }
+
     /// Fails where something is left.
     pub fn end(&self, what: &'static str) -> Result<()> {
         if self.is_empty() {
@@ -139,7 +144,7 @@ impl<'a> Reader<'a> {
 
     /// The next value, which must have this tag.
     pub fn value(&mut self, tag: u8, what: &'static str) -> Result<Value<'a>> {
-        if self.rest.first() == Some(&tag) {
+        if self.begins_with(tag) {
             self.any(what)
         } else {
             Err(self.error(what))
@@ -151,9 +156,17 @@ impl<'a> Reader<'a> {
         Ok(self.value(tag::SEQUENCE, what)?.reader())
     }
 
+    /// The one value inside of the next one, which must have this tag: a type that is tagged explicitly.
+    pub fn explicit(&mut self, tag: u8, what: &'static str) -> Result<Value<'a>> {
+        let mut inside = self.value(tag, what)?.reader();
+        let value = inside.any(what)?;
+        inside.end(what)?;
+        Ok(value)
+    }
+
     /// The next value if it has this tag.
     pub fn optional(&mut self, tag: u8, what: &'static str) -> Result<Option<Value<'a>>> {
-        if self.rest.first() == Some(&tag) {
+        if self.begins_with(tag) {
             self.any(what).map(Some)
         } else {
             Ok(None)
@@ -166,22 +179,29 @@ impl<'a> Reader<'a> {
         Ok((content, is_shortest(content)))
     }
 
-    /// The content of the next value, an object identifier: whole numbers of base 128 without leading zeros.
+    /// The content of the next value, an object identifier.
     pub fn oid(&mut self, what: &'static str) -> Result<&'a [u8]> {
         let malformed = self.error(what);
         let content = self.value(tag::OBJECT_IDENTIFIER, what)?.content;
-        let mut begins_number = true;
-        for byte in content {
-            if begins_number && *byte == 0x80 {
-                return Err(malformed);
-            }
-            begins_number = byte & 0x80 == 0;
+        if is_oid(content) {
+            Ok(content)
+        } else {
+            Err(malformed)
         }
-        if content.is_empty() || !begins_number {
-            return Err(malformed);
-        }
-        Ok(content)
     }
+}
+
+/// True for the content of an OBJECT IDENTIFIER: whole numbers of base 128 without leading zeros, at least one (X.690,
+/// section 8.19).
+pub fn is_oid(content: &[u8]) -> bool {
+    let mut begins_number = true;
+    for byte in content {
+        if begins_number && *byte == 0x80 {
+            return false;
+        }
+        begins_number = byte & 0x80 == 0;
+    }
+    !content.is_empty() && begins_number
 }
 
 /// True for the content of an INTEGER in its shortest form: one octet, or no first nine bits that are all the same.

@@ -183,8 +183,10 @@ impl Signature {
             (Some(_), None) => return Some(Flaw::Digest),
             (None, _) => &self.content,
         };
-        if !self.signer.has_readable_key() {
-            return Some(Flaw::Signature);
+        match self.signer.has_readable_key() {
+            Some(true) => {}
+            Some(false) => return Some(Flaw::Signature),
+            None => return Some(Flaw::Unknown),
         }
         match self.signer.verifies(self.algorithm, message, &self.value) {
             Verified::Yes => None,

@@ -7,6 +7,7 @@ mod support;
 
 mod certificates;
 mod differential;
+mod extensions;
 mod judge;
 mod mutation;
 mod scenario;

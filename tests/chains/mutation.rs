@@ -1,8 +1,8 @@
-//! One bit of a certificate flipped: no chain holds here that does not hold for OpenSSL.
+//! One bit of a certificate flipped: a chain holds here where it holds for OpenSSL, or a command fails.
 
 use encrypt_cloud_image::efi::Certificate;
 use encrypt_cloud_image::efi::certificate::is_built_as_one;
-use encrypt_cloud_image::efi::chain::{Bag, Library};
+use encrypt_cloud_image::efi::chain::{Bag, Library, Refusal};
 use openssl::asn1::{Asn1Integer, Asn1Object, Asn1OctetString, Asn1Time};
 use openssl::bn::BigNum;
 use openssl::hash::MessageDigest;
@@ -23,8 +23,8 @@ fn sound_family(seed: u64, keys: &Keys) -> Option<Vec<Vec<u8>>> {
     (ours(&family)? && theirs(&family)?).then_some(family)
 }
 
-/// `None` where one of them cannot be read.
-fn ours(family: &[Vec<u8>]) -> Option<bool> {
+/// `None` where one of them cannot be read, or nobody can tell: a command then fails rather than guess.
+pub fn ours(family: &[Vec<u8>]) -> Option<bool> {
     let read: Option<Vec<_>> = family
         .iter()
         .map(|der| Certificate::parse(der).ok())
@@ -37,10 +37,15 @@ fn ours(family: &[Vec<u8>]) -> Option<bool> {
     };
     let _ = bag.leads_to(anchor, Library::Shim);
     let _ = bag.leads_by_reference(anchor);
-    Some(bag.leads_to(anchor, Library::Firmware).is_ok())
+    match bag.leads_to(anchor, Library::Firmware) {
+        Ok(()) => Some(true),
+        Err(Refusal::Unknown { .. }) => None,
+        Err(_) => Some(false),
+    }
 }
 
-fn theirs(family: &[Vec<u8>]) -> Option<bool> {
+/// `None` where one of them cannot be read.
+pub fn theirs(family: &[Vec<u8>]) -> Option<bool> {
     let read: Option<Vec<_>> = family.iter().map(|der| X509::from_der(der).ok()).collect();
     let (signer, rest) = read.as_ref()?.split_first()?;
     let (anchor, bag) = rest.split_first()?;
@@ -48,7 +53,7 @@ fn theirs(family: &[Vec<u8>]) -> Option<bool> {
 }
 
 #[test]
-fn a_chain_with_a_flipped_bit_holds_only_where_it_holds_for_openssl() {
+fn a_chain_with_a_flipped_bit_holds_where_it_holds_for_openssl() {
     let keys = Keys::new();
     let families = if std::env::var_os("ECI_TEST_ALL").is_some() {
         3_000
@@ -56,7 +61,7 @@ fn a_chain_with_a_flipped_bit_holds_only_where_it_holds_for_openssl() {
         60
     };
     let mut random = Random::new(7);
-    let (mut tried, mut both, mut stricter, mut wrong) =
+    let (mut tried, mut both, mut held, mut wrong) =
         (0, 0, Vec::<String>::new(), Vec::<String>::new());
     for seed in 2_000_000..2_000_000 + families {
         let Some(family) = sound_family(seed, &keys) else {
@@ -71,22 +76,25 @@ fn a_chain_with_a_flipped_bit_holds_only_where_it_holds_for_openssl() {
             let place = || format!("seed {seed}, certificate {which}, byte {byte}, bit {bit}");
             match (theirs(&mutated), ours(&mutated)) {
                 (Some(true), Some(true)) => both += 1,
-                (Some(true), other) => stricter.push(format!("{}: {other:?}", place())),
-                (refused, Some(true)) => {
+                (Some(true), None) => held.push(place()),
+                (theirs, Some(ours)) if theirs.unwrap_or(false) != ours => {
                     let der = hex::encode(&mutated[which]);
-                    wrong.push(format!("{}: OpenSSL {refused:?} {der}", place()));
+                    wrong.push(format!(
+                        "{}: OpenSSL {theirs:?}, here {ours}: {der}",
+                        place()
+                    ));
                 }
                 _ => {}
             }
         }
     }
     println!(
-        "{tried} tried, {both} held for both, stricter here: {}",
-        stricter.join("\n")
+        "{tried} tried, {both} held for both, held here: {}",
+        held.join("\n")
     );
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(tried > 500 && both > tried / 20, "{tried} {both}");
-    assert!(stricter.len() < tried / 50, "{}", stricter.join("\n"));
+    assert!(held.len() < tried / 20, "{}", held.join("\n"));
 }
 
 /// What firmware's library reads is a certificate here, too, or at least held for what may be one; and what it does not

@@ -399,18 +399,38 @@ fn without_rsa(key: KeyType, algorithm: Algorithm) -> Option<&'static dyn Verifi
     })
 }
 
-/// False where the key's bytes are none of its type; a library cannot use such a key at all. True where that is not
-/// known.
-pub(in crate::efi) fn has_readable_key(key_type: KeyType, key: &[u8]) -> bool {
+/// False where the key's bytes are none of its type, so that no library can use it; `None` where libraries may differ.
+pub(in crate::efi) fn has_readable_key(key_type: KeyType, key: &[u8]) -> Option<bool> {
     let parses = |verification: &'static dyn VerificationAlgorithm| {
-        ParsedPublicKey::new(verification, key).is_ok()
+        Some(ParsedPublicKey::new(verification, key).is_ok())
     };
     match key_type {
-        KeyType::Rsa | KeyType::RsaPss => RsaParameters::public_modulus_len(key).is_ok(),
+        KeyType::Rsa | KeyType::RsaPss if is_built_as_rsa_key(key) => {
+            // AWS-LC refuses numbers that are negative or of more octets than they need; others take those as they are.
+            RsaParameters::public_modulus_len(key)
+                .is_ok()
+                .then_some(true)
+        }
+        KeyType::Rsa | KeyType::RsaPss => Some(false),
         KeyType::P256 => parses(&signature::ECDSA_P256_SHA256_ASN1),
         KeyType::P384 => parses(&signature::ECDSA_P384_SHA384_ASN1),
         KeyType::P521 => parses(&signature::ECDSA_P521_SHA512_ASN1),
-        KeyType::Ed25519 => key.len() == 32,
-        KeyType::OtherCurve | KeyType::ExplicitCurve | KeyType::Other => true,
+        KeyType::Ed25519 => Some(key.len() == 32),
+        KeyType::ExplicitCurve => Some(true),
+        KeyType::OtherCurve | KeyType::Other => None,
     }
+}
+
+/// True for a sequence of two numbers (RFC 8017, appendix A.1.1).
+fn is_built_as_rsa_key(key: &[u8]) -> bool {
+    let what = "an RSA key";
+    let parts = || -> Result<()> {
+        let mut whole = Reader::new(key);
+        let mut numbers = whole.sequence(what)?;
+        whole.end(what)?;
+        numbers.integer(what)?;
+        numbers.integer(what)?;
+        numbers.end(what)
+    };
+    parts().is_ok()
 }

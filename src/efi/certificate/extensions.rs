@@ -1,12 +1,13 @@
 //! The extensions of a certificate that decide whether it may stand in a chain.
 //!
-//! RFC 5280 section 4.2. What cannot be read is not an error of the certificate: libraries take such a certificate
-//! and treat it in their own ways, so it is a fact like any other. An extension that stands there twice cannot be
-//! read.
+//! RFC 5280 section 4.2. One that is cut short, that stands there twice, or whose number is odd is not an error of the
+//! certificate: libraries take such a certificate and treat it in their own ways, so it is a fact like any other. One that is
+//! built oddly in another way (a string of several pieces, a tag that nobody expects) may be read or not: that is an error, since
+//! nobody can tell here.
 
-use super::name::{CanonicalName, Name};
+use super::name::{CanonicalName, Name, is_byte_string, is_directory_string};
 use crate::efi::Result;
-use crate::efi::der::{Reader, Value, is_shortest, tag};
+use crate::efi::der::{Reader, Value, is_oid, is_shortest, tag};
 
 /// Object identifiers, as the content octets of their DER.
 mod oid {
@@ -27,6 +28,19 @@ mod oid {
     pub const NETSCAPE_TYPE: &[u8] = b"\x60\x86\x48\x01\x86\xf8\x42\x01\x01";
     /// 1.3.6.1.4.1.2312.16.1.2: signs kernel modules, nothing that boots.
     pub const MODULE_SIGNING: &[u8] = b"\x2b\x06\x01\x04\x01\x92\x08\x10\x01\x02";
+}
+
+/// The tags of general names (RFC 5280, section 4.2.1.6).
+mod general_name {
+    pub const OTHER: u8 = 0xa0;
+    pub const MAIL: u8 = 0x81;
+    pub const DNS: u8 = 0x82;
+    pub const X400: u8 = 0xa3;
+    pub const DIRECTORY: u8 = 0xa4;
+    pub const EDI_PARTY: u8 = 0xa5;
+    pub const URI: u8 = 0x86;
+    pub const IP_ADDRESS: u8 = 0x87;
+    pub const REGISTERED_ID: u8 = 0x88;
 }
 
 /// Extensions that may be critical: each library knows what they ask for.
@@ -126,21 +140,25 @@ impl Extensions {
         let (later, unknown): (Vec<_>, Vec<_>) =
             unknown.partition(|name| KNOWN_LATER.contains(name));
         Ok(Self {
-            basic: find(&list, oid::BASIC_CONSTRAINTS, basic_constraints),
-            key_usage: find(&list, oid::KEY_USAGE, bits),
-            netscape_type: find(&list, oid::NETSCAPE_TYPE, |reader| Ok(bits(reader)?.0)),
+            basic: find(&list, oid::BASIC_CONSTRAINTS, basic_constraints)?,
+            key_usage: find(&list, oid::KEY_USAGE, bits)?,
+            netscape_type: find(&list, oid::NETSCAPE_TYPE, |reader| Ok(bits(reader)?.0))?,
             subject_key_id: find(&list, oid::SUBJECT_KEY_IDENTIFIER, |reader| {
                 let id = reader.value(tag::OCTET_STRING, "a subject key identifier")?;
                 Ok(id.content.to_vec())
-            }),
-            authority_key_id: find(&list, oid::AUTHORITY_KEY_IDENTIFIER, authority_key_id),
-            extended_key_usage: find(&list, oid::EXTENDED_KEY_USAGE, signs_modules),
-            proxy: find(&list, oid::PROXY, any_sequence),
-            name_constraints: find(&list, oid::NAME_CONSTRAINTS, any_sequence),
+            })?,
+            authority_key_id: find(&list, oid::AUTHORITY_KEY_IDENTIFIER, authority_key_id)?,
+            extended_key_usage: find(&list, oid::EXTENDED_KEY_USAGE, signs_modules)?,
+            proxy: find(&list, oid::PROXY, any_sequence)?,
+            name_constraints: find(&list, oid::NAME_CONSTRAINTS, any_sequence)?,
             alternative_name: find(&list, oid::SUBJECT_ALTERNATIVE_NAME, |reader| {
                 general_names(reader.sequence("an alternative name")?).map(|_| ())
-            }),
-            crl_distribution_points: find(&list, oid::CRL_DISTRIBUTION_POINTS, any_sequence),
+            })?,
+            crl_distribution_points: find(
+                &list,
+                oid::CRL_DISTRIBUTION_POINTS,
+                distribution_points,
+            )?,
             has_unknown_critical: !unknown.is_empty(),
             has_later_critical: !later.is_empty(),
         })
@@ -267,21 +285,22 @@ fn boolean(value: Value<'_>, place: &Reader<'_>) -> Result<bool> {
     }
 }
 
-/// The one extension of this name. What stands behind its value is not looked at.
+/// The one extension of this name. What stands behind its value is not looked at. One that is cut short cannot be read by any
+/// library; one that is built oddly may be, so that it is an error.
 fn find<'a, T>(
     list: &List<'a>,
     name: &[u8],
     read: impl Fn(&mut Reader<'a>) -> Result<T>,
-) -> Found<T> {
+) -> Result<Found<T>> {
     let mut values = list.iter().filter(|(own, ..)| *own == name);
-    match (values.next(), values.next()) {
+    Ok(match (values.next(), values.next()) {
         (None, _) => Found::Absent,
-        (Some((.., value)), None) => match read(&mut value.reader()) {
-            Ok(value) => Found::Is(value),
-            Err(_) => Found::Malformed,
-        },
+        (Some((.., value)), None) if value.reader().any("an extension's value").is_err() => {
+            Found::Malformed
+        }
+        (Some((.., value)), None) => Found::Is(read(&mut value.reader())?),
         (Some(_), Some(_)) => Found::Malformed,
-    }
+    })
 }
 
 fn basic_constraints(reader: &mut Reader<'_>) -> Result<BasicConstraints> {
@@ -331,7 +350,11 @@ fn authority_key_id(reader: &mut Reader<'_>) -> Result<AuthorityKeyId> {
     let what = "an authority key identifier";
     let mut parts = reader.sequence(what)?;
     let key_id = parts.optional(tag::CONTEXT_0_PRIMITIVE, what)?;
-    let issuer = parts.optional(tag::CONTEXT_1, what)?;
+    let issuer = match parts.optional(tag::CONTEXT_1, what)? {
+        // Marked as of one piece: the library does not look at that mark of a list.
+        None => parts.optional(tag::CONTEXT_1_PRIMITIVE, what)?,
+        issuer => issuer,
+    };
     let serial = parts.optional(tag::CONTEXT_2_PRIMITIVE, what)?;
     parts.end(what)?;
     let issuer = issuer
@@ -347,30 +370,86 @@ fn authority_key_id(reader: &mut Reader<'_>) -> Result<AuthorityKeyId> {
 
 /// Reads a sequence of general names; the first directory name.
 fn general_names(mut names: Reader<'_>) -> Result<Option<CanonicalName>> {
-    const DIRECTORY_NAME: u8 = 0xa4;
-    const KINDS: [u8; 9] = [
-        0xa0,
-        0x81,
-        0x82,
-        0xa3,
-        DIRECTORY_NAME,
-        0xa5,
-        0x86,
-        0x87,
-        0x88,
-    ];
     let mut directory_name = None;
     while !names.is_empty() {
+        let malformed = names.error("a general name");
         let name = names.any("a general name")?;
-        if !KINDS.contains(&name.tag) {
-            return Err(names.error("a general name"));
-        }
-        if name.tag == DIRECTORY_NAME {
-            let canonical = Name::new(name.content).canonical()?;
-            directory_name.get_or_insert(canonical);
+        match name.tag {
+            general_name::DIRECTORY => {
+                let canonical = Name::new(name.content).canonical()?;
+                directory_name.get_or_insert(canonical);
+            }
+            general_name::OTHER => other_name(name.reader())?,
+            general_name::EDI_PARTY => edi_party_name(name.reader())?,
+            general_name::REGISTERED_ID if is_oid(name.content) => {}
+            general_name::MAIL
+            | general_name::DNS
+            | general_name::X400
+            | general_name::URI
+            | general_name::IP_ADDRESS => {} // strings of any bytes
+            _ => return Err(malformed),
         }
     }
     Ok(directory_name)
+}
+
+/// Reads a type and its value.
+fn other_name(mut parts: Reader<'_>) -> Result<()> {
+    let what = "another kind of name";
+    parts.oid(what)?;
+    let value = parts.explicit(tag::CONTEXT_0, what)?;
+    parts.end(what)?;
+    // Of other types the library checks the content.
+    if is_byte_string(value.tag) {
+        Ok(())
+    } else {
+        Err(parts.error(what))
+    }
+}
+
+/// Reads one or two strings, of which the first may be left out.
+fn edi_party_name(mut parts: Reader<'_>) -> Result<()> {
+    let what = "a name of an EDI party";
+    let mut strings = Vec::new();
+    if parts.begins_with(tag::CONTEXT_0) {
+        strings.push(parts.explicit(tag::CONTEXT_0, what)?);
+    }
+    strings.push(parts.explicit(tag::CONTEXT_1, what)?);
+    parts.end(what)?;
+    if strings
+        .iter()
+        .all(|string| is_directory_string(string.tag, string.content))
+    {
+        Ok(())
+    } else {
+        Err(parts.error(what))
+    }
+}
+
+/// Reads a list of places where revocation lists are (RFC 5280, section 4.2.1.13).
+fn distribution_points(reader: &mut Reader<'_>) -> Result<()> {
+    let what = "a distribution point";
+    let mut points = reader.sequence(what)?;
+    while !points.is_empty() {
+        let mut point = points.sequence(what)?;
+        if point.begins_with(tag::CONTEXT_0) {
+            let name = point.explicit(tag::CONTEXT_0, what)?;
+            if name.tag != tag::CONTEXT_0 {
+                return Err(point.error(what)); // relative to the issuer's name, which nobody writes
+            }
+            general_names(name.reader())?;
+        }
+        if let Some(reasons) = point.optional(tag::CONTEXT_1_PRIMITIVE, what)?
+            && !matches!(reasons.content, [0..=7, ..])
+        {
+            return Err(point.error(what));
+        }
+        if let Some(issuer) = point.optional(tag::CONTEXT_2, what)? {
+            general_names(issuer.reader())?;
+        }
+        point.end(what)?;
+    }
+    Ok(())
 }
 
 fn signs_modules(reader: &mut Reader<'_>) -> Result<bool> {

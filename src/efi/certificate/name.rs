@@ -137,6 +137,21 @@ fn may_stand_in_name(tag: u8, content: &[u8]) -> bool {
     tag != string::VISIBLE && is_folded(tag) || UNREAD.contains(&tag)
 }
 
+/// True for a string whose octets are not looked at.
+pub(super) fn is_byte_string(tag: u8) -> bool {
+    matches!(
+        tag,
+        string::UTF8 | string::PRINTABLE | string::T61 | string::IA5
+    )
+}
+
+/// True for a well-formed `DirectoryString` (RFC 5280, section 4.1.2.4).
+pub(super) fn is_directory_string(tag: u8, content: &[u8]) -> bool {
+    !matches!(tag, string::IA5 | string::VISIBLE)
+        && is_folded(tag)
+        && decoded(tag, content).is_some()
+}
+
 fn is_folded(tag: u8) -> bool {
     matches!(
         tag,

@@ -69,11 +69,13 @@ fn may_have_issued(issuer: &Certificate, subject: &Certificate) -> Result<bool, 
         || issuer.extensions().malformed().is_some()
         || subject.extensions().malformed().is_some()
         || !key_id_fits(issuer, subject)
-        || !issuer.has_readable_key()
     {
         return Ok(false);
     }
-    let fits = issuer.key_type().fits(subject.algorithm());
+    let fits = match issuer.has_readable_key() {
+        Some(true) => issuer.key_type().fits(subject.algorithm()),
+        unreadable => unreadable,
+    };
     fits.ok_or_else(|| Refusal::Unknown {
         certificate: subject.subject().to_string(),
         what: UNKNOWN_ALGORITHM,
