@@ -14,10 +14,10 @@
 //! cryptsetup 2.6.1 takes a valid secondary wherever libblkid finds no other signature, and writes the primary again.
 //! This is stricter: without the primary's magic number nothing is written.
 
-use super::Error;
 use super::encrypt::LABEL;
 use super::encrypt::in_place::{Mark, Record, is_half_converted};
 use super::partitions::{byte_range, window};
+use super::{Error, RootContent};
 use crate::filesystem::{self, Content, OnlyLuks2};
 use crate::gpt::{Partition, Table};
 use crate::luks2::{self, Header};
@@ -95,6 +95,33 @@ impl PartitionContent {
             Some(record) => Self::HalfConverted(HalfConverted::Recorded(Box::new(record))),
             None if is_marked => Self::HalfConverted(HalfConverted::Marked(Box::new(header), mark)),
             None => Self::Container(Box::new(header)),
+        }
+    }
+
+    /// The plain ext4 filesystem that partition `number` holds, or why it is not encrypted.
+    pub fn plain_ext4(self, number: u32) -> Result<Plain, Error> {
+        match self {
+            Self::Plain(plain) if plain.content == Content::Ext => Ok(plain),
+            Self::HalfConverted(_) => Err(Error::HalfConverted { partition: number }),
+            Self::Refused(Content::Ambiguous(found))
+            | Self::Plain(Plain {
+                content: Content::Ambiguous(found),
+                ..
+            }) => Err(Error::Ambiguous {
+                partition: number,
+                found,
+            }),
+            Self::Container(header) if matches!(header.metadata().clear_key(), Ok(Some(_))) => {
+                Err(Error::NotPlainExt4(RootContent::NotDeployed))
+            }
+            other => {
+                let content = other.content();
+                Err(Error::NotPlainExt4(if content.is_encrypted() {
+                    RootContent::Encrypted(content)
+                } else {
+                    RootContent::Other(content)
+                }))
+            }
         }
     }
 

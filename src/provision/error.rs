@@ -450,6 +450,9 @@ impl Error {
             Self::NotPlainExt4(RootContent::NotDeployed) => {
                 Some("an image is encrypted once; deploy binds it to a guest".to_owned())
             }
+            Self::NotPlainExt4(RootContent::Encrypted(Content::Luks2SecondaryOnly)) => {
+                Some(LOST_PRIMARY.to_owned())
+            }
             Self::NotInPlace { .. } | Self::PackedInPlace { .. } => {
                 Some("name the output: --output FILE".to_owned())
             }
@@ -518,6 +521,9 @@ fn room_in_place(
         "make the disk longer first: truncate -s +{mib}M {image}"
     ))
 }
+
+/// What helps where a secondary LUKS2 header stands alone.
+pub(super) const LOST_PRIMARY: &str = "if it is the container that the partition shall hold, cryptsetup repair on the partition writes the primary copy again";
 
 /// The commands that take a partition out of an image, mend it and put it back. `e2fsck` cannot replay a
 /// journal at an offset within a file.

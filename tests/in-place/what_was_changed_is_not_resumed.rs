@@ -260,6 +260,30 @@ fn the_beginning_of_the_partition() {
     half.is_resumed(); // with one damaged copy
 }
 
+/// Data are converted already: to begin anew would lose them, and is not advised.
+#[test]
+fn a_primary_header_that_is_lost() {
+    if !ready() {
+        return;
+    }
+    let half = Half::after_chunks(2);
+    let root = half.root();
+    files::write(&half.disk, root.start, &[0; 4096]);
+    half.refuses(
+        "error: source.img: the root partition is half converted, and its primary LUKS2 header is lost\n\
+         hint: cryptsetup luksDump on the partition writes the primary copy again, from the secondary one; then run again \
+         with --resume\n",
+    );
+    let partition = half.workshop.path("partition");
+    let table = disk::read(&half.disk);
+    crate::support::judge::extract(&half.disk, &table, ROOT, &partition);
+    exits(command("cryptsetup").arg("luksDump").arg(&partition), 0);
+    let repaired = files::read(&partition, 0, 16 << 20);
+    files::write(&half.disk, root.start, &repaired);
+    std::fs::remove_file(partition).unwrap();
+    half.is_resumed();
+}
+
 #[test]
 fn a_filesystem_that_was_used_before_it_was_touched() {
     if !ready() {

@@ -19,10 +19,22 @@ fn until_cryptsetup_has_written_it_again() {
     let deploy = [&BINDING[..], &["disk.img"]].concat();
     assert_eq!(past.refused("deploy", &deploy), message);
     assert_eq!(past.refused("inspect", &["disk.img"]), message);
-    assert_eq!(
-        past.refused("encrypt", &["-o", "output.img", "disk.img"]),
-        "error: disk.img: the root partition is already encrypted: it holds a LUKS2 container whose primary header is lost\n"
-    );
+    // Leaving --resume out would end here as well.
+    for arguments in [
+        &["-o", "output.img"][..],
+        &["--in-place"],
+        &["--resume"],
+        &["--in-place", "--resume"],
+    ] {
+        let arguments = [arguments, &["disk.img"]].concat();
+        assert_eq!(
+            past.refused("encrypt", &arguments),
+            "error: disk.img: the root partition is already encrypted: it holds a LUKS2 container whose primary header is \
+             lost\n\
+             hint: if it is the container that the partition shall hold, cryptsetup repair on the partition writes the \
+             primary copy again\n"
+        );
+    }
 
     let partition = past.partition("disk.img");
     exits(
@@ -30,5 +42,17 @@ fn until_cryptsetup_has_written_it_again() {
         0,
     );
     files::write(&past.disk, start, &files::read(&partition, 0, 16 << 20));
+    assert_eq!(
+        past.refused("encrypt", &["--resume", "disk.img"]),
+        "error: disk.img: nothing is left to resume: the root partition is encrypted, and not deployed yet\n\
+         hint: deploy binds it to a guest\n"
+    );
     past.run("deploy", &deploy);
+    // Now neither with nor without the option is anything to be done.
+    for option in ["--resume", "--in-place"] {
+        assert_eq!(
+            past.refused("encrypt", &[option, "disk.img"]),
+            "error: disk.img: the root partition is already encrypted: it holds a LUKS2 container\n"
+        );
+    }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{KeyObjectKind, Phase};
 use crate::image::{self, Error as ImageError, FileKind, OtherFormat};
 use crate::keyobject::{RecoveryTextError, secboot, systemd_tpm2};
+use crate::provision::error::LOST_PRIMARY;
 use crate::provision::predict::{NotSealable, PredictError};
 use crate::provision::{self, About, Error as CommonError, recovery_key};
 use crate::{filesystem, luks2, storage, tpm};
@@ -419,10 +420,7 @@ impl Error {
             Self::NoContainer { .. } => {
                 Some("encrypt it first: encrypt-cloud-image encrypt".to_owned())
             }
-            Self::LostPrimary { .. } => Some(
-                "if it is the container that the partition shall hold, cryptsetup repair on the partition writes the primary copy again"
-                    .to_owned(),
-            ),
+            Self::LostPrimary { .. } => Some(LOST_PRIMARY.to_owned()),
             Self::SeveralContainers { .. } => Some(
                 "name both partitions: --root-partition-uuid GUID --efi-partition-uuid GUID"
                     .to_owned(),

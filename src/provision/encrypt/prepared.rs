@@ -17,14 +17,13 @@ use super::in_place::{NewTable, Start};
 use super::profile::{self, ProfileChoice};
 use super::shrink::Shrunk;
 use crate::filesystem;
-use crate::filesystem::Content;
 use crate::filesystem::ext4::{BlockBitmap, Filesystem, Superblock};
 use crate::filesystem::fat::Fat;
 use crate::gpt::{self, CopyName, Partition, Table};
 use crate::image;
 use crate::luks2::{ClearKeyToken, NewContainer, VolumeKey};
-use crate::provision::content::{self, PartitionContent, Plain};
-use crate::provision::error::{Error, RootContent};
+use crate::provision::content::{self, PartitionContent};
+use crate::provision::error::Error;
 use crate::provision::layout::{self, Layout, MakeRoom, SectorSizeChoice};
 use crate::provision::observer::{Observer, Phase, StopFlag};
 use crate::provision::partitions::{self, Chosen, Named, byte_range, window};
@@ -482,35 +481,7 @@ fn check_root(
     number: u32,
 ) -> Result<(Superblock, Vec<u64>), Error> {
     let problem = |problem| Error::in_root_filesystem(problem, partition);
-    let plain = match PartitionContent::of(root)? {
-        PartitionContent::Plain(plain) if plain.content == Content::Ext => plain,
-        PartitionContent::HalfConverted(_) => {
-            return Err(Error::HalfConverted { partition: number });
-        }
-        PartitionContent::Refused(Content::Ambiguous(found))
-        | PartitionContent::Plain(Plain {
-            content: Content::Ambiguous(found),
-            ..
-        }) => {
-            return Err(Error::Ambiguous {
-                partition: number,
-                found,
-            });
-        }
-        PartitionContent::Container(header)
-            if matches!(header.metadata().clear_key(), Ok(Some(_))) =>
-        {
-            return Err(Error::NotPlainExt4(RootContent::NotDeployed));
-        }
-        other => {
-            let content = other.content();
-            return Err(Error::NotPlainExt4(if content.is_encrypted() {
-                RootContent::Encrypted(content)
-            } else {
-                RootContent::Other(content)
-            }));
-        }
-    };
+    let plain = PartitionContent::of(root)?.plain_ext4(number)?;
     let superblock = Superblock::read(root).map_err(problem)?;
     superblock.check_editable().map_err(problem)?;
     Ok((superblock, plain.old_copies))

@@ -66,6 +66,9 @@ pub enum Error {
         /// The first such sector.
         offset_bytes: u64,
     },
+    /// Neither the filesystem's beginning nor the container's is there.
+    #[error("the root partition is half converted, and its primary LUKS2 header is lost")]
+    LostPrimary,
     /// The filesystem was used between preparation and conversion.
     #[error(
         "the filesystem was changed after its conversion was prepared; nothing of it is converted"
@@ -107,6 +110,9 @@ impl Error {
             }
             Self::Complete => "deploy binds it to a guest",
             Self::NothingToResume | Self::NotBegun => "leave --resume out to begin",
+            Self::LostPrimary => {
+                "cryptsetup luksDump on the partition writes the primary copy again, from the secondary one; then run again with --resume"
+            }
             Self::OtherPartition { .. } => {
                 "resume on the disk on which it was begun; a copy of it needs the same partition table"
             }

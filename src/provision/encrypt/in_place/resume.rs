@@ -5,6 +5,8 @@
 //! that was converted last must be those of the mark. Else the record must vouch for the tail, and every sector of the
 //! partition's beginning must be the old or the new one.
 //!
+//! Where nothing is begun, and nothing can be begun either, that is what is said: "leave --resume out" would not help.
+//!
 //! What was changed in other chunks goes unnoticed.
 
 use super::error::Error as InPlaceError;
@@ -13,7 +15,7 @@ use super::moving::Moving;
 use super::record::{Facts, Record, sha256};
 use super::run::{Conversion, Move, Work, volume_key};
 use super::tail::{self, BODY, KEPT_HEAD_BYTES, NEW_HEAD_AT, Tail};
-use crate::filesystem::Content;
+use crate::filesystem;
 use crate::gpt::Partition;
 use crate::luks2::{self, HEAD_BYTES, Header, VolumeKey};
 use crate::provision::Error;
@@ -22,6 +24,8 @@ use crate::provision::partitions::{byte_range, window};
 use crate::storage::{MemoryStorage, ReadAt, WriteAt};
 
 const SECTOR_BYTES: usize = 512;
+/// How a LUKS header begins.
+const MAGIC: &[u8] = b"LUKS\xba\xbe";
 /// Sectors of the block that is written first.
 const FIRST_SECTORS: usize = 8;
 
@@ -29,8 +33,8 @@ const FIRST_SECTORS: usize = 8;
 enum Stage {
     /// The header holds a mark.
     Marked(Box<Header>, Box<Mark>),
-    /// The header is not whole yet, and there is a record.
-    Recorded(Box<Record>),
+    /// The header is not whole yet, and there is a record; perhaps beside a filesystem of which nothing is touched.
+    Recorded { record: Box<Record>, is_plain: bool },
     /// The header is that of a complete container that is not deployed, and one of its copies is none or another one.
     Closing(Box<Header>),
     /// Such a container, and both copies are the same.
@@ -38,32 +42,36 @@ enum Stage {
 }
 
 impl Stage {
-    fn of(partition: &dyn ReadAt) -> Result<Option<Self>, Error> {
+    /// What is left to do in a partition with this content.
+    fn of(partition: &dyn ReadAt, number: u32) -> Result<Self, Error> {
         Ok(match PartitionContent::of(partition)? {
             PartitionContent::HalfConverted(HalfConverted::Marked(header, mark)) => {
                 let mark = mark.ok_or(InPlaceError::Mark)?;
-                Some(Self::Marked(header, Box::new(mark)))
+                Self::Marked(header, Box::new(mark))
             }
-            PartitionContent::HalfConverted(HalfConverted::Recorded(record)) => {
-                Some(Self::Recorded(record))
-            }
-            // Nothing of the filesystem is touched yet.
-            PartitionContent::Plain(plain) if plain.content == Content::Ext => {
-                Record::read(partition)?.map(|record| Self::Recorded(Box::new(record)))
-            }
-            PartitionContent::Container(header) => {
-                let is_ours = matches!(header.metadata().clear_key(), Ok(Some(_)));
-                let stage = if header.warnings().is_empty() {
+            PartitionContent::HalfConverted(HalfConverted::Recorded(record)) => Self::Recorded {
+                record,
+                is_plain: false,
+            },
+            PartitionContent::Container(header)
+                if matches!(header.metadata().clear_key(), Ok(Some(_))) =>
+            {
+                if header.warnings().is_empty() {
                     Self::Complete
                 } else {
                     Self::Closing(header)
-                };
-                is_ours.then_some(stage)
+                }
             }
-            PartitionContent::Plain(_)
-            | PartitionContent::Damaged(_)
-            | PartitionContent::Refused(_)
-            | PartitionContent::Unknown => None,
+            // Nothing can be begun in anything else, either.
+            other => {
+                other.plain_ext4(number)?;
+                let record = Record::read(partition)?;
+                let record = record.ok_or(InPlaceError::NothingToResume)?;
+                Self::Recorded {
+                    record: Box::new(record),
+                    is_plain: true,
+                }
+            }
         })
     }
 }
@@ -73,16 +81,15 @@ impl Conversion {
     pub fn find(disk: &dyn WriteAt, root: &Partition, sector_bytes: u64) -> Result<Self, Error> {
         let range = byte_range(root, sector_bytes);
         let partition = window(disk, &range)?;
-        let work = match Stage::of(&partition)? {
-            Some(Stage::Marked(header, mark)) => {
+        let work = match Stage::of(&partition, root.number)? {
+            Stage::Marked(header, mark) => {
                 Work::Move(Box::new(Move::marked(&partition, root, &header, &mark)?))
             }
-            Some(Stage::Recorded(record)) => {
-                Work::Move(Box::new(Move::recorded(&partition, root, &record)?))
-            }
-            Some(Stage::Closing(header)) => Work::Close(header),
-            Some(Stage::Complete) => return Err(InPlaceError::Complete.into()),
-            None => return Err(InPlaceError::NothingToResume.into()),
+            Stage::Recorded { record, is_plain } => Work::Move(Box::new(Move::recorded(
+                &partition, root, &record, is_plain,
+            )?)),
+            Stage::Closing(header) => Work::Close(header),
+            Stage::Complete => return Err(InPlaceError::Complete.into()),
         };
         Ok(Self {
             partition: range,
@@ -134,7 +141,12 @@ impl Move {
         })
     }
 
-    fn recorded(partition: &dyn WriteAt, root: &Partition, record: &Record) -> Result<Self, Error> {
+    fn recorded(
+        partition: &dyn WriteAt,
+        root: &Partition,
+        record: &Record,
+        is_plain: bool,
+    ) -> Result<Self, Error> {
         check_identity(&record.facts, root, partition.len_bytes())?;
         let tail = read_tail(partition, &record.facts)?;
         let new_head = tail::window(partition)?
@@ -144,7 +156,19 @@ impl Move {
             return Err(InPlaceError::TailChanged.into());
         }
         let found = partition.read_vec(0, index(KEPT_HEAD_BYTES));
-        check_head(&found.map_err(Error::Source)?, &tail.old_head, &new_head)?;
+        let found = found.map_err(Error::Source)?;
+        if let Some(offset_bytes) = changed_in(&found, &tail.old_head, &new_head) {
+            // The new one goes before the old superblock does: where neither is there, it is lost.
+            let is_lost = !is_plain && !found.starts_with(MAGIC);
+            return Err(if is_lost && has_secondary(partition)? {
+                InPlaceError::LostPrimary
+            } else if is_plain && !has_begun(&found, &tail.old_head, &new_head) {
+                InPlaceError::NotBegun
+            } else {
+                InPlaceError::HeadChanged { offset_bytes }
+            }
+            .into());
+        }
         let mut header = new_head.clone();
         header.resize(index(HEAD_BYTES), 0);
         let head = MemoryStorage::new(header);
@@ -192,27 +216,33 @@ fn read_tail(partition: &dyn ReadAt, facts: &Facts) -> Result<Tail, Error> {
     Ok(tail.ok_or(InPlaceError::TailChanged)?)
 }
 
-/// Checks that every sector is the old or the new one.
-fn check_head(found: &[u8], old: &[u8], new: &[u8]) -> Result<(), InPlaceError> {
-    let sectors =
-        |bytes: &[u8]| -> Vec<Vec<u8>> { bytes.chunks(SECTOR_BYTES).map(<[u8]>::to_vec).collect() };
-    let (found, old, new) = (sectors(found), sectors(old), sectors(new));
-    let both = found.iter().zip(old.iter().zip(&new));
-    let mut changed = both.map(|(found, (old, new))| found != old && found != new);
-    let Some(changed) = changed.position(|is_changed| is_changed) else {
-        return Ok(());
-    };
-    // The first block is written first: where nothing of it is there, the filesystem was in use meanwhile.
-    let mut first = found.iter().zip(old.iter().zip(&new)).take(FIRST_SECTORS);
-    Err(
-        if first.any(|(found, (old, new))| found == new && old != new) {
-            InPlaceError::HeadChanged {
-                offset_bytes: (changed * SECTOR_BYTES) as u64,
-            }
-        } else {
-            InPlaceError::NotBegun
-        },
-    )
+/// The first sector that is neither the old nor the new one.
+fn changed_in(found: &[u8], old: &[u8], new: &[u8]) -> Option<u64> {
+    let mut sectors = sectors(found, old, new);
+    let changed = sectors.position(|(found, old, new)| found != old && found != new)?;
+    Some((changed * SECTOR_BYTES) as u64)
+}
+
+/// True where something lies that a reader takes for a secondary header copy.
+fn has_secondary(partition: &dyn ReadAt) -> Result<bool, Error> {
+    let copies = filesystem::old_copies(partition).map_err(Error::Source)?;
+    Ok(!copies.is_empty())
+}
+
+/// True where something of the block that is written first is there.
+fn has_begun(found: &[u8], old: &[u8], new: &[u8]) -> bool {
+    let mut first = sectors(found, old, new).take(FIRST_SECTORS);
+    first.any(|(found, old, new)| found == new && old != new)
+}
+
+fn sectors<'a>(
+    found: &'a [u8],
+    old: &'a [u8],
+    new: &'a [u8],
+) -> impl Iterator<Item = (&'a [u8], &'a [u8], &'a [u8])> {
+    let both = old.chunks(SECTOR_BYTES).zip(new.chunks(SECTOR_BYTES));
+    let all = found.chunks(SECTOR_BYTES).zip(both);
+    all.map(|(found, (old, new))| (found, old, new))
 }
 
 /// A length of at most 16 MiB.
