@@ -15,9 +15,14 @@ use crate::crashed::storage;
 use crate::encrypted::{Encrypted, ROOT, WITHOUT_PCRS, find_key, ready};
 use crate::resealed::{RECOVERY_KEY, UNLOCK, again, deployed_of};
 use crate::support::former_life::{self, Former, Head, Life, PROGRAMS};
+use crate::support::systemd::Systemd;
+use crate::support::tpm::Tpm;
 use crate::support::workshop::{refused, state, stderr};
 use crate::support::{command, exits, files, kill, programs, scratch};
-use crate::systemd_guest::{KEY_OBJECT, all_ready};
+use crate::systemd_guest::{KEY_OBJECT, SRKS, all_ready};
+
+/// The digits of the recovery key, which are its passphrase for systemd.
+const OWNERS_DIGITS: &[u8] = b"12592-13106-13620-14134-14648-25185-25699-26213";
 
 /// How much of the image a sparse copy writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -274,6 +279,41 @@ fn where_sealing_again_is_killed() {
             put.assert_is_new(&storage(&copy.image));
         });
     });
+}
+
+#[test]
+fn where_sealing_tokens_again_is_killed() {
+    let Some(systemd) = all_ready() else { return };
+    if !programs(&PROGRAMS) || !programs(&["strace", "e2fsck"]) {
+        return;
+    }
+    let flags = [&KEY_OBJECT[..], &WITHOUT_PCRS].concat();
+    let quick = (Life::OursDeployed, Image::WithHoles);
+    on_used_disks(quick, new_tokens::with_tokens, |put| {
+        let again_on_disk = [&["deploy"][..], &UNLOCK, &flags, &["disk.img"]].concat();
+        killed_at_each_write(put, &again_on_disk, 2, |copy| {
+            assert_nothing_is_lost(copy, OWNERS_DIGITS);
+            assert_systemd_opens(copy, &systemd);
+            exits(&mut again(copy, &flags), 0);
+            assert_systemd_opens(copy, &systemd);
+            assert_nothing_is_lost(copy, OWNERS_DIGITS);
+            put.assert_is_new(&storage(&copy.image));
+        });
+    });
+}
+
+/// systemd's reader opens the image on its guest's TPM.
+#[track_caller]
+fn assert_systemd_opens(image: &Encrypted, systemd: &Systemd) {
+    let folder = scratch();
+    let tpm = Tpm::of_data(SRKS[1].tpm, &folder.path().join("tpm"));
+    let opened = systemd.open(&image.container().header, &tpm, None);
+    assert!(
+        opened.answer.starts_with("keyslot "),
+        "{}: {}",
+        opened.answer,
+        opened.log
+    );
 }
 
 /// Zeros of the header are left out as well: what is left is taken where cryptsetup takes it, and as the new container.

@@ -27,7 +27,7 @@ fn in_the_way(head: Head) -> Option<String> {
         Head::Luks1 => "a LUKS1 container",
         Head::Luks2 => "a LUKS2 container",
         Head::Xfs => "an XFS filesystem",
-        Head::Fat | Head::Lvm | Head::Swap => return None,
+        Head::WipedLuks2 | Head::Fat | Head::Lvm | Head::Swap => return None,
     };
     Some(format!(
         "error: disk.img: partition 2 holds the magic numbers of {what} at 0x0 and of an ext2, ext3 or ext4 filesystem at \
@@ -88,7 +88,7 @@ fn to_a_conversion_that_is_killed() {
     if !ready() || !programs(&PROGRAMS) || !programs(&["strace"]) {
         return;
     }
-    for head in [Head::Fat, Head::Lvm, Head::Swap] {
+    for head in [Head::WipedLuks2, Head::Fat, Head::Lvm, Head::Swap] {
         let past = over(head);
         let before = past.workshop.path("before.img");
         std::fs::rename(&past.disk, &before).unwrap();

@@ -63,8 +63,9 @@ pub fn each(quick: &[Life], mut test: impl FnMut(Life)) {
 }
 
 /// Programs that make former lives.
-pub const PROGRAMS: [&str; 8] = [
+pub const PROGRAMS: [&str; 9] = [
     "cryptsetup",
+    "wipefs",
     "mke2fs",
     "dumpe2fs",
     "mkfs.vfat",
@@ -215,6 +216,8 @@ pub enum Head {
     Luks1,
     /// Of the primary header of a LUKS2 container.
     Luks2,
+    /// The same of a container whose magic numbers `wipefs` has taken away: all else is there.
+    WipedLuks2,
     /// Of an XFS filesystem.
     Xfs,
     /// The boot sector of a FAT filesystem.
@@ -226,9 +229,10 @@ pub enum Head {
 }
 
 /// Every one.
-pub const HEADS: [Head; 6] = [
+pub const HEADS: [Head; 7] = [
     Head::Luks1,
     Head::Luks2,
+    Head::WipedLuks2,
     Head::Xfs,
     Head::Fat,
     Head::Lvm,
@@ -236,11 +240,11 @@ pub const HEADS: [Head; 6] = [
 ];
 
 impl Head {
-    /// Puts it beside the superblock of the filesystem in a partition of an image.
-    pub fn beside_ext4(self, image: &Path, root: u32) {
+    /// Puts it beside the superblock of the filesystem in a partition of an image; gives its UUID, where it has one.
+    pub fn beside_ext4(self, image: &Path, root: u32) -> Vec<String> {
         let folder = scratch();
         let part = folder.path().join("part");
-        self.make(folder.path(), &part);
+        let uuid = self.make(folder.path(), &part);
         let start = disk::read(image).byte_range(root).start;
         let block = files::read(image, start, 4096);
         assert_eq!(block[0x438..0x43a], *b"\x53\xef");
@@ -255,15 +259,16 @@ impl Head {
             let bytes = files::read(&part, range.start as u64, range.len());
             files::write(image, start + range.start as u64, &bytes);
         }
+        uuid.into_iter().collect()
     }
 
-    /// A partition that begins with it.
-    fn make(self, folder: &Path, part: &Path) {
+    /// A partition that begins with it, and its UUID.
+    fn make(self, folder: &Path, part: &Path) -> Option<String> {
         let len_bytes = if self == Self::Xfs { 512 } else { 20 } * MIB;
         File::create(part).unwrap().set_len(len_bytes).unwrap();
         match self {
             Self::Luks1 => format(folder, part, &["--type=luks1"]),
-            Self::Luks2 => format(folder, part, &["--type=luks2"]),
+            Self::Luks2 | Self::WipedLuks2 => format(folder, part, &["--type=luks2"]),
             Self::Xfs => drop(run(command("mkfs.xfs").arg("-q").arg(part))),
             Self::Fat => drop(run(command("mkfs.vfat").args(["-F", "16"]).arg(part))),
             Self::Lvm => files::write(part, 512, &lvm_label()),
@@ -272,6 +277,12 @@ impl Head {
         let kind = blkid(part, "TYPE");
         let kinds = ["crypto_LUKS", "xfs", "vfat", "LVM2_member", "swap"];
         assert!(kinds.contains(&kind.as_str()), "{self:?}: {kind}");
+        let uuid = blkid(part, "UUID");
+        if self == Self::WipedLuks2 {
+            run(command("wipefs").args(["-q", "-a"]).arg(part));
+            assert_eq!(files::read(part, 0, 8), [0, 0, 0, 0, 0, 0, 0, 2]);
+        }
+        (!uuid.is_empty()).then_some(uuid)
     }
 }
 
