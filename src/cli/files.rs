@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::confinement::{Confinement, directory};
 use super::message::Failure;
+use crate::provision::FileIdentity;
 
 /// A file by its option; `None` where it is not given.
 pub type Named<'a> = (&'static str, Option<&'a PathBuf>);
@@ -60,8 +61,14 @@ impl Files {
         files: impl IntoIterator<Item = Named<'a>>,
     ) -> Result<Self, Failure> {
         for (option, path) in files {
-            // An output onto its source has a message of its own.
-            if option != "SOURCE" || self.option_of(path) != Some("--output") {
+            // An output onto its source has a message of its own. It is told by the files' own names: what a loop device
+            // shows cannot be looked up any more by then.
+            let is_onto_source = option == "SOURCE"
+                && self.of(path).is_some_and(|output| {
+                    output.option == "--output"
+                        && path.is_some_and(|path| is_one_node(&output.path, path))
+                });
+            if !is_onto_source {
                 self.read(option.into(), path)?;
             }
         }
@@ -137,9 +144,8 @@ impl Files {
         })
     }
 
-    fn option_of(&self, path: Option<&PathBuf>) -> Option<&str> {
-        let identity = Identity::of(path?)?;
-        self.known.get(&identity).map(|known| &*known.option)
+    fn of(&self, path: Option<&PathBuf>) -> Option<&Known> {
+        self.known.get(&Identity::of(path?)?)
     }
 }
 
@@ -158,10 +164,8 @@ impl Known {
 /// What all names of one file have in common.
 #[derive(PartialEq, Eq, Hash)]
 enum Identity {
-    /// A file that is there: device and inode.
-    There(u64, u64),
-    /// A block device, whichever node names it.
-    Device(u64),
+    /// A file that is there, or a block device.
+    There(FileIdentity),
     /// A terminal, `/dev/null`: nothing that is written there can be lost, so two may share it.
     Stream(PathBuf),
     /// One that will be there.
@@ -172,13 +176,11 @@ impl Identity {
     fn of(path: &Path) -> Option<Self> {
         if let Ok(found) = fs::metadata(path) {
             let kind = found.file_type();
-            return Some(if kind.is_block_device() {
-                Self::Device(found.rdev())
-            } else if kind.is_char_device() {
-                Self::Stream(path.to_owned())
+            return if kind.is_char_device() {
+                Some(Self::Stream(path.to_owned()))
             } else {
-                Self::There(found.dev(), found.ino())
-            });
+                FileIdentity::at(path).ok()?.map(Self::There)
+            };
         }
         let folder = fs::canonicalize(directory(path)).ok()?;
         Some(Self::ToBe(folder.join(path.file_name()?)))
@@ -186,7 +188,8 @@ impl Identity {
 
     /// True for a file that is there, below a directory or behind a link below it.
     fn lies_below(&self, folder: &Path) -> bool {
-        matches!(self, Self::There(..)) && self.is_among(folder, &mut HashSet::new())
+        matches!(self, Self::There(FileIdentity::File { .. }))
+            && self.is_among(folder, &mut HashSet::new())
     }
 
     fn is_among(&self, folder: &Path, seen: &mut HashSet<Self>) -> bool {
@@ -203,5 +206,22 @@ impl Identity {
                     Self::of(&path).as_ref() == Some(self)
                 }
             })
+    }
+}
+
+/// True where two paths lead to one file, or to nodes of one device.
+fn is_one_node(one: &Path, other: &Path) -> bool {
+    let node = |path| {
+        let found = fs::metadata(path).ok()?;
+        let is_device = found.file_type().is_block_device();
+        Some(if is_device {
+            (true, found.rdev(), 0)
+        } else {
+            (false, found.dev(), found.ino())
+        })
+    };
+    match (node(one), node(other)) {
+        (Some(one), Some(other)) => one == other,
+        _ => true, // of one that will be there the name is the same
     }
 }

@@ -6,8 +6,9 @@
 use std::fs::{File, FileType, Metadata, OpenOptions, Permissions};
 use std::io;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
@@ -24,8 +25,11 @@ pub enum Lock {
     Exclusive,
 }
 
-/// Which file or device it is, whatever its names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How often a loop device is followed to the file below, which may lie on another one.
+const MAX_LOOPS: usize = 8;
+
+/// Which file or device it is, whatever its names. A loop device is the file that it shows, where the kernel tells which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FileIdentity {
     /// A file, by the device that it lies on and its inode.
     File {
@@ -40,6 +44,20 @@ pub enum FileIdentity {
 
 impl FileIdentity {
     pub(super) fn of(metadata: &Metadata) -> Self {
+        let mut identity = Self::of_node(metadata);
+        for _ in 0..MAX_LOOPS {
+            let Self::Device(number) = identity else {
+                break;
+            };
+            let Some(Ok(file)) = file_of_loop(number).map(|file| file.metadata()) else {
+                break;
+            };
+            identity = Self::of_node(&file);
+        }
+        identity
+    }
+
+    fn of_node(metadata: &Metadata) -> Self {
         if metadata.file_type().is_block_device() {
             return Self::Device(metadata.rdev());
         }
@@ -174,6 +192,16 @@ impl WriteAt for Source {
     fn flush(&self) -> storage::Result<()> {
         self.storage.flush()
     }
+}
+
+/// The file that a loop device shows, or the one of which it is a partition.
+fn file_of_loop(number: u64) -> Option<PathBuf> {
+    let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+    let device = PathBuf::from(format!("/sys/dev/block/{major}:{minor}"));
+    let read = |from: &str| std::fs::read(device.join(from)).ok();
+    let told = read("loop/backing_file").or_else(|| read("../loop/backing_file"))?;
+    let path = told.strip_suffix(b"\n").unwrap_or(&told);
+    Some(PathBuf::from(std::ffi::OsStr::from_bytes(path)))
 }
 
 /// What a file is, if it is no regular one.

@@ -33,6 +33,8 @@ pub use partitions::Named;
 pub use staged::Staged;
 
 pub use crate::gpt::{Partition, types as partition_types};
-pub use crate::image::{DiskFormat, Packing, PublishStep, SourceFormat, is_device, left_behind};
+pub use crate::image::{
+    DiskFormat, FileIdentity, Packing, PublishStep, SourceFormat, is_device, left_behind,
+};
 pub use crate::luks2::SectorSize;
 pub use crate::secret::{Entropy, SystemEntropy};

@@ -7,6 +7,7 @@ mod a_device_is_an_output;
 mod a_device_is_converted_where_it_lies;
 mod a_device_is_made_for_a_guest;
 mod a_former_life_never_comes_back;
+mod a_loop_device_is_the_file_that_it_shows;
 mod a_part_is_never_taken_for_the_whole;
 mod loops;
 mod no_other_device_is_in_reach;
