@@ -26,8 +26,9 @@ pub fn run(arguments: &CreateUefiConfig) -> Result<(), Failure> {
         certificate_owner: arguments.certificate_owner,
         omits_ready_to_boot_event: arguments.omits_ready_to_boot_signal,
     };
+    let is_answer = out.as_os_str() == "-";
     let output = Output {
-        json: out,
+        json: (!is_answer).then_some(out),
         databases: arguments.save_databases.clone(),
     };
     check_files(&source, &output)?;
@@ -41,12 +42,15 @@ pub fn run(arguments: &CreateUefiConfig) -> Result<(), Failure> {
     warn(&loaded.warnings);
     let report = report(&loaded);
     // A configuration that is written to a pipe or terminal is the answer by itself.
-    if output.json.metadata().is_ok_and(|file| file.is_file()) {
-        answer(&report)
-    } else {
-        say(&report);
-        Ok(())
+    let json = output.json.as_ref();
+    if json.is_some_and(|json| json.metadata().is_ok_and(|file| file.is_file())) {
+        return answer(&report);
     }
+    say(&report);
+    if is_answer {
+        answer(&loaded.config.to_json())?;
+    }
+    Ok(())
 }
 
 /// Refuses outputs that would be written over the source, or over each other.
@@ -62,7 +66,8 @@ fn check_files(source: &Source, output: &Output) -> Result<(), Failure> {
     let databases = databases
         .iter()
         .map(|path| ("--save-databases", Some(path)));
-    Files::written([("--out", Some(&output.json))].into_iter().chain(databases))?
+    let json = ("--out", output.json.as_ref());
+    Files::written([json].into_iter().chain(databases))?
         .reading(source.files().iter().map(|path| (option, Some(path))))
         .map(|_| ())
 }
@@ -85,18 +90,13 @@ fn source_and_output(arguments: &CreateUefiConfig) -> (Source, PathBuf) {
         ));
         (out, input) = (Some(file), vec![folder]);
     }
-    if follows_reference {
-        input = input.pop().into_iter().collect(); // the last one wins
-    }
-    if input.len() > 1 {
-        wrong_usage(
-            ErrorKind::ArgumentConflict,
-            "the argument '--in <DIR>' cannot be used multiple times",
-        );
+    let last = input.pop();
+    if !follows_reference {
+        warn(&input.iter().map(not_read).collect::<Vec<_>>());
     }
     let other = &arguments.source;
     let sources: Vec<_> = [
-        input.pop().map(Source::Directory),
+        last.map(Source::Directory),
         other.ovmf_vars.clone().map(Source::OvmfVars),
         other.efivars.clone().map(Source::Efivars),
         other.az_disk_profile.clone().map(Source::AzDiskProfile),
@@ -120,6 +120,14 @@ fn source_and_output(arguments: &CreateUefiConfig) -> (Source, PathBuf) {
         );
     };
     (source.clone(), out)
+}
+
+/// As of any option that takes one value the last one counts; of directories one may think that all do.
+fn not_read(folder: impl AsRef<Path>) -> String {
+    let folder = folder.as_ref().display();
+    format!(
+        "--in {folder} is not read: of several the last one counts; put the files of all into one directory"
+    )
 }
 
 /// `-i uefi-config.json -i certs`, as the reference's guide has it: the file that is meant as the output, and

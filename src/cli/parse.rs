@@ -42,6 +42,17 @@ pub fn image_path() -> impl TypedValueParser<Value = PathBuf> {
     })
 }
 
+/// The path of a small file, or of a directory, that is written. `-` is standard output where a text of its own goes there
+/// (`--report`, `--out`), and would be a file of that name here.
+pub fn file_path() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| {
+        if path.as_os_str() == "-" {
+            return Err("this does not go to standard output; ./- is a file of that name");
+        }
+        Ok(path)
+    })
+}
+
 /// The handle of an object that persists in a TPM, in the form of tpm2-tools or as a decimal number.
 pub fn persistent_handle(text: &str) -> Result<u32, String> {
     let hexadecimal = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));

@@ -147,6 +147,52 @@ fn a_certificate_that_is_in_a_list_is_not_taken_twice() {
     assert!(said.ends_with(note), "{said}");
 }
 
+/// As by virt-fw-vars, and by firmware that appends to a variable.
+#[test]
+fn a_certificate_in_two_files_is_taken_once() {
+    let scratch = folder();
+    let [old, new] = ["microsoft-uefi-ca-2011", "microsoft-uefi-ca-2023"].map(certificate);
+    write(scratch.path(), "db-1.pem", pem(&old).as_bytes());
+    write(scratch.path(), "db-2.der", &old);
+    write(
+        scratch.path(),
+        "db-3.pem",
+        [pem(&new), pem(&old), pem(&new)].concat().as_bytes(),
+    );
+    // Of another variable, and of another owner.
+    write(scratch.path(), "KEK-1.pem", pem(&old).as_bytes());
+    let owner = guid::ENROLL_DEFAULT_KEYS;
+    write(
+        scratch.path(),
+        &format!("db-{owner}-4.pem"),
+        pem(&old).as_bytes(),
+    );
+    let (config, said, _) = created(scratch.path(), &["-i", "in"]);
+    let microsoft = |certificate: &[u8]| x509(guid::MICROSOFT, certificate);
+    let mut names = [
+        ("db-1.pem", microsoft(&old)),
+        ("db-3.pem", microsoft(&new)),
+        (&*format!("db-{owner}-4.pem"), x509(owner, &old)),
+    ];
+    names.sort_unstable();
+    let expected: Vec<u8> = names.iter().flat_map(|(_, list)| list.clone()).collect();
+    assert_eq!(config.content(Database::Db), expected);
+    assert_eq!(config.content(Database::Kek), microsoft(&old));
+    let notes = "\
+        note: a certificate in db-2.der is left out: db-1.pem has it, under the same owner\n\
+        note: a certificate in db-3.pem is left out: db-1.pem has it, under the same owner\n\
+        note: a certificate in db-3.pem is left out: db-3.pem has it, under the same owner\n";
+    assert!(said.ends_with(notes), "{said}");
+
+    // What a list repeats is measured, and stays.
+    let twice = [x509(guid::MICROSOFT, &old), x509(guid::MICROSOFT, &old)].concat();
+    let scratch = folder();
+    write(scratch.path(), "db-1.esl", &twice);
+    write(scratch.path(), "db-2.esl", &twice);
+    let (config, ..) = created(scratch.path(), &["-i", "in"]);
+    assert_eq!(config.content(Database::Db), [&twice[..], &twice].concat());
+}
+
 #[test]
 fn an_update_gives_the_value_behind_its_signature() {
     let scratch = folder();

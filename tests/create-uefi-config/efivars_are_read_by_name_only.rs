@@ -139,6 +139,31 @@ fn copies_that_cannot_be_meant_are_refused() {
     );
 }
 
+/// Firmware sets it where there is no PK. Beside one it says that the files are not of one moment.
+#[test]
+fn setup_mode_and_a_platform_key_contradict_each_other() {
+    let scratch = copy();
+    let setup_mode = |value: u8| {
+        write(scratch.path(), "SetupMode", guid::GLOBAL_VARIABLE, &[value]);
+    };
+    setup_mode(0);
+    created(scratch.path(), &["--efivars", "efivars"]);
+    fs::remove_file(scratch.path().join("out.json")).unwrap();
+    setup_mode(1);
+    let message = "error: efivars: SetupMode is 1, as in a guest without a PK, and a PK lies beside it: the files are not of one \
+                   moment\n\
+                   hint: copy them again; --secure-boot off describes such a guest all the same\n";
+    assert_eq!(refused(scratch.path(), &["--efivars", "efivars"]), message);
+    // Also where nothing says whether Secure Boot is on: it was taken to be.
+    let secure_boot = format!("efivars/SecureBoot-{}", guid::GLOBAL_VARIABLE);
+    fs::remove_file(scratch.path().join(secure_boot)).unwrap();
+    assert_eq!(refused(scratch.path(), &["--efivars", "efivars"]), message);
+    created(
+        scratch.path(),
+        &["--efivars", "efivars", "--secure-boot", "off"],
+    );
+}
+
 #[test]
 fn without_a_source_the_host_is_not_looked_at() {
     let scratch = support::scratch();

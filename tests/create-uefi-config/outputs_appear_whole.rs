@@ -141,12 +141,13 @@ fn wrong_usage_is_told_with_an_exit_code_of_its_own() {
             "error: give one source: ",
         ),
         (
-            &["-o", "o", "-i", "in", "-i", "in"],
-            "error: the argument '--in <DIR>' cannot be used multiple times\n",
+            &["-i", "PK.esl", "-i", "in"],
+            "warning: --in PK.esl is not read: of several the last one counts; put the files of all into one directory\n\
+             error: the argument '--out <FILE>' is missing\n",
         ),
         (
-            &["-i", "PK.esl", "-i", "in"],
-            "error: the argument '--in <DIR>' cannot be used multiple times\n",
+            &["-i", "in", "-o", "o", "--save-databases", "-"],
+            "error: invalid value '-' for '--save-databases <DIR>': this does not go to standard output; ./- is a file of that name\n",
         ),
         (
             &["-o", "o", "-i", "in", "more"],
@@ -158,6 +159,46 @@ fn wrong_usage_is_told_with_an_exit_code_of_its_own() {
         assert!(said.starts_with(expected), "{said}");
     }
     assert_eq!(names(scratch.path()), ["in"]);
+}
+
+#[test]
+fn of_several_directories_the_last_one_counts_and_the_others_are_named() {
+    let scratch = folder();
+    let arguments = ["-i", "no-such-one", "-o", "out.json", "--in=in"];
+    let output = support::exits(program(scratch.path()).args(arguments), 0);
+    let said = text(output.stderr);
+    assert!(
+        said.starts_with("warning: --in no-such-one is not read: of several the last one counts; "),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_dash_is_standard_output_and_nothing_else_goes_there() {
+    let scratch = folder();
+    let to_file = ["-i", "in", "-o", "out.json"];
+    let report = text(support::exits(program(scratch.path()).args(to_file), 0).stdout);
+    let expected = fs::read_to_string(scratch.path().join("out.json")).unwrap();
+    fs::remove_file(scratch.path().join("out.json")).unwrap();
+    for dash in [&["-o", "-"][..], &["--out=-"], &["-o-"]] {
+        let arguments = [&["-i", "in"], dash].concat();
+        let output = support::exits(program(scratch.path()).args(arguments), 0);
+        assert_eq!(text(output.stdout), expected);
+        assert!(text(output.stderr).ends_with(&report));
+    }
+    assert_eq!(names(scratch.path()), ["in"]);
+    let output = program(scratch.path())
+        .args(["-i", "in", "-o", "-"])
+        .stdout(fs::File::options().write(true).open("/dev/full").unwrap())
+        .output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(output.stderr);
+    let full = "error: cannot write the answer\n  because: No space left on device (os error 28)\n";
+    assert!(said.ends_with(full), "{said}");
+    let file = support::exits(program(scratch.path()).args(["-i", "in", "-o", "./-"]), 0);
+    assert_eq!(text(file.stdout), report);
+    assert_eq!(names(scratch.path()), ["-", "in"]);
 }
 
 #[test]

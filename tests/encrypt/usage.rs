@@ -86,6 +86,22 @@ fn wrong_usage_exits_with_2_and_says_what_is_wrong() {
             "invalid value '-' for '--output <FILE>': images are files",
         ),
         (
+            &["deploy", "--output", "-", "a"],
+            "invalid value '-' for '--output <FILE>': images are files",
+        ),
+        (
+            &["provision", "-o", "-", "a"],
+            "invalid value '-' for '--output <FILE>': images are files",
+        ),
+        (
+            &["predict", "--tcg-log", "-", "a"],
+            "invalid value '-' for '--tcg-log <FILE>': this does not go to standard output; ./- is a file of that name",
+        ),
+        (
+            &["deploy", "--recovery-key-out", "-", "a"],
+            "invalid value '-' for '--recovery-key-out <FILE>': this does not go to standard output",
+        ),
+        (
             &["encrypt", "--no-such-option", "a"],
             "unexpected argument '--no-such-option'",
         ),

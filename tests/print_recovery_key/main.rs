@@ -177,3 +177,32 @@ fn a_closed_pipe_is_no_failure() {
         .unwrap();
     assert_eq!(outcome(&output), (0, String::new(), String::new()));
 }
+
+/// The digits would be lost, and the exit status would say that somebody has them.
+#[test]
+fn a_closed_standard_output_is_a_failure_of_one_line() {
+    let folder = scratch();
+    let file = folder.path().join("key");
+    std::fs::write(&file, [7; 16]).unwrap();
+    let program = env!("CARGO_BIN_EXE_print-recovery-key");
+    let run = |redirection: &str| {
+        let script = format!(r#"exec "$0" "$1" {redirection}"#);
+        let mut shell = Command::new("sh");
+        outcome(
+            &shell
+                .args(["-c", &script, program])
+                .arg(&file)
+                .output()
+                .unwrap(),
+        )
+    };
+    let expected = "error: standard output is closed\n".to_owned();
+    assert_eq!(run(">&-"), (1, String::new(), expected.clone()));
+    // With nowhere to say it, the exit status still does; and closed with standard input it is the same.
+    assert_eq!(run(">&- 2>&-"), (1, String::new(), String::new()));
+    assert_eq!(run("<&- >&-"), (1, String::new(), expected));
+    // A device that has no room, and one that takes all.
+    let full = "error: cannot write the answer\n  because: No space left on device (os error 28)\n";
+    assert_eq!(run(">/dev/full"), (1, String::new(), full.to_owned()));
+    assert_eq!(run(">/dev/null"), (0, String::new(), String::new()));
+}

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use uuid::Uuid;
 
 use super::{BackingOption, EXIT_STATUS, Firmware, KeyObjectOptions, Profiles, Rules, only};
+use crate::cli::parse;
 use crate::provision;
 
 /// Predict the PCR values of a guest before its first boot
@@ -68,7 +69,7 @@ pub struct Predict {
     /// Write a branch as a TCG2 event log, as `tpm2_eventlog` reads it
     ///
     /// The epoch of PCR 12, which no guest logs, stands in it as `EV_IPL`.
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    #[arg(long, value_name = "FILE", value_parser = parse::file_path(), help_heading = "Output")]
     pub tcg_log: Option<PathBuf>,
 
     /// Which branch --tcg-log writes, by its number in the table

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser};
 
 use super::{EXIT_STATUS, STYLES};
+use crate::cli::parse;
 
 /// Where the recovery key comes from.
 #[derive(Debug, Args)]
@@ -22,7 +23,7 @@ pub struct RecoveryOptions {
     pub recovery_key_text: Option<RecoveryText>,
 
     /// Make a recovery key, and write its 16 bytes to this new file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = parse::file_path())]
     pub recovery_key_out: Option<PathBuf>,
 
     /// Print the digits of the new recovery key to standard output

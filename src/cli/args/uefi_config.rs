@@ -6,6 +6,7 @@ use clap::{Args, Parser};
 use uuid::Uuid;
 
 use super::{Compat, EXIT_STATUS, STYLES, SecureBoot};
+use crate::cli::parse;
 use crate::provision;
 
 /// Write down what a guest's firmware has in PK, KEK, db and dbx
@@ -23,7 +24,10 @@ pub struct CreateUefiConfig {
     #[command(flatten)]
     pub source: UefiSource,
 
-    /// Write the configuration here; a file that is there is replaced
+    /// Write the configuration here (- for standard output)
+    ///
+    /// A file that is there is replaced. What else is printed goes to standard error where the configuration goes to
+    /// standard output.
     #[arg(short, long = "out", value_name = "FILE", help_heading = "Output")]
     pub out: Option<PathBuf>,
 
@@ -35,7 +39,7 @@ pub struct CreateUefiConfig {
     pub omits_ready_to_boot_signal: bool,
 
     /// Write the four contents to files PK, KEK, db and dbx, too
-    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    #[arg(long, value_name = "DIR", value_parser = parse::file_path(), help_heading = "Output")]
     pub save_databases: Option<PathBuf>,
 
     /// Whether Secure Boot is on in the guest

@@ -8,10 +8,11 @@
 //! `.crt`, `.cer` and `.der` are certificates as well; whether one is PEM or DER, its content tells. Names
 //! count by letter case. The files of a variable are put together in the order of the bytes of their names.
 //! The reference reads the signature lists alone: what other files repeat of them is left out, so that a
-//! directory with `db-1.pem` and the `db-1.esl` that was made from it leads to what the reference reads.
+//! directory with `db-1.pem` and the `db-1.esl` that was made from it leads to what the reference reads. A certificate that
+//! two files hold is taken once; what signature lists and updates repeat is theirs, byte for byte.
 
 use std::cmp::Ordering;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet, hash_map};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -111,6 +112,7 @@ pub(super) fn read(folder: &Path, options: &Options) -> Result<Reading, Error> {
         }
         if options.rules == Rules::Ours {
             files = without_repetitions(files, database, &mut read.notes);
+            files = with_each_certificate_once(files, &mut read.notes);
         }
         read.warnings.extend(number_order(&files));
         read.warnings.extend(empty_lists(&files, database));
@@ -274,6 +276,35 @@ fn without_repetitions(files: Vec<Taken>, database: Database, notes: &mut Vec<No
         }
     }
     kept
+}
+
+/// The files without certificates that an earlier one of them, or the same one, has under the same owner. Programs that put
+/// certificates into a store, and firmware where it appends to a variable (UEFI 2.10, section 8.2.6), take an entry once.
+fn with_each_certificate_once(mut files: Vec<Taken>, notes: &mut Vec<Note>) -> Vec<Taken> {
+    let mut seen: HashMap<Vec<u8>, String> = HashMap::new();
+    for file in files
+        .iter_mut()
+        .filter(|file| file.form == Form::Certificates)
+    {
+        let name = &file.name;
+        file.lists.retain(|list| match seen.entry(list.to_bytes()) {
+            hash_map::Entry::Vacant(new) => {
+                new.insert(name.clone());
+                true
+            }
+            hash_map::Entry::Occupied(first) => {
+                notes.push(Note::Repeated {
+                    file: name.clone(),
+                    first: first.get().clone(),
+                });
+                false
+            }
+        });
+        let lists = file.lists.iter();
+        file.content = lists.flat_map(SignatureList::to_bytes).collect();
+    }
+    files.retain(|file| file.form != Form::Certificates || !file.lists.is_empty());
+    files
 }
 
 /// Files of signature lists without a byte, where other files have some.

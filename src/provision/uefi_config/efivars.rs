@@ -53,6 +53,14 @@ pub(super) fn read(folder: &Path, options: &Options) -> Result<Reading, Error> {
             path: folder.to_owned(),
         });
     }
+    if !options.secure_boot_is_off
+        && is_one(folder, &names, "SetupMode")? == Some(true)
+        && !read.config.content(Database::Pk).is_empty()
+    {
+        return Err(Error::SetupMode {
+            path: folder.to_owned(),
+        });
+    }
     match secure_boot(folder, &names, &read.config)? {
         Some(SecureBoot::On) if options.secure_boot_is_off => {
             read.warnings.push(Warning::SecureBootIsOn);
@@ -102,15 +110,21 @@ fn secure_boot(
     names: &[OsString],
     config: &UefiConfig,
 ) -> Result<Option<SecureBoot>, Error> {
-    let Some(path) = find(folder, names, "SecureBoot", guid::GLOBAL_VARIABLE)? else {
-        return Ok(None);
-    };
     let off = match config.content(Database::Pk) {
         [] => SecureBoot::SetupMode,
         _ => SecureBoot::SwitchedOff,
     };
+    let is_on = is_one(folder, names, "SecureBoot")?;
+    Ok(is_on.map(|is_on| if is_on { SecureBoot::On } else { off }))
+}
+
+/// Whether one of the firmware's own variables is 1; `None` where there is none.
+fn is_one(folder: &Path, names: &[OsString], name: &str) -> Result<Option<bool>, Error> {
+    let Some(path) = find(folder, names, name, guid::GLOBAL_VARIABLE)? else {
+        return Ok(None);
+    };
     Ok(match efivarfs::content(&read_at_once(&path)?) {
-        Ok(Content::Variable { data, .. }) => Some(if data == [1] { SecureBoot::On } else { off }),
+        Ok(Content::Variable { data, .. }) => Some(data == [1]),
         _ => None,
     })
 }

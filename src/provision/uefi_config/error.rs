@@ -188,6 +188,14 @@ pub enum Error {
         /// How it is off.
         state: SecureBoot,
     },
+    /// A copy of efivarfs says that there is no PK, beside one.
+    #[error(
+        "{}: SetupMode is 1, as in a guest without a PK, and a PK lies beside it: the files are not of one moment", path.display()
+    )]
+    SetupMode {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A copy of efivarfs holds none of the four variables.
     #[error("{} holds none of the variables PK, KEK, db and dbx", path.display())]
     NoVariables {
@@ -351,6 +359,9 @@ impl Error {
                     },
             } => return Some(OtherFormat::Qcow2.conversion(path)),
             Self::Qcow2 { path, problem } => return problem.hint(path),
+            Self::SetupMode { .. } => {
+                "copy them again; --secure-boot off describes such a guest all the same"
+            }
             Self::SecureBootOff { .. } => {
                 "PCR 7 of such a guest protects little; --secure-boot off describes it all the same"
             }

@@ -9,8 +9,8 @@ use crate::provision::staged::Staged;
 /// Where a configuration is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
-    /// The file `uefi-config.json`.
-    pub json: PathBuf,
+    /// The file `uefi-config.json`; `None` where the caller writes it elsewhere.
+    pub json: Option<PathBuf>,
     /// A directory for four files `PK`, `KEK`, `db`, `dbx` with the contents as they are.
     pub databases: Option<PathBuf>,
 }
@@ -36,16 +36,18 @@ impl Output {
     pub fn waits(&self) -> bool {
         let databases = self.databases.iter();
         let databases = databases.flat_map(|folder| Database::ALL.map(|of| folder.join(of.name())));
-        let mut paths = databases.chain([self.json.clone()]);
+        let mut paths = databases.chain(self.json.clone());
         paths.any(|path| path.exists() && !path.is_file())
     }
 
     /// Writes the files. All are written before the first gets its name; the reference, whose rules may
     /// count, writes the configuration before it looks for the directory.
     pub fn write(&self, config: &UefiConfig, rules: Rules) -> Result<(), Error> {
-        let json = File::new(&self.json, config.to_json().as_bytes())?;
+        let json = self.json.as_ref();
+        let json = json.map(|path| File::new(path, config.to_json().as_bytes()));
+        let json = json.transpose()?;
         if rules == Rules::Reference {
-            json.publish()?;
+            json.map_or(Ok(()), File::publish)?;
             self.check()?;
             return self
                 .stage_databases(config)?
@@ -53,7 +55,7 @@ impl Output {
                 .try_for_each(File::publish);
         }
         let databases = self.stage_databases(config)?;
-        json.publish()?;
+        json.map_or(Ok(()), File::publish)?;
         databases.into_iter().try_for_each(File::publish)
     }
 

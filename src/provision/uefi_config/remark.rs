@@ -26,6 +26,14 @@ pub enum Note {
         /// The database that it belongs to.
         database: Database,
     },
+    /// A certificate is in two files.
+    #[error("a certificate in {file} is left out: {first} has it, under the same owner")]
+    Repeated {
+        /// Name of the file.
+        file: String,
+        /// Name of the file that has it already, which may be the same.
+        first: String,
+    },
     /// A certificate's file tells another owner than the caller.
     #[error("the name of {file} tells the owner {owner}, which counts before --certificate-owner")]
     OwnerInName {
