@@ -78,7 +78,9 @@ fn a_root_that_is_encrypted_already() {
             luks("luks2")(root);
             files::write(root, 0, &[0; 4096]);
         },
-        "error: source.img: the root partition is already encrypted: it holds a LUKS2 container whose primary header is lost\n",
+        "error: source.img: the root partition is already encrypted: it holds a LUKS2 container whose primary header is lost\n\
+         hint: if it is the container that the partition shall hold, cryptsetup repair on the partition writes the primary copy \
+         again\n",
     );
 }
 
