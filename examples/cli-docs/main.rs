@@ -40,7 +40,7 @@ fn main() -> ExitCode {
 /// False where a page is stale and was to be checked alone.
 fn run(arguments: &Arguments) -> io::Result<bool> {
     let mut fresh = true;
-    for command in encrypt_cloud_image::cli::commands() {
+    for command in encrypt_cloud_image::commands() {
         let page = arguments
             .reference
             .join(format!("{}.md", command.get_name()));

@@ -1,6 +1,6 @@
 //! A signed update of a variable, as in a `.auth` file.
 
-use encrypt_cloud_image::efi::{authenticated_variable, signature_list};
+use firmware::{authenticated_variable, signature_list};
 
 use super::told;
 

@@ -1,9 +1,9 @@
 //! Azure's description of a disk or an image version.
 
-use encrypt_cloud_image::efi::Database;
-use encrypt_cloud_image::efi::azure;
-use encrypt_cloud_image::efi::config::Rules;
-use encrypt_cloud_image::efi::foreign;
+use firmware::Database;
+use firmware::azure;
+use firmware::config::Rules;
+use firmware::foreign;
 
 use super::told;
 

@@ -1,6 +1,6 @@
 //! A file of an image's cloud-init: what is read of it, and in which order its name comes.
 
-use encrypt_cloud_image::provision::cloud_init::{Value, comes_before, read_yaml};
+use operations::cloud_init::{Value, comes_before, read_yaml};
 
 use super::shown;
 

@@ -3,14 +3,14 @@
 
 use std::sync::OnceLock;
 
-use encrypt_cloud_image::efi::{Hash, Program, UefiConfig, config};
-use encrypt_cloud_image::measure::{
+use base::storage::MemoryStorage;
+use firmware::{Hash, Program, UefiConfig, config};
+use measure::{
     Boot, BootFile, Chain, Input, Prediction, Profile, Reader, Row, Rules, Verdict, explain,
     parse_variable_data, predict,
 };
-use encrypt_cloud_image::storage::MemoryStorage;
-use encrypt_cloud_image::tpm::Bank;
-use encrypt_cloud_image::tpm::event_log::{Kind, Log, LoggedEvent, read, replay, values, write};
+use tpm::Bank;
+use tpm::event_log::{Kind, Log, LoggedEvent, read, replay, values, write};
 
 use super::{shown, told};
 

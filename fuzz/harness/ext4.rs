@@ -3,8 +3,8 @@
 //! The input's pieces change a small real filesystem; the length that it claims cuts that where it is shorter. Options:
 //! bits 0 and 1 choose the filesystem, bit 2 leaves the superblock's checksum as it is, bit 3 only reads.
 
-use encrypt_cloud_image::filesystem::ext4::{Filesystem, Superblock};
-use encrypt_cloud_image::storage::{MemoryStorage, Overlay, ReadAt, WriteAt};
+use base::storage::{MemoryStorage, Overlay, ReadAt, WriteAt};
+use filesystem::ext4::{Filesystem, Superblock};
 
 use super::sparse::{self, Input};
 use super::told;

@@ -3,9 +3,9 @@
 //! The input's pieces change a small real filesystem; the length that it claims cuts that where it is shorter. Options:
 //! bits 0 and 1 choose the filesystem, bit 2 only reads, bits 3 to 5 choose what is edited.
 
-use encrypt_cloud_image::filesystem::fat::{Fat, Geometry};
-use encrypt_cloud_image::filesystem::{Error, Result};
-use encrypt_cloud_image::storage::{OVERLAY_BLOCK_BYTES, Overlay};
+use base::storage::{OVERLAY_BLOCK_BYTES, Overlay};
+use filesystem::fat::{Fat, Geometry};
+use filesystem::{Error, Result};
 
 use super::sparse::{Input, Zeros};
 use super::told;

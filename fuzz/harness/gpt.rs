@@ -3,8 +3,8 @@
 //! Options: bit 0 mends the checksums of both copies at sectors of 512 bytes, bit 1 at sectors of 4096. The length of
 //! the disk that the table is resized to comes from the last bytes of the input.
 
-use encrypt_cloud_image::gpt::{Table, disk_end_bytes};
-use encrypt_cloud_image::storage::{Overlay, ReadAt, WriteAt};
+use base::storage::{Overlay, ReadAt, WriteAt};
+use gpt::{Table, disk_end_bytes};
 
 use super::sparse::{self, Input, Zeros};
 use super::{shown, told};

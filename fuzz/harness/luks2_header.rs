@@ -3,11 +3,11 @@
 //! Options: bits 0 and 1 mend the checksum of the primary and of the secondary, bit 2 makes the secondary a copy of the
 //! primary first; bit 3 tries a passphrase, where that takes few iterations.
 
-use encrypt_cloud_image::filesystem::OnlyLuks2;
-use encrypt_cloud_image::keyobject::{RecoveryToken, recovery_token};
-use encrypt_cloud_image::luks2::{Header, Position, Update};
-use encrypt_cloud_image::secret::SecretBytes;
-use encrypt_cloud_image::storage::WriteAt;
+use base::secret::SecretBytes;
+use base::storage::WriteAt;
+use keyobject::{RecoveryToken, recovery_token};
+use luks2::{Header, Position, Update};
+use probe::OnlyLuks2;
 use sha2::{Digest as _, Sha256, Sha512};
 
 use super::sparse::{self, Input};
@@ -136,7 +136,7 @@ fn written_and_read(update: &Update, container: &dyn WriteAt) {
     }
     let again = Header::read_built(&container).unwrap();
     assert_eq!(again.warnings(), []);
-    let said = |metadata: &encrypt_cloud_image::luks2::Metadata| {
+    let said = |metadata: &luks2::Metadata| {
         (
             metadata.keyslots.clone(),
             metadata.digests.clone(),

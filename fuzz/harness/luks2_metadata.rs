@@ -1,6 +1,6 @@
 //! The JSON of a LUKS2 header: the input is the text, both copies around it are sound.
 
-use encrypt_cloud_image::storage::Overlay;
+use base::storage::Overlay;
 
 use super::luks2_header::{BINARY_BYTES, checksum, exercise};
 use super::sparse::{self, Zeros};

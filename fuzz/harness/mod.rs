@@ -31,7 +31,7 @@ pub mod vhd;
 use std::error::Error;
 use std::fmt::Display;
 
-use encrypt_cloud_image::secret::{Entropy, EntropyError};
+use base::secret::{Entropy, EntropyError};
 
 /// A fuzz target: any bytes, to whether they were accepted.
 pub type Target = fn(&[u8]) -> bool;

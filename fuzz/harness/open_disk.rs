@@ -6,10 +6,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use encrypt_cloud_image::image::{
-    BackingFile, Error, Qcow2Defect, SourceFormat, open_disk, open_disk_over,
-};
-use encrypt_cloud_image::storage::{Overlay, ReadAt};
+use base::storage::{Overlay, ReadAt};
+use image::{BackingFile, Error, Qcow2Defect, SourceFormat, open_disk, open_disk_over};
 
 use super::sparse::{self, Input, Zeros};
 use super::{shown, told, variable_store};

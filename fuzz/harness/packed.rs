@@ -7,8 +7,8 @@
 
 use std::ops::ControlFlow;
 
-use encrypt_cloud_image::image::{Packing, Scratch, open_disk, unpack};
-use encrypt_cloud_image::storage::{MemoryStorage, ReadAt};
+use base::storage::{MemoryStorage, ReadAt};
+use image::{Packing, Scratch, open_disk, unpack};
 
 use super::told;
 

@@ -2,8 +2,8 @@
 //!
 //! Options: bit 0 asks for the kernel inside, too.
 
-use encrypt_cloud_image::efi::{Hash, Pe, Program};
-use encrypt_cloud_image::storage::{Overlay, ReadAt};
+use base::storage::{Overlay, ReadAt};
+use firmware::{Hash, Pe, Program};
 
 use super::sparse::{self, Input, Zeros};
 use super::told;

@@ -1,8 +1,8 @@
 //! A signature, a table of them, or a certificate: what the first byte says.
 
-use encrypt_cloud_image::efi::chain::{Bag, Library};
-use encrypt_cloud_image::efi::pkcs7::Flaw;
-use encrypt_cloud_image::efi::{self, Certificate, Signature};
+use firmware::chain::{Bag, Library};
+use firmware::pkcs7::Flaw;
+use firmware::{self, Certificate, Signature};
 
 use super::{shown, told};
 
@@ -24,7 +24,7 @@ pub fn run(input: &[u8]) -> bool {
             judge(&signature);
             true
         }),
-        1 => accepted(efi::signatures(bytes)).is_some_and(|signatures| {
+        1 => accepted(firmware::signatures(bytes)).is_some_and(|signatures| {
             signatures.read.iter().for_each(judge);
             for skipped in &signatures.skipped {
                 assert!(!skipped.reason.is_empty());
@@ -39,7 +39,7 @@ pub fn run(input: &[u8]) -> bool {
     }
 }
 
-fn accepted<T>(read: efi::Result<T>) -> Option<T> {
+fn accepted<T>(read: firmware::Result<T>) -> Option<T> {
     read.map_err(|error| told(&error)).ok()
 }
 

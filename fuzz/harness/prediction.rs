@@ -9,13 +9,13 @@
 //! Options: bit 0 the reference's rules, bit 1 Secure Boot off, bit 2 signatures are not verified, bit 3 dbx and SBAT do
 //! not count, bit 4 the second program alone, bit 5 SHA-384; bits 6 and 7 leave out PCR 4 and PCR 7.
 
-use encrypt_cloud_image::efi::{Database, Hash, Program, UefiConfig};
-use encrypt_cloud_image::measure::{
+use base::storage::MemoryStorage;
+use firmware::{Database, Hash, Program, UefiConfig};
+use measure::{
     Boot, BootFile, Chain, Input, Prediction, Profile, Reader, Rules, Sealable, Warning, predict,
 };
-use encrypt_cloud_image::storage::MemoryStorage;
-use encrypt_cloud_image::tpm::Bank;
-use encrypt_cloud_image::tpm::event_log::replay;
+use tpm::Bank;
+use tpm::event_log::replay;
 
 use super::{shown, told};
 

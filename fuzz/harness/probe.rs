@@ -1,6 +1,6 @@
 //! What lies in a partition, by magic numbers: never an error on a storage that can be read.
 
-use encrypt_cloud_image::filesystem::{Content, probe};
+use probe::{Content, probe};
 
 use super::shown;
 use super::sparse::Input;

@@ -1,7 +1,7 @@
 //! The sections that identify a shim and its generations: the same bytes are each of them.
 
-use encrypt_cloud_image::efi::shim::{Authorised, Levels, Vendor, Version};
-use encrypt_cloud_image::efi::{self, sbat};
+use firmware::shim::{Authorised, Levels, Vendor, Version};
+use firmware::{self, sbat};
 
 use super::signature_list::written;
 use super::told;
@@ -60,6 +60,6 @@ fn vendor(section: &[u8]) -> bool {
     true
 }
 
-fn accepted<T>(read: efi::Result<T>) -> Option<T> {
+fn accepted<T>(read: firmware::Result<T>) -> Option<T> {
     read.map_err(|error| told(&error)).ok()
 }

@@ -1,6 +1,6 @@
 //! A sealed-key file: its content comes back byte for byte, and each branch of a sound one opens it.
 
-use encrypt_cloud_image::keyobject::secboot::SealedKey;
+use keyobject::secboot::SealedKey;
 
 use super::told;
 

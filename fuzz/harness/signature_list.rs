@@ -1,7 +1,7 @@
 //! Signature lists, also with the attributes of efivarfs before them: what is accepted is written byte for byte.
 
-use encrypt_cloud_image::efi::signature_list::{self, SignatureList};
-use encrypt_cloud_image::efi::{authority, efivarfs};
+use firmware::signature_list::{self, SignatureList};
+use firmware::{authority, efivarfs};
 
 use super::told;
 

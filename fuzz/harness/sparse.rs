@@ -11,7 +11,7 @@
 
 use std::ops::Range;
 
-use encrypt_cloud_image::storage::{Overlay, ReadAt, Result, WriteAt};
+use base::storage::{Overlay, ReadAt, Result, WriteAt};
 
 /// A storage that holds zeros and takes no memory, whatever its length.
 pub struct Zeros(pub u64);

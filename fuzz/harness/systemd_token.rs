@@ -8,10 +8,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use encrypt_cloud_image::keyobject::systemd_tpm2::{TOKEN_TYPE, Tpm2Token};
-use encrypt_cloud_image::keyobject::{RECOVERY_TOKEN_TYPE, RecoveryToken};
-use encrypt_cloud_image::luks2::Token;
-use encrypt_cloud_image::tpm::{Cursor, Public};
+use keyobject::systemd_tpm2::{TOKEN_TYPE, Tpm2Token};
+use keyobject::{RECOVERY_TOKEN_TYPE, RecoveryToken};
+use luks2::Token;
+use tpm::{Cursor, Public};
 
 use super::told;
 

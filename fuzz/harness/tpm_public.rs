@@ -4,10 +4,10 @@
 
 use std::collections::BTreeSet;
 
-use encrypt_cloud_image::keyobject::secboot::{PcrProfile, SealedKey, seal};
-use encrypt_cloud_image::keyobject::systemd_tpm2::{self, Parent, UnlockSecret};
-use encrypt_cloud_image::secret::SecretBytes;
-use encrypt_cloud_image::tpm::{
+use base::secret::SecretBytes;
+use keyobject::secboot::{PcrProfile, SealedKey, seal};
+use keyobject::systemd_tpm2::{self, Parent, UnlockSecret};
+use tpm::{
     Bank, Cursor, KeyKind, Public, Selection, SrkFile, SrkTemplate, StorageParent, UniqueData,
 };
 

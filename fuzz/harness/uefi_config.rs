@@ -1,9 +1,9 @@
 //! `uefi-config.json`: what is read is written so that it reads the same, and then stays as it is.
 
-use encrypt_cloud_image::efi::Database;
-use encrypt_cloud_image::efi::UefiConfig;
-use encrypt_cloud_image::efi::config::Rules;
-use encrypt_cloud_image::efi::foreign;
+use firmware::Database;
+use firmware::UefiConfig;
+use firmware::config::Rules;
+use firmware::foreign;
 
 use super::told;
 

@@ -2,9 +2,9 @@
 //!
 //! Options: bit 0 mends the checksum of a volume's header at the start of the file.
 
-use encrypt_cloud_image::efi::variable_store::VariableStore;
-use encrypt_cloud_image::efi::{Database, signature_list};
-use encrypt_cloud_image::storage::{ReadAt, WriteAt};
+use base::storage::{ReadAt, WriteAt};
+use firmware::variable_store::VariableStore;
+use firmware::{Database, signature_list};
 
 use super::sparse::{self, Input};
 use super::told;

@@ -3,9 +3,9 @@
 //! Options: bit 0 mends the footer's checksum, bit 1 sets its length to that of the file before; bits 2 and 3 choose
 //! where the partition table ends: as read from the file, nowhere, with the file, before the footer.
 
-use encrypt_cloud_image::gpt::disk_end_bytes;
-use encrypt_cloud_image::image::{DiskFormat, DynamicVhd, FOOTER_BYTES, Footer, detect};
-use encrypt_cloud_image::storage::{ReadAt, WriteAt};
+use base::storage::{ReadAt, WriteAt};
+use gpt::disk_end_bytes;
+use image::{DiskFormat, DynamicVhd, FOOTER_BYTES, Footer, detect};
 
 use super::sparse::{self, Input};
 use super::{shown, told};

@@ -3,8 +3,8 @@
 
 use std::time::Instant;
 
-use encrypt_cloud_image::efi::Certificate;
-use encrypt_cloud_image::efi::chain::{Bag, Library, Refusal};
+use firmware::Certificate;
+use firmware::chain::{Bag, Library, Refusal};
 use openssl::x509::X509;
 
 use crate::judge;

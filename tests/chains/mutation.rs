@@ -1,8 +1,8 @@
 //! One bit of a certificate flipped: a chain holds here where it holds for OpenSSL, or a command fails.
 
-use encrypt_cloud_image::efi::Certificate;
-use encrypt_cloud_image::efi::certificate::is_built_as_one;
-use encrypt_cloud_image::efi::chain::{Bag, Library, Refusal};
+use firmware::Certificate;
+use firmware::certificate::is_built_as_one;
+use firmware::chain::{Bag, Library, Refusal};
 use openssl::asn1::{Asn1Integer, Asn1Object, Asn1OctetString, Asn1Time};
 use openssl::bn::BigNum;
 use openssl::hash::MessageDigest;

@@ -4,8 +4,8 @@
 
 use std::io::Read as _;
 
-use encrypt_cloud_image::efi::Certificate;
-use encrypt_cloud_image::efi::chain::{Bag, Library};
+use firmware::Certificate;
+use firmware::chain::{Bag, Library};
 
 use crate::support;
 

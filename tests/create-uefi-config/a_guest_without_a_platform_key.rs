@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use encrypt_cloud_image::efi::{Database, UefiConfig, guid};
+use firmware::{Database, UefiConfig, guid};
 
 use crate::{created, digests, refused, support};
 

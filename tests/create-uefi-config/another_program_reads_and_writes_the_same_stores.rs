@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use encrypt_cloud_image::efi::Database;
+use firmware::Database;
 use serde_json::Value;
 
 use crate::every_store_gives_what_its_guest_saw::is_there;

@@ -1,9 +1,9 @@
 //! A real store in which bytes were changed, as a whole file: an answer or an error, never a panic; and the
 //! states of a record, as the firmware honours them.
 
-use encrypt_cloud_image::efi::variable_store::{self, SecureBoot, VariableStore};
-use encrypt_cloud_image::efi::{Database, guid};
-use encrypt_cloud_image::storage::MemoryStorage;
+use base::storage::MemoryStorage;
+use firmware::variable_store::{self, SecureBoot, VariableStore};
+use firmware::{Database, guid};
 use proptest::prelude::*;
 
 use crate::{gunzipped, support};

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use encrypt_cloud_image::efi::{Database, UefiConfig};
+use firmware::{Database, UefiConfig};
 use sha2::{Digest as _, Sha256};
 
 use crate::{created, refused, support};

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use base64::Engine as _;
-use encrypt_cloud_image::efi::{Database, SignatureList, guid};
+use firmware::{Database, SignatureList, guid};
 use uuid::Uuid;
 
 use crate::{certificate, created, digests, refused, support};

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use encrypt_cloud_image::efi::{Database, guid};
+use firmware::{Database, guid};
 
 use crate::{created, digests, program, refused, support};
 

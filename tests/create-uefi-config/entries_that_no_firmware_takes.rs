@@ -4,10 +4,8 @@
 use std::fs;
 use std::path::Path;
 
-use encrypt_cloud_image::efi::{SignatureList, guid, signature_list};
-use encrypt_cloud_image::provision::uefi_config::{
-    self, Database, Options, Rules, Source, UefiConfig,
-};
+use firmware::{SignatureList, guid, signature_list};
+use operations::uefi_config::{self, Database, Options, Rules, Source, UefiConfig};
 use uuid::Uuid;
 
 use crate::support::{command, exits, programs, scratch};

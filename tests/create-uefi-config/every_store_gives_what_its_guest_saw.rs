@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use encrypt_cloud_image::efi::{Database, UefiConfig, config::Rules};
+use firmware::{Database, UefiConfig, config::Rules};
 
 use crate::{contents, created, gunzipped, refused, support};
 

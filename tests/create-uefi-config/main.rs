@@ -22,8 +22,8 @@ mod what_will_bite_is_said;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use encrypt_cloud_image::efi::config::Rules;
-use encrypt_cloud_image::efi::{Database, SignatureList, UefiConfig, guid, signature_list};
+use firmware::config::Rules;
+use firmware::{Database, SignatureList, UefiConfig, guid, signature_list};
 
 /// The built program, run in `folder`.
 fn program(folder: &Path) -> Command {

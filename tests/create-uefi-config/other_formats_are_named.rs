@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use encrypt_cloud_image::provision::uefi_config::{Options, Source, load};
+use operations::uefi_config::{Options, Source, load};
 
 use crate::another_program_reads_and_writes_the_same_stores::virt_fw_vars;
 use crate::{contents, created, refused, support};

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use encrypt_cloud_image::efi::{Database, SignatureList, UefiConfig, config, guid};
+use firmware::{Database, SignatureList, UefiConfig, config, guid};
 use uuid::Uuid;
 
 use crate::{certificate, contents, created, digests, support};

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use encrypt_cloud_image::efi::{SignatureList, guid, signature_list};
+use firmware::{SignatureList, guid, signature_list};
 use uuid::Uuid;
 
 use crate::{certificate, created, digests, support};

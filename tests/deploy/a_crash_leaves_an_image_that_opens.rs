@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use encrypt_cloud_image::filesystem::fat::Fat;
-use encrypt_cloud_image::provision::deploy::{KeyObject, Phase, Ready, RecoverySource};
-use encrypt_cloud_image::secret::SecretBytes;
-use encrypt_cloud_image::storage::{FileStorage, Overlay, ReadAt, Recorded, Slice};
+use base::secret::SecretBytes;
+use base::storage::{FileStorage, Overlay, ReadAt, Recorded, Slice};
+use filesystem::fat::Fat;
+use operations::deploy::{KeyObject, Phase, Ready, RecoverySource};
 
 use crate::crashed::{self, Run, damage_header, each_state, laid_out, recorded, storage};
 use crate::encrypted::{ESP, Encrypted, ROOT, SEALED_KEY, TEMPLATE, WITHOUT_PCRS, find_key, ready};

@@ -4,11 +4,9 @@
 //! One header update brings the tokens and takes the clear key and its keyslot; the EFI system partition is not written.
 //! A sample is judged by cryptsetup, by systemd's reader with the guest's TPM, and by a second run of the program.
 
-use encrypt_cloud_image::provision::deploy::{
-    DEFAULT_SRK_HANDLE, KeyObject, Phase, Ready, RecoverySource, SrkMode,
-};
-use encrypt_cloud_image::secret::SecretBytes;
-use encrypt_cloud_image::storage::{FileStorage, Overlay, ReadAt, Slice};
+use base::secret::SecretBytes;
+use base::storage::{FileStorage, Overlay, ReadAt, Slice};
+use operations::deploy::{DEFAULT_SRK_HANDLE, KeyObject, Phase, Ready, RecoverySource, SrkMode};
 
 use crate::crashed::{
     self, COPY_BYTES, Run, damage_header, each_state, laid_out, recorded_of_header,

@@ -4,9 +4,9 @@
 //! The writes are recorded; the states that a crash can leave of them are enumerated (`support::crash`). cryptsetup,
 //! `fsck.vfat` and a second run of the program judge a sample.
 
-use encrypt_cloud_image::filesystem::fat::Fat;
-use encrypt_cloud_image::provision::deploy::{self, KeyObject, Phase, Ready};
-use encrypt_cloud_image::storage::{FileStorage, Overlay, ReadAt, Slice};
+use base::storage::{FileStorage, Overlay, ReadAt, Slice};
+use filesystem::fat::Fat;
+use operations::deploy::{self, KeyObject, Phase, Ready};
 
 use crate::crashed::{self, Run, damage_header, each_state, laid_out, recorded, storage};
 use crate::encrypted::{

@@ -1,10 +1,8 @@
 //! Tokens and their keyslot are replaced in one header update: whatever a crash leaves of it, the header that counts has
 //! all of the old tokens or all of the new ones, and what they name opens. A second run ends well.
 
-use encrypt_cloud_image::provision::deploy::{
-    DEFAULT_SRK_HANDLE, KeyObject, Phase, Ready, SrkMode,
-};
-use encrypt_cloud_image::storage::{FileStorage, Overlay, ReadAt, Slice};
+use base::storage::{FileStorage, Overlay, ReadAt, Slice};
+use operations::deploy::{DEFAULT_SRK_HANDLE, KeyObject, Phase, Ready, SrkMode};
 
 use crate::a_crash_leaves_tokens_that_open::for_systemd;
 use crate::crashed::{self, Run, damage_header, each_state, laid_out, recorded_of_header};

@@ -3,8 +3,8 @@
 
 use std::ops::Range;
 
-use encrypt_cloud_image::provision::deploy::Phase;
-use encrypt_cloud_image::storage::ReadAt;
+use base::storage::ReadAt;
+use operations::deploy::Phase;
 
 use crate::a_crash_leaves_an_image_that_opens as deploys;
 use crate::a_crash_leaves_tokens_that_open as tokens;

@@ -6,11 +6,11 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use encrypt_cloud_image::provision::deploy::{
+use base::secret::SystemEntropy;
+use base::storage::{FileStorage, Overlay, ReadAt, Recorded, Recorder};
+use operations::deploy::{
     self, Binding, Job, KeyObject, Phase, Ready, RecoverySource, SrkOptions, Step, TemplateChoice,
 };
-use encrypt_cloud_image::secret::SystemEntropy;
-use encrypt_cloud_image::storage::{FileStorage, Overlay, ReadAt, Recorded, Recorder};
 
 use crate::encrypted::{ESP, Encrypted, ROOT};
 use crate::support::crash::{self, Place, RANDOM_SUBSETS};

@@ -9,8 +9,8 @@ use std::sync::OnceLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use encrypt_cloud_image::efi::config::Rules;
-use encrypt_cloud_image::efi::{Database, SignatureList, UefiConfig};
+use firmware::config::Rules;
+use firmware::{Database, SignatureList, UefiConfig};
 use uuid::Uuid;
 
 use crate::data::{self, Case, Cases};

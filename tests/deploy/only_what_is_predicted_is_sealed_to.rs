@@ -1,8 +1,8 @@
 //! A key is sealed to what a guest has when it asks for the key, or not at all: what is behind GRUB and its like is
 //! refused in words, for both key objects, and the image stays as it was.
 
-use encrypt_cloud_image::efi::config::Rules;
-use encrypt_cloud_image::efi::{Database, UefiConfig};
+use firmware::config::Rules;
+use firmware::{Database, UefiConfig};
 
 use crate::data;
 use crate::encrypted::{Encrypted, FLAGS, ready};

@@ -1,12 +1,10 @@
 //! Until everything else is durable, a device that is written has no partition table: neither its old one nor the new one.
 
-use encrypt_cloud_image::gpt::Table;
-use encrypt_cloud_image::provision::in_place::{Options, Prepared};
-use encrypt_cloud_image::provision::{Error, Observer, Phase, PublishStep, StopFlag};
-use encrypt_cloud_image::secret::SystemEntropy;
-use encrypt_cloud_image::storage::{
-    Fault, MemoryStorage, Overlay, ReadAt, Recorded, Recorder, WriteAt,
-};
+use base::secret::SystemEntropy;
+use base::storage::{Fault, MemoryStorage, Overlay, ReadAt, Recorded, Recorder, WriteAt};
+use gpt::Table;
+use operations::in_place::{Options, Prepared};
+use operations::{Error, Observer, Phase, PublishStep, StopFlag};
 
 use crate::a_device_is_a_source::extended;
 use crate::ready;

@@ -5,7 +5,7 @@ use clap::Command;
 #[test]
 fn every_help_begins_with_one_line_of_80_columns_and_a_capital() {
     let mut bad = Vec::new();
-    for mut command in encrypt_cloud_image::cli::commands() {
+    for mut command in encrypt_cloud_image::commands() {
         command.build();
         look_at(&command, &mut bad);
     }

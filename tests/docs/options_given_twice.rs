@@ -60,7 +60,7 @@ fn check(program: &Command, before: &[String], option: &Arg) -> usize {
 #[test]
 fn the_last_one_counts() {
     let mut tried = 0;
-    for mut program in encrypt_cloud_image::cli::commands() {
+    for mut program in encrypt_cloud_image::commands() {
         program.build();
         for option in program.get_arguments() {
             tried += check(&program, &[], option);

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use encrypt_cloud_image::provision::Error;
+use operations::Error;
 
 use crate::can_judge;
 use crate::conversion::Conversion;

@@ -7,9 +7,9 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use encrypt_cloud_image::filesystem::ext4::Filesystem;
-use encrypt_cloud_image::provision::cloud_init::{self, Value};
-use encrypt_cloud_image::storage::FileStorage;
+use base::storage::FileStorage;
+use filesystem::ext4::Filesystem;
+use operations::cloud_init::{self, Value};
 use serde_json::json;
 
 use crate::conversion::{Edited, edit_root, encrypt_edited};

@@ -247,7 +247,7 @@ fn shrinking_that_is_killed_or_interrupted_leaves_nothing_either() {
 mod at_a_step {
     use std::sync::Mutex;
 
-    use encrypt_cloud_image::provision::{
+    use operations::{
         FreeSpace, Job, MakeRoom, Observer, Phase, ProfileChoice, PublishStep, SectorSizeChoice,
         StopFlag, SystemEntropy,
     };

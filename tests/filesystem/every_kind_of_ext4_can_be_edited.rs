@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use encrypt_cloud_image::filesystem::ext4::Filesystem;
+use filesystem::ext4::Filesystem;
 
 use crate::ext4_image::{Image, NOW, image, ready};
 
@@ -14,7 +14,7 @@ fn long() -> Vec<u8> {
     (0..140_000_u32).map(|i| (i % 241) as u8).collect()
 }
 
-fn all_edits(filesystem: &Filesystem<'_>) -> encrypt_cloud_image::filesystem::Result<()> {
+fn all_edits(filesystem: &Filesystem<'_>) -> filesystem::Result<()> {
     filesystem.write_file(
         "/cc_growpart_keydata",
         b"{\"key\":\"test only\",\"slot\":10}",

@@ -2,9 +2,9 @@
 
 use std::thread;
 
-use encrypt_cloud_image::filesystem::Error;
-use encrypt_cloud_image::filesystem::ext4::Filesystem;
-use encrypt_cloud_image::storage::{Fault, Overlay, ReadAt, Recorder};
+use base::storage::{Fault, Overlay, ReadAt, Recorder};
+use filesystem::Error;
+use filesystem::ext4::Filesystem;
 
 use crate::ext4_image::{Image, NOW, image, ready};
 use crate::faults::every_fault_is_an_error;
@@ -332,11 +332,7 @@ fn a_panic_of_the_storage_below_comes_out_above() {
         fn len_bytes(&self) -> u64 {
             self.0.len_bytes()
         }
-        fn read_exact_at(
-            &self,
-            buffer: &mut [u8],
-            offset_bytes: u64,
-        ) -> encrypt_cloud_image::storage::Result<()> {
+        fn read_exact_at(&self, buffer: &mut [u8], offset_bytes: u64) -> base::storage::Result<()> {
             assert!(offset_bytes < 4096, "a panic of the test");
             self.0.read_exact_at(buffer, offset_bytes)
         }

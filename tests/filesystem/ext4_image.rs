@@ -5,9 +5,9 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 
-use encrypt_cloud_image::filesystem::Result;
-use encrypt_cloud_image::filesystem::ext4::Filesystem;
-use encrypt_cloud_image::storage::{FileStorage, Overlay, ReadAt};
+use base::storage::{FileStorage, Overlay, ReadAt};
+use filesystem::Result;
+use filesystem::ext4::Filesystem;
 
 use crate::support::{command, exits, run, scratch};
 

@@ -1,8 +1,8 @@
 //! Symbolic links of an image lead to files of the image; the last part of what is written is never followed.
 
-use encrypt_cloud_image::filesystem::Error;
-use encrypt_cloud_image::filesystem::ext4::{Filesystem, Kind, Warning};
-use encrypt_cloud_image::storage::Overlay;
+use base::storage::Overlay;
+use filesystem::Error;
+use filesystem::ext4::{Filesystem, Kind, Warning};
 
 use crate::ext4_image::{Image, NOW, image, ready};
 

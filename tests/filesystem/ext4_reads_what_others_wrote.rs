@@ -1,8 +1,8 @@
 //! Files, links, directories and holes as mke2fs laid them out, compared with another reader (ext4-view).
 
-use encrypt_cloud_image::filesystem::Error;
-use encrypt_cloud_image::filesystem::ext4::{Filesystem, Kind};
 use ext4_view::Ext4;
+use filesystem::Error;
+use filesystem::ext4::{Filesystem, Kind};
 
 use crate::ext4_image::{image, ready};
 

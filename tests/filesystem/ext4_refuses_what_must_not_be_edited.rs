@@ -1,8 +1,9 @@
 //! States in which an edit would do damage, made by real programs where one makes them; the whole message each.
 
-use encrypt_cloud_image::filesystem::ext4::{Filesystem, Superblock, Warning};
-use encrypt_cloud_image::filesystem::{Content, Error, probe};
-use encrypt_cloud_image::storage::{MemoryStorage, Overlay, ReadAt, Slice};
+use base::storage::{MemoryStorage, Overlay, ReadAt, Slice};
+use filesystem::Error;
+use filesystem::ext4::{Filesystem, Superblock, Warning};
+use probe::{Content, probe};
 
 use crate::ext4_image::{Image, NOW, fix_superblock_checksum, image, ready};
 use crate::support::{command, run, scratch};

@@ -2,9 +2,9 @@
 
 use std::thread;
 
-use encrypt_cloud_image::filesystem::Error;
-use encrypt_cloud_image::filesystem::fat::{Fat, FatType};
-use encrypt_cloud_image::storage::{Fault, Overlay, Recorder};
+use base::storage::{Fault, Overlay, Recorder};
+use filesystem::Error;
+use filesystem::fat::{Fat, FatType};
 
 use crate::fat_image::{KINDS, NOW, image, pattern, ready};
 use crate::faults::every_fault_is_an_error;
@@ -265,7 +265,7 @@ fn what_is_no_fat_and_what_is_damaged_is_named() {
 }
 
 fn image_u16(image: &crate::fat_image::Image, offset: u64) -> u16 {
-    use encrypt_cloud_image::storage::ReadAt;
+    use base::storage::ReadAt;
     let bytes = image.storage().read_vec(offset, 2).unwrap();
     u16::from_le_bytes(bytes.try_into().unwrap())
 }

@@ -6,9 +6,9 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use encrypt_cloud_image::filesystem::Result;
-use encrypt_cloud_image::filesystem::fat::Fat;
-use encrypt_cloud_image::storage::{FileStorage, Overlay, ReadAt};
+use base::storage::{FileStorage, Overlay, ReadAt};
+use filesystem::Result;
+use filesystem::fat::Fat;
 
 use crate::support::{command, exits, programs, run, scratch};
 

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use encrypt_cloud_image::filesystem::fat::{Fat, Phases, phases};
-use encrypt_cloud_image::filesystem::{Error, Result};
-use encrypt_cloud_image::storage::{Overlay, ReadAt, Recorded};
+use base::storage::{Overlay, ReadAt, Recorded};
+use filesystem::fat::{Fat, Phases, phases};
+use filesystem::{Error, Result};
 
 use crate::fat_image::{Image, KINDS, NOW, image, pattern, ready};
 use crate::support::crash::{self, Place};

@@ -1,7 +1,7 @@
 //! Reads and writes that fail, each in a run of its own.
 
-use encrypt_cloud_image::filesystem::Error;
-use encrypt_cloud_image::storage::Fault;
+use base::storage::Fault;
+use filesystem::Error;
 
 /// Lets each read, then each write of an edit fail, and expects the fault itself as the error.
 #[track_caller]

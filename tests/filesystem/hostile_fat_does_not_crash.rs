@@ -2,8 +2,8 @@
 
 use std::sync::OnceLock;
 
-use encrypt_cloud_image::filesystem::fat::{Fat, phases};
-use encrypt_cloud_image::storage::{MemoryStorage, Overlay, ReadAt};
+use base::storage::{MemoryStorage, Overlay, ReadAt};
+use filesystem::fat::{Fat, phases};
 use proptest::prelude::*;
 
 use crate::fat_image::{KINDS, NOW, image, ready};
@@ -74,7 +74,7 @@ proptest! {
         }
         let overlay = Overlay::new(Bytes(&images()[which]));
         for (offset, value, len) in damage {
-            use encrypt_cloud_image::storage::WriteAt;
+            use base::storage::WriteAt;
             overlay.write_all_at(&value.to_le_bytes()[..len], offset as u64).unwrap();
         }
         use_it(&overlay);
@@ -89,13 +89,9 @@ impl ReadAt for Bytes<'_> {
         self.0.len() as u64
     }
 
-    fn read_exact_at(
-        &self,
-        buffer: &mut [u8],
-        offset_bytes: u64,
-    ) -> encrypt_cloud_image::storage::Result<()> {
+    fn read_exact_at(&self, buffer: &mut [u8], offset_bytes: u64) -> base::storage::Result<()> {
         let end_bytes = self.0.len() as u64;
-        let beyond = encrypt_cloud_image::storage::Error::BeyondEnd {
+        let beyond = base::storage::Error::BeyondEnd {
             offset_bytes,
             len_bytes: buffer.len() as u64,
             end_bytes,

@@ -2,8 +2,8 @@
 
 use std::sync::OnceLock;
 
-use encrypt_cloud_image::filesystem::ext4::Filesystem;
-use encrypt_cloud_image::storage::{MemoryStorage, Overlay, ReadAt, WriteAt};
+use base::storage::{MemoryStorage, Overlay, ReadAt, WriteAt};
+use filesystem::ext4::Filesystem;
 use proptest::prelude::*;
 
 use crate::ext4_image::{NOW, crc32c, image, ready};

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use encrypt_cloud_image::filesystem::ext4::{BlockBitmap, Filesystem};
-use encrypt_cloud_image::storage::{Overlay, ReadAt};
+use base::storage::{Overlay, ReadAt};
+use filesystem::ext4::{BlockBitmap, Filesystem};
 
 use crate::ext4_image::{Image, NOW, image, ready};
 use crate::support::{command, run};

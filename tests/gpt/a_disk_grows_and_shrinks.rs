@@ -1,7 +1,7 @@
 //! After a change of size the backup ends the disk, everything follows, and nothing stale is left.
 
-use encrypt_cloud_image::gpt::{Error, Warning};
-use encrypt_cloud_image::storage::MemoryStorage;
+use base::storage::MemoryStorage;
+use gpt::{Error, Warning};
 
 use crate::{Disk, MIB, support};
 
@@ -191,9 +191,8 @@ fn the_stock_ubuntu_disk_keeps_its_habit_of_seven_mod_eight() {
         .write(true)
         .open(&path)
         .unwrap();
-    let storage =
-        encrypt_cloud_image::storage::FileStorage::with_len(read_write, 4_644_864 * 512).unwrap();
-    let (mut table, _) = encrypt_cloud_image::gpt::Table::read(&storage).unwrap();
+    let storage = base::storage::FileStorage::with_len(read_write, 4_644_864 * 512).unwrap();
+    let (mut table, _) = gpt::Table::read(&storage).unwrap();
     assert_eq!(table.partition(1).unwrap().last_lba, 4_612_062);
     assert_eq!(table.last_usable_lba_for(4_644_864).unwrap(), 4_644_830);
     table.resize_disk(4_644_864).unwrap();

@@ -1,7 +1,7 @@
 //! Whatever a header claims under a right checksum: no panic, and what is accepted is written consistently.
 
-use encrypt_cloud_image::gpt::Table;
-use encrypt_cloud_image::storage::MemoryStorage;
+use base::storage::MemoryStorage;
+use gpt::Table;
 use proptest::prelude::*;
 
 use crate::{Disk, support};

@@ -154,8 +154,8 @@ fn a_copy_for_which_there_is_no_room() {
 
 #[test]
 fn a_disk_that_cannot_be_read() {
-    use encrypt_cloud_image::gpt::Table;
-    use encrypt_cloud_image::storage::{Fault, MemoryStorage, Recorder};
+    use base::storage::{Fault, MemoryStorage, Recorder};
+    use gpt::Table;
     let fault = Fault {
         read: Some(0),
         ..Fault::default()

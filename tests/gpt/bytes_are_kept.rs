@@ -1,6 +1,6 @@
 //! What we do not change on purpose, we write back bit for bit.
 
-use encrypt_cloud_image::gpt::types;
+use gpt::types;
 
 use crate::{Disk, MIB, support};
 

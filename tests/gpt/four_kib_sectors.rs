@@ -1,6 +1,6 @@
 //! Disks of 4096-byte sectors, made and judged by fdisk.
 
-use encrypt_cloud_image::gpt::Warning;
+use gpt::Warning;
 
 use crate::{Disk, MIB, support};
 

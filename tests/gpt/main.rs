@@ -17,8 +17,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use encrypt_cloud_image::gpt::{Table, Warning};
-use encrypt_cloud_image::storage::MemoryStorage;
+use base::storage::MemoryStorage;
+use gpt::{Table, Warning};
 use tempfile::TempDir;
 
 pub const MIB: usize = 1 << 20;

@@ -1,7 +1,7 @@
 //! A glance at a file tells where its disk ends, whatever hangs on behind.
 
-use encrypt_cloud_image::gpt::disk_end_bytes;
-use encrypt_cloud_image::storage::MemoryStorage;
+use base::storage::MemoryStorage;
+use gpt::disk_end_bytes;
 
 use crate::{Disk, MIB, support};
 

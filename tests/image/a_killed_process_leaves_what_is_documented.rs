@@ -7,8 +7,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use encrypt_cloud_image::image::{Output, PublishStep, Replace, Temporary};
-use encrypt_cloud_image::storage::WriteAt;
+use base::storage::WriteAt;
+use image::{Output, PublishStep, Replace, Temporary};
 
 use crate::{message, names, scratch_with_unnamed_files, support};
 

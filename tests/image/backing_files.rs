@@ -4,11 +4,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use encrypt_cloud_image::gpt;
-use encrypt_cloud_image::image::{
-    BackingFile, DiskFormat, Error, OpenDisk, SourceFormat, open_disk_over,
-};
-use encrypt_cloud_image::storage::{FileStorage, MemoryStorage, ReadAt};
+use base::storage::{FileStorage, MemoryStorage, ReadAt};
+use image::{BackingFile, DiskFormat, Error, OpenDisk, SourceFormat, open_disk_over};
 
 use crate::mapped_formats::{by_extents, disk};
 use crate::{MIB, message, support};

@@ -3,8 +3,8 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use encrypt_cloud_image::image::{DynamicVhd, Error, SourceFormat, open_disk};
-use encrypt_cloud_image::storage::{FileStorage, MemoryStorage, ReadAt};
+use base::storage::{FileStorage, MemoryStorage, ReadAt};
+use image::{DynamicVhd, Error, SourceFormat, open_disk};
 
 use crate::{MIB, message, support};
 

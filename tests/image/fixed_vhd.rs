@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use encrypt_cloud_image::gpt::disk_end_bytes;
-use encrypt_cloud_image::image::{DiskFormat, Footer, Warning, detect, vhd_time};
-use encrypt_cloud_image::storage::FileStorage;
+use base::storage::FileStorage;
+use gpt::disk_end_bytes;
+use image::{DiskFormat, Footer, Warning, detect, vhd_time};
 use uuid::Uuid;
 
 use crate::{MIB, detected, raw_disk, support};

@@ -19,9 +19,9 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use encrypt_cloud_image::gpt::disk_end_bytes;
-use encrypt_cloud_image::image::{Detected, Error, detect};
-use encrypt_cloud_image::storage::FileStorage;
+use base::storage::FileStorage;
+use gpt::disk_end_bytes;
+use image::{Detected, Error, detect};
 use rustix::fs::{Mode, OFlags};
 use tempfile::TempDir;
 

@@ -138,7 +138,7 @@ fn seven_zip_is_named_by_its_first_bytes() {
 
 #[test]
 fn the_way_out_of_a_differencing_vhd_is_in_hyper_v() {
-    use encrypt_cloud_image::image::OtherFormat;
+    use image::OtherFormat;
     assert_eq!(
         OtherFormat::DifferencingVhd.conversion(Path::new("a.vhd")),
         "in Hyper-V: Convert-VHD -Path a.vhd -DestinationPath a.vhd.fixed.vhd -VHDType Fixed"

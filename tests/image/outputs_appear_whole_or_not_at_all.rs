@@ -6,8 +6,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use encrypt_cloud_image::image::{Error, Output, PublishStep, Replace, Temporary, free_bytes};
-use encrypt_cloud_image::storage::{ReadAt, WriteAt};
+use base::storage::{ReadAt, WriteAt};
+use image::{Error, Output, PublishStep, Replace, Temporary, free_bytes};
 
 use crate::{message, names, scratch_with_unnamed_files, support};
 

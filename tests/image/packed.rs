@@ -6,10 +6,8 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use encrypt_cloud_image::image::{
-    Error, OtherFormat, PackedDefect, Packing, Scratch, Unpacked, unpack,
-};
-use encrypt_cloud_image::storage::{MemoryStorage, ReadAt};
+use base::storage::{MemoryStorage, ReadAt};
+use image::{Error, OtherFormat, PackedDefect, Packing, Scratch, Unpacked, unpack};
 
 use crate::{MIB, message, names, scratch_with_unnamed_files, support};
 

@@ -5,8 +5,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use encrypt_cloud_image::image::{Error, FileIdentity, Lock, Source};
-use encrypt_cloud_image::storage::ReadAt;
+use base::storage::ReadAt;
+use image::{Error, FileIdentity, Lock, Source};
 
 use crate::{message, support};
 

@@ -5,12 +5,12 @@
 //! what comes out has the same ciphertext as the undisturbed run with the same keys, which the programs judge. They
 //! judge some of the others, too.
 
-use encrypt_cloud_image::filesystem::SECONDARY_OFFSETS_BYTES;
-use encrypt_cloud_image::luks2::HEAD_BYTES;
-use encrypt_cloud_image::provision::{self, in_place};
-use encrypt_cloud_image::storage::{
+use base::storage::{
     FileStorage, MemoryStorage, Overlay, ReadAt, Recorded, Recorder, Slice, WriteAt,
 };
+use luks2::HEAD_BYTES;
+use operations::{self, in_place};
+use probe::SECONDARY_OFFSETS_BYTES;
 
 use std::path::Path;
 
@@ -133,9 +133,9 @@ impl Reference {
 }
 
 /// Goes on with what a crash has left: resumes, or begins again where nothing had begun.
-fn go_on<S: WriteAt>(disk: &S) -> Result<bool, provision::Error> {
+fn go_on<S: WriteAt>(disk: &S) -> Result<bool, operations::Error> {
     match resume(disk) {
-        Err(provision::Error::InPlace(in_place::Error::NothingToResume)) => {
+        Err(operations::Error::InPlace(in_place::Error::NothingToResume)) => {
             convert(disk, CHUNK_BYTES).map(|()| false)
         }
         resumed => resumed.map(|()| true),

@@ -3,7 +3,7 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 
-use encrypt_cloud_image::storage::{FileStorage, ReadAt, Recorded, WriteAt as _};
+use base::storage::{FileStorage, ReadAt, Recorded, WriteAt as _};
 
 use crate::a_crash_loses_nothing::{Reference, is_complete, visit};
 use crate::a_killed_run_is_resumed::{complete, inject};

@@ -2,13 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use encrypt_cloud_image::gpt::Table;
-use encrypt_cloud_image::provision::in_place::{Conversion, Options, Prepared};
-use encrypt_cloud_image::provision::{
-    self, Observer, Partition, Phase, PublishStep, StopFlag, SystemEntropy,
-};
-use encrypt_cloud_image::secret::{Entropy, EntropyError};
-use encrypt_cloud_image::storage::{ReadAt, WriteAt};
+use base::secret::{Entropy, EntropyError};
+use base::storage::{ReadAt, WriteAt};
+use gpt::Table;
+use operations::in_place::{Conversion, Options, Prepared};
+use operations::{self, Observer, Partition, Phase, PublishStep, StopFlag, SystemEntropy};
 
 use crate::support::image::{Image, ROOT, Shape, image};
 use crate::support::judge::{self, Expected};
@@ -133,7 +131,7 @@ impl Entropy for TestOnlyEntropy {
 }
 
 /// Converts a disk from its beginning, with the same keys every time.
-pub fn convert<S: WriteAt>(disk: S, chunk_bytes: u64) -> Result<(), provision::Error> {
+pub fn convert<S: WriteAt>(disk: S, chunk_bytes: u64) -> Result<(), operations::Error> {
     let options = Options {
         in_place: Some(chunk_bytes),
         ..Options::default()
@@ -150,7 +148,7 @@ pub fn root(disk: &dyn ReadAt) -> (Partition, u64) {
 }
 
 /// Resumes a conversion.
-pub fn resume(disk: &dyn WriteAt) -> Result<(), provision::Error> {
+pub fn resume(disk: &dyn WriteAt) -> Result<(), operations::Error> {
     let (root, sector_bytes) = root(disk);
     let conversion = Conversion::find(disk, &root, sector_bytes)?;
     conversion.run(

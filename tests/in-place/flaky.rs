@@ -5,7 +5,7 @@
 
 use std::sync::Mutex;
 
-use encrypt_cloud_image::storage::{Error, MemoryStorage, ReadAt, Result, WriteAt};
+use base::storage::{Error, MemoryStorage, ReadAt, Result, WriteAt};
 
 const SECTOR_BYTES: usize = 512;
 

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use encrypt_cloud_image::provision::in_place::{self, Options, Prepared};
-use encrypt_cloud_image::provision::{Error, Observer, Phase, PublishStep, StopFlag};
-use encrypt_cloud_image::secret::SystemEntropy;
-use encrypt_cloud_image::storage::{Fault, FileStorage, Recorder, Slice};
+use base::secret::SystemEntropy;
+use base::storage::{Fault, FileStorage, Recorder, Slice};
+use operations::in_place::{self, Options, Prepared};
+use operations::{Error, Observer, Phase, PublishStep, StopFlag};
 
 use crate::disks::{CHUNK_BYTES, NOW, Roomy, TestOnlyEntropy, convert, ready};
 use crate::support::container::Container;

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::ops::Deref;
 
-use encrypt_cloud_image::keyobject::secboot::{self, PcrProfile};
-use encrypt_cloud_image::secret::{SecretBytes, SystemEntropy};
-use encrypt_cloud_image::tpm::{Bank, Selection, SrkFile};
+use base::secret::{SecretBytes, SystemEntropy};
+use keyobject::secboot::{self, PcrProfile};
 use serde_json::Value;
+use tpm::{Bank, Selection, SrkFile};
 
 use crate::encrypted::{Encrypted, SEALED_KEY};
 use crate::support::boot_programs::{Signer, grub, kernel, systemd_boot, unified, unknown};

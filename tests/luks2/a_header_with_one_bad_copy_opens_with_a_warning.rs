@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use encrypt_cloud_image::filesystem::{Content, probe};
-use encrypt_cloud_image::luks2::{Error, Header, HeaderCopy, Position, SectorSize};
-use encrypt_cloud_image::storage::{Fault, MemoryStorage, Recorder};
+use base::storage::{Fault, MemoryStorage, Recorder};
+use luks2::{Error, Header, HeaderCopy, Position, SectorSize};
+use probe::{Content, probe};
 
 use crate::containers::{base_text, container, copy, cryptsetup, file, unlock_key};
 use crate::support::header_of;

@@ -3,11 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use encrypt_cloud_image::luks2::{
-    Area, Header, NewContainer, Position, SectorSize, Update, VolumeKey,
-};
-use encrypt_cloud_image::secret::{SecretBytes, SystemEntropy};
-use encrypt_cloud_image::storage::{FileStorage, MemoryStorage, ReadAt, WriteAt};
+use base::secret::{SecretBytes, SystemEntropy};
+use base::storage::{FileStorage, MemoryStorage, ReadAt, WriteAt};
+use luks2::{Area, Header, NewContainer, Position, SectorSize, Update, VolumeKey};
 use serde_json::{Value, json};
 
 use crate::containers::{

@@ -5,10 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use encrypt_cloud_image::luks2::{
-    ClearKeyToken, NewContainer, SectorCipher, SectorSize, VolumeKey, XtsCipher,
-};
-use encrypt_cloud_image::secret::{Entropy, EntropyError, SecretBytes, SystemEntropy};
+use base::secret::{Entropy, EntropyError, SecretBytes, SystemEntropy};
+use luks2::{ClearKeyToken, NewContainer, SectorCipher, SectorSize, VolumeKey, XtsCipher};
 
 use crate::support::{command, data};
 use serde_json::Value;

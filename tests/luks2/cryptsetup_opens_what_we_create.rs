@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use encrypt_cloud_image::luks2::SectorSize;
+use luks2::SectorSize;
 
 use crate::containers::{
     LABEL, UUID, container, container_file, cryptsetup, file, growpart_key, stream, try_key,

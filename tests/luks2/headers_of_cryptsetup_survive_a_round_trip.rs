@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use encrypt_cloud_image::luks2::{Error, Header, Kdf, Metadata};
-use encrypt_cloud_image::secret::SecretBytes;
-use encrypt_cloud_image::storage::{MemoryStorage, ReadAt};
+use base::secret::SecretBytes;
+use base::storage::{MemoryStorage, ReadAt};
+use luks2::{Error, Header, Kdf, Metadata};
 
 use crate::containers::{base_text, copy, cryptsetup, file, growpart_key, unlock_key};
 use crate::support::header_of;

@@ -1,7 +1,7 @@
 //! Headers with random damage to their text and a correct checksum; the fuzz target's little brother.
 
-use encrypt_cloud_image::luks2::Error;
-use encrypt_cloud_image::storage::MemoryStorage;
+use base::storage::MemoryStorage;
+use luks2::Error;
 use proptest::prelude::*;
 
 use crate::containers::{base_text, copy, unlock_key};

@@ -5,8 +5,8 @@
 
 use std::fs;
 
-use encrypt_cloud_image::luks2::Error;
-use encrypt_cloud_image::storage::FileStorage;
+use base::storage::FileStorage;
+use luks2::Error;
 use serde_json::{Value, json};
 
 use crate::containers::{base_text, copy, cryptsetup};

@@ -1,8 +1,8 @@
 //! `tests/data/luks2/container.json`: a whole container that another program computed.
 
-use encrypt_cloud_image::luks2::{ClearKeyToken, NewContainer, Position, SectorSize, VolumeKey};
-use encrypt_cloud_image::secret::SecretBytes;
-use encrypt_cloud_image::storage::{MemoryStorage, ReadAt};
+use base::secret::SecretBytes;
+use base::storage::{MemoryStorage, ReadAt};
+use luks2::{ClearKeyToken, NewContainer, Position, SectorSize, VolumeKey};
 use serde_json::Value;
 
 use crate::containers::{Draws, encrypted, sha256, stream};

@@ -1,13 +1,11 @@
 //! dbx may hold the digest of a certificate's signed part: firmware looks for it, shim does not.
 
-use encrypt_cloud_image::efi::config::{Database, Rules as Reading};
-use encrypt_cloud_image::efi::signature_list::{SHA256, SignatureList, X509_SHA256};
-use encrypt_cloud_image::efi::{Hash, Program, UefiConfig};
-use encrypt_cloud_image::measure::{
-    Boot, BootFile, Chain, Input, Prediction, Profile, Reader, Rules, predict,
-};
-use encrypt_cloud_image::storage::MemoryStorage;
-use encrypt_cloud_image::tpm::Bank;
+use base::storage::MemoryStorage;
+use firmware::config::{Database, Rules as Reading};
+use firmware::signature_list::{SHA256, SignatureList, X509_SHA256};
+use firmware::{Hash, Program, UefiConfig};
+use measure::{Boot, BootFile, Chain, Input, Prediction, Profile, Reader, Rules, predict};
+use tpm::Bank;
 use uuid::Uuid;
 
 use crate::data;

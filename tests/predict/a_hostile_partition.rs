@@ -2,13 +2,11 @@
 
 use std::cell::Cell;
 
-use encrypt_cloud_image::efi::{Program, UefiConfig};
-use encrypt_cloud_image::measure::{
-    Boot, BootFile, Chain, Error, Input, Profile, Reader, Rules, predict,
-};
-use encrypt_cloud_image::provision::predict::{EspFiles, Name, PredictError, Wanted, on_esp};
-use encrypt_cloud_image::storage::{MemoryStorage, ReadAt};
-use encrypt_cloud_image::tpm::Bank;
+use base::storage::{MemoryStorage, ReadAt};
+use firmware::{Program, UefiConfig};
+use measure::{Boot, BootFile, Chain, Error, Input, Profile, Reader, Rules, predict};
+use operations::predict::{EspFiles, Name, PredictError, Wanted, on_esp};
+use tpm::Bank;
 
 use crate::data;
 
@@ -88,7 +86,7 @@ fn more_branches_than_a_policy_can_have_are_refused() {
         ..Boot::default()
     };
     let configuration = data::content("vectors/uefi/a-only.json");
-    let rules = encrypt_cloud_image::efi::config::Rules::Ours;
+    let rules = firmware::config::Rules::Ours;
     let configuration = UefiConfig::from_json(&configuration, rules).unwrap().config;
     let branches = |chains: usize| {
         let prediction = predict(&Input {

@@ -1,16 +1,11 @@
 //! Which entry of db is measured for a program whose chain is not made as every tool makes it. A synthetic twin of
 //! each fault that was found under OVMF: the whole PCR 7 is compared, made here from the events by hand.
 
-use encrypt_cloud_image::efi::config::Rules as Reading;
-use encrypt_cloud_image::efi::pe::Digests;
-use encrypt_cloud_image::efi::signature_list::{
-    SignatureList, X509, X509_SHA256, X509_SHA384, X509_SHA512,
-};
-use encrypt_cloud_image::efi::{Database, Hash, Program, Signature, UefiConfig};
-use encrypt_cloud_image::measure::{
-    Boot, BootFile, Chain, Input, Prediction, Profile, Reader, Rules, predict,
-};
-use encrypt_cloud_image::tpm::Bank;
+use firmware::config::Rules as Reading;
+use firmware::pe::Digests;
+use firmware::signature_list::{SignatureList, X509, X509_SHA256, X509_SHA384, X509_SHA512};
+use firmware::{Database, Hash, Program, Signature, UefiConfig};
+use measure::{Boot, BootFile, Chain, Input, Prediction, Profile, Reader, Rules, predict};
 use openssl::asn1::{Asn1Integer, Asn1Object, Asn1OctetString, Asn1Time};
 use openssl::bn::BigNum;
 use openssl::hash::MessageDigest;
@@ -22,6 +17,7 @@ use openssl::x509::extension::{
     AuthorityKeyIdentifier, BasicConstraints, KeyUsage, SubjectKeyIdentifier,
 };
 use openssl::x509::{X509, X509Builder, X509Extension, X509Name, X509NameBuilder};
+use tpm::Bank;
 use uuid::Uuid;
 
 use crate::data;
@@ -437,7 +433,7 @@ fn a_ca_in_dbx_forbids_what_it_issued() {
 
 /// A list with the digest of the certificate's signed part, and a time behind it.
 fn revoked(certificate: &X509, hash: Hash, time: u8) -> (String, Vec<u8>) {
-    let parsed = encrypt_cloud_image::efi::Certificate::parse(&certificate.to_der().unwrap());
+    let parsed = firmware::Certificate::parse(&certificate.to_der().unwrap());
     let digest = hash.digest(parsed.unwrap().tbs());
     let kind = match hash {
         Hash::Sha384 => X509_SHA384,

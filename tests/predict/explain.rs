@@ -3,11 +3,9 @@
 //! The logs are those of real boots. Beside its own prediction each must be equal; beside the prediction for
 //! another boot the first difference of each PCR and its cause are known, since we know how the boots differ.
 
-use encrypt_cloud_image::measure::{
-    self, Comparison, Explanation, Prediction, Profile, Verdict, predict,
-};
-use encrypt_cloud_image::tpm::Bank;
-use encrypt_cloud_image::tpm::event_log::{self, LoggedEvent};
+use measure::{self, Comparison, Explanation, Prediction, Profile, Verdict, predict};
+use tpm::Bank;
+use tpm::event_log::{self, LoggedEvent};
 
 use crate::firmware::{BOOTS, RealBoot, input, real_boot};
 

@@ -2,11 +2,9 @@
 //! would change it (`docs/explanation.md` says when). Every cause is printed once, here,
 //! in `explain.rs` or in `explain_real_firmware.rs`.
 
-use encrypt_cloud_image::measure::{
-    self, Cause, Event, Explanation, Prediction, Source, parse_variable_data,
-};
-use encrypt_cloud_image::tpm::Bank;
-use encrypt_cloud_image::tpm::event_log::LoggedEvent;
+use measure::{self, Cause, Event, Explanation, Prediction, Source, parse_variable_data};
+use tpm::Bank;
+use tpm::event_log::LoggedEvent;
 use uuid::{Uuid, uuid};
 
 use crate::explain::{differences, logged, predicted};

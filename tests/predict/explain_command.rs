@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use encrypt_cloud_image::tpm::Bank;
-use encrypt_cloud_image::tpm::event_log;
 use serde_json::Value;
+use tpm::Bank;
+use tpm::event_log;
 
 use crate::command::{CONFIGURATION, image, laid_out, predict, refused, text};
 use crate::data;

@@ -1,13 +1,13 @@
 //! What the firmware, shims and loaders of real machines log otherwise than the machine of the recorded boots does: a
 //! recorded log, changed in that way, one change for each kind that logs of real machines showed.
 
-use encrypt_cloud_image::efi::{Hash, Program, UefiConfig, config};
-use encrypt_cloud_image::measure::{
+use base::storage::MemoryStorage;
+use firmware::{Hash, Program, UefiConfig, config};
+use measure::{
     self, Boot, BootFile, Chain, Explanation, Input, Prediction, Profile, Reader, Rules, Separator,
 };
-use encrypt_cloud_image::storage::MemoryStorage;
-use encrypt_cloud_image::tpm::Bank;
-use encrypt_cloud_image::tpm::event_log::LoggedEvent;
+use tpm::Bank;
+use tpm::event_log::LoggedEvent;
 use uuid::{Uuid, uuid};
 
 use crate::data;

@@ -6,17 +6,17 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use base::storage::MemoryStorage;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use encrypt_cloud_image::efi::config::{self, UefiConfig};
-use encrypt_cloud_image::efi::pe::Digests;
-use encrypt_cloud_image::efi::{Hash, Program, Signature};
-use encrypt_cloud_image::measure::{
+use firmware::config::{self, UefiConfig};
+use firmware::pe::Digests;
+use firmware::{Hash, Program, Signature};
+use measure::{
     Boot, BootFile, Chain, Error, Input, Prediction, Problem, Profile, Reader, Rules, predict,
 };
-use encrypt_cloud_image::storage::MemoryStorage;
-use encrypt_cloud_image::tpm::{Bank, event_log};
 use serde::Deserialize;
+use tpm::{Bank, event_log};
 
 use crate::data;
 

@@ -9,11 +9,10 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use encrypt_cloud_image::measure;
-use encrypt_cloud_image::tpm::Bank;
-use encrypt_cloud_image::tpm::event_log::{self, Error, Kind, Log, LoggedEvent};
 use serde::Deserialize;
 use serde_json::Value;
+use tpm::Bank;
+use tpm::event_log::{self, Error, Kind, Log, LoggedEvent};
 
 use crate::explain_causes::the_prediction;
 use crate::support::{command, exits, programs, scratch, shared};

@@ -8,8 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use encrypt_cloud_image::efi::{Program, guid};
-use encrypt_cloud_image::storage::MemoryStorage;
+use base::storage::MemoryStorage;
+use firmware::{Program, guid};
 use serde_json::Value;
 
 use crate::command::predict;

@@ -4,16 +4,16 @@
 use std::fs;
 use std::path::Path;
 
-use encrypt_cloud_image::efi::config::Rules as Reading;
-use encrypt_cloud_image::efi::pe::Digests;
-use encrypt_cloud_image::efi::{Hash, Program, UefiConfig};
-use encrypt_cloud_image::measure::{
+use base::storage::MemoryStorage;
+use firmware::config::Rules as Reading;
+use firmware::pe::Digests;
+use firmware::{Hash, Program, UefiConfig};
+use measure::{
     Boot, BootFile, Chain, Event, Input, Prediction, Profile, Reader, Rules, Source, Warning,
     explain, parse_variable_data, predict,
 };
-use encrypt_cloud_image::storage::MemoryStorage;
-use encrypt_cloud_image::tpm::Bank;
-use encrypt_cloud_image::tpm::event_log::LoggedEvent;
+use tpm::Bank;
+use tpm::event_log::LoggedEvent;
 
 use crate::{data, support};
 
@@ -264,7 +264,7 @@ fn what_the_reference_leaves_out_is_said_and_left_out_under_its_rules() {
     let ours = predicted(&boot, Rules::firmware()).unwrap();
     let wanted = Warning::MokListTrusted {
         file: "shim".to_owned(),
-        shim: encrypt_cloud_image::efi::shim::Version(15, 6),
+        shim: firmware::shim::Version(15, 6),
     };
     assert!(ours.warnings.contains(&wanted), "{:?}", ours.warnings);
     assert_eq!(

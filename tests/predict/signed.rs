@@ -6,17 +6,15 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use base::storage::MemoryStorage;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use encrypt_cloud_image::efi::config::{self, UefiConfig};
-use encrypt_cloud_image::efi::pe::Digests;
-use encrypt_cloud_image::efi::{Hash, Program};
-use encrypt_cloud_image::measure::{
-    Boot, BootFile, Chain, Error, Input, Prediction, Profile, Reader, Rules, predict,
-};
-use encrypt_cloud_image::storage::MemoryStorage;
-use encrypt_cloud_image::tpm::{Bank, event_log};
+use firmware::config::{self, UefiConfig};
+use firmware::pe::Digests;
+use firmware::{Hash, Program};
+use measure::{Boot, BootFile, Chain, Error, Input, Prediction, Profile, Reader, Rules, predict};
 use serde::Deserialize;
+use tpm::{Bank, event_log};
 use uuid::uuid;
 
 use crate::data;

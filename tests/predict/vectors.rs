@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use encrypt_cloud_image::efi::azure;
-use encrypt_cloud_image::efi::config::{self, UefiConfig};
-use encrypt_cloud_image::measure::{
-    self, Input, Prediction, Problem, Profile, Reader, Rules, Source, predict,
-};
-use encrypt_cloud_image::provision::predict::{EspDirectory, PredictError, Wanted, on_esp};
-use encrypt_cloud_image::tpm::Bank;
+use firmware::azure;
+use firmware::config::{self, UefiConfig};
+use measure::{self, Input, Prediction, Problem, Profile, Reader, Rules, Source, predict};
+use operations::predict::{EspDirectory, PredictError, Wanted, on_esp};
+use tpm::Bank;
 
 use crate::data::{self, Case, CaseEvents, Cases};
 
@@ -64,7 +62,7 @@ fn run(case: &Case, rules: Rules) -> Outcome {
 
 /// The class that the vectors have for an error, and the file it names.
 fn class(error: PredictError) -> (String, Option<String>) {
-    use encrypt_cloud_image::efi::Error as Efi;
+    use firmware::Error as Efi;
     let (class, file) = match error {
         PredictError::NoShim => ("no-shim", Some("shimx64.efi".to_owned())),
         PredictError::IsDirectory { file } | PredictError::Unreadable { file, .. } => {

@@ -6,11 +6,9 @@ use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use encrypt_cloud_image::provision::deploy::{
-    Binding, KeyObject, RecoverySource, SrkOptions, TemplateChoice,
-};
-use encrypt_cloud_image::provision::guests::PlainImage;
-use encrypt_cloud_image::provision::{
+use operations::deploy::{Binding, KeyObject, RecoverySource, SrkOptions, TemplateChoice};
+use operations::provision::PlainImage;
+use operations::{
     FreeSpace, Job, MakeRoom, Observer, Phase, ProfileChoice, PublishStep, SectorSizeChoice,
     StopFlag, SystemEntropy,
 };

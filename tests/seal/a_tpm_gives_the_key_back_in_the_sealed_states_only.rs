@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use encrypt_cloud_image::secret::SecretBytes;
-use encrypt_cloud_image::tpm::{Bank, SrkFile, StorageParent, UniqueData, composite};
+use base::secret::SecretBytes;
+use tpm::{Bank, SrkFile, StorageParent, UniqueData, composite};
 
 use crate::support::tpm::{PROGRAMS, Tpm};
 use crate::support::{exits, programs, run, scratch};

@@ -1,6 +1,6 @@
 //! Files that snapcore/secboot sealed: every field is read, written back, and derived again from its input.
 
-use encrypt_cloud_image::keyobject::secboot::{Error, SealedKey};
+use keyobject::secboot::{Error, SealedKey};
 
 use crate::{branches, bytes, cases, file, json};
 

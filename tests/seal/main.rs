@@ -15,10 +15,10 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 
-use encrypt_cloud_image::keyobject::secboot::PcrProfile;
-use encrypt_cloud_image::secret::{SecretBytes, SystemEntropy};
-use encrypt_cloud_image::tpm::{Bank, Selection, SrkFile, StorageParent, composite};
+use base::secret::{SecretBytes, SystemEntropy};
+use keyobject::secboot::PcrProfile;
 use serde_json::Value;
+use tpm::{Bank, Selection, SrkFile, StorageParent, composite};
 
 /// A file of tests/data/sealed.
 fn file(name: &str) -> Vec<u8> {
@@ -77,8 +77,7 @@ fn profile(pcrs: &[u8], composites: &[Vec<u8>]) -> PcrProfile {
 
 /// A file of ours with a fresh key.
 fn sealed(parent: &StorageParent, profile: &PcrProfile, key: &SecretBytes) -> Vec<u8> {
-    encrypt_cloud_image::keyobject::secboot::seal(parent, profile, key, &mut SystemEntropy::new())
-        .unwrap()
+    keyobject::secboot::seal(parent, profile, key, &mut SystemEntropy::new()).unwrap()
 }
 
 fn key(len_bytes: usize) -> SecretBytes {

@@ -1,8 +1,7 @@
 //! One change to a good file: what the library's reader says on a TPM, ours says without one, as far as
 //! that can be told.
 
-use encrypt_cloud_image::keyobject::secboot::{Error, SealedKey};
-use encrypt_cloud_image::tpm;
+use keyobject::secboot::{Error, SealedKey};
 
 use crate::{branches, file, json};
 

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use encrypt_cloud_image::keyobject::secboot::{self, MAX_KEY_BYTES, PcrProfile};
-use encrypt_cloud_image::secret::SystemEntropy;
-use encrypt_cloud_image::tpm::composite;
+use base::secret::SystemEntropy;
+use keyobject::secboot::{self, MAX_KEY_BYTES, PcrProfile};
+use tpm::composite;
 
 use crate::support::{command, data, exits, programs, scratch};
 use crate::{branches, cases, file, json, key, parent, profile, sealed};

@@ -1,9 +1,7 @@
 //! Storage root keys in every form that tools write them in, and the templates from which a guest makes them again.
 
-use encrypt_cloud_image::tpm::{
-    KeyKind, SrkFile, StandardDifference, StorageParent, UniqueData, UniqueForm,
-};
 use serde_json::Value;
+use tpm::{KeyKind, SrkFile, StandardDifference, StorageParent, UniqueData, UniqueForm};
 
 use crate::{bytes, support};
 

@@ -1,16 +1,16 @@
 //! Tokens of ours beside those of systemd-cryptenroll: the same members and types, parts of the same sizes, and every
 //! field derived again by a program that is not ours.
 
+use base::secret::{Entropy, EntropyError, SecretBytes, SystemEntropy};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use encrypt_cloud_image::keyobject::systemd_tpm2::{self, Parent, Tpm2Token, UnlockSecret};
-use encrypt_cloud_image::luks2::Token;
-use encrypt_cloud_image::secret::{Entropy, EntropyError, SecretBytes, SystemEntropy};
-use encrypt_cloud_image::tpm::{
+use keyobject::systemd_tpm2::{self, Parent, Tpm2Token, UnlockSecret};
+use luks2::Token;
+use serde_json::{Value, json};
+use tpm::{
     Bank, KeyKind, KeyPair, Marshal, SealTerms, Selection, SrkFile, StorageParent, composite,
     seal_for,
 };
-use serde_json::{Value, json};
 
 use crate::support::{command, data, programs, scratch, succeeds_fed};
 

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use encrypt_cloud_image::tpm::StorageParent;
+use ::tpm::StorageParent;
 
 use crate::support::tpm::{self, Tpm};
 use crate::support::{programs, run, scratch};

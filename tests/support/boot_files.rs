@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use encrypt_cloud_image::efi::config::Rules;
-use encrypt_cloud_image::efi::{Database, UefiConfig};
+use firmware::config::Rules;
+use firmware::{Database, UefiConfig};
 
 use super::disk::Disk;
 use super::image::{ESP, change_partition};

@@ -7,7 +7,7 @@
 //! Where a stretch has up to [`ALL_SUBSETS_OF`] sectors, all subsets are visited; else the prefixes, the suffixes,
 //! single sectors, all but a single one, and [`RANDOM_SUBSETS`] at random, by a generator that always starts the same.
 
-use encrypt_cloud_image::storage::{Overlay, ReadAt, Recorded, WriteAt};
+use base::storage::{Overlay, ReadAt, Recorded, WriteAt};
 
 /// The longest stretch of which every subset is visited.
 pub const ALL_SUBSETS_OF: usize = 11;

@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::ops::Range;
 use std::path::Path;
 
-use encrypt_cloud_image::filesystem::SECONDARY_OFFSETS_BYTES;
+use probe::SECONDARY_OFFSETS_BYTES;
 
 use super::{command, disk, files, run, scratch};
 

@@ -35,9 +35,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use encrypt_cloud_image::filesystem::OnlyLuks2;
-use encrypt_cloud_image::luks2::{self, Header};
-use encrypt_cloud_image::storage::ReadAt;
+use base::storage::ReadAt;
+use luks2::{self, Header};
+use probe::OnlyLuks2;
 
 /// True where the long tests were asked for, too.
 pub fn all() -> bool {

@@ -20,7 +20,7 @@ pub struct Arguments {
     #[arg(long)]
     no_lint: bool,
 
-    /// Arguments for `cargo test`, such as `--test layers`
+    /// Arguments for `cargo test`, such as `--test gpt`
     #[arg(last = true, value_name = "ARGS")]
     for_cargo_test: Vec<String>,
 }

@@ -64,7 +64,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let is_wanted = |part| arguments.only.is_empty() || arguments.only.contains(&part);
     process::run(&mut process::release_build())?;
     if is_wanted(Part::Cipher) {
-        process::run(&mut cargo(&["bench", "--locked", "--bench", "xts"]))?;
+        process::run(&mut cargo(&[
+            "bench",
+            "--locked",
+            "--package",
+            "eci-luks2",
+            "--bench",
+            "xts",
+        ]))?;
     }
     let program = crate::target_folder()?.join("release/encrypt-cloud-image");
     let disk = match &arguments.dir {

@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn every_program_of_the_package_is_packed() {
-        let sources = fs::read_dir(crate::project_folder().join("src/bin")).unwrap();
+        let sources = fs::read_dir(crate::project_folder().join("crates/cli/src/bin")).unwrap();
         let mut names: Vec<_> = sources
             .map(|entry| entry.unwrap().path())
             .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())

@@ -1,0 +1,17 @@
+//! What every crate stands on: key bytes, where random bytes come from, and bytes at offsets.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::cast_possible_truncation,
+        clippy::print_stdout,
+        clippy::print_stderr
+    )
+)]
+
+pub mod secret;
+pub mod storage;

@@ -1,0 +1,21 @@
+//! What a `provision` will do, in lines: all of it for `--dry-run`, the choices before a run.
+
+use super::{deploy_plan, plan};
+use operations::{Plan, deploy};
+
+/// What was chosen where there was a choice.
+pub fn choices(encrypted: &Plan, bound: &deploy::Plan) -> String {
+    plan::choices(encrypted) + &deploy_plan::binding_choices(bound)
+}
+
+/// The whole plan.
+pub fn table(encrypted: &Plan, bound: &deploy::Plan) -> String {
+    let mut lines = plan::facts(encrypted);
+    lines.extend(deploy_plan::binding_facts(bound));
+    plan::aligned(&lines)
+        + &deploy_plan::keyslots(bound)
+        + &deploy_plan::branches(bound)
+        + &plan::where_table(encrypted)
+        + &plan::edits(encrypted)
+        + &deploy_plan::esp_files(bound)
+}

@@ -1,0 +1,83 @@
+//! A keyslot's area: the volume key, split and encrypted with a key that comes from a passphrase.
+//!
+//! Sealing: PBKDF2 makes a 64-byte key-encryption key of the passphrase; the volume key is split into 4000
+//! stripes, and their 256000 bytes are encrypted by AES-256-XTS in 512-byte sectors, numbered from 0 at the
+//! start of the area (also where the data have 4096-byte sectors). Opening is the way back; whether the
+//! result is the volume key only the digest can tell.
+
+use std::num::NonZeroU32;
+
+use super::anti_forensic::{self, STRIPES};
+use super::{Error, Hash, SectorCipher, SectorSize, VolumeKey, XtsCipher};
+use base::secret::{Entropy, SecretBytes};
+
+/// Iterations of PBKDF2 in keyslots and digest: the least that LUKS2 allows, enough because every key of
+/// this program is random.
+pub(crate) const ITERATIONS: NonZeroU32 = NonZeroU32::new(1000).unwrap();
+/// Length of every salt in the metadata.
+pub(crate) const SALT_BYTES: usize = 32;
+/// Length of the key material of a 64-byte volume key.
+pub(crate) const MATERIAL_BYTES: u64 = 256_000;
+/// Length of a new keyslot's area: the material, rounded up to 4096 bytes.
+pub(crate) const AREA_BYTES: u64 = 258_048;
+
+/// A new keyslot's encrypted material, to be written before the header that names it.
+pub struct KeyslotMaterial {
+    pub(crate) keyslot: u32,
+    pub(crate) offset_bytes: u64,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl KeyslotMaterial {
+    /// The keyslot's number.
+    pub fn keyslot(&self) -> u32 {
+        self.keyslot
+    }
+
+    /// Where the material belongs, in bytes from the start of the container.
+    pub fn offset_bytes(&self) -> u64 {
+        self.offset_bytes
+    }
+
+    /// The encrypted material.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Writes the material to its place; the caller flushes.
+    pub fn write(&self, container: &dyn base::storage::WriteAt) -> Result<(), Error> {
+        Ok(container.write_all_at(&self.bytes, self.offset_bytes)?)
+    }
+}
+
+/// Encrypts `volume_key` under `passphrase`, by what this program writes: PBKDF2 with 1000 iterations, and `hash` in it
+/// and in the split.
+pub(crate) fn seal(
+    volume_key: &VolumeKey,
+    passphrase: &SecretBytes,
+    hash: Hash,
+    salt: &[u8],
+    entropy: &mut dyn Entropy,
+) -> Result<Vec<u8>, Error> {
+    let mut key = SecretBytes::zeroed(VolumeKey::LEN_BYTES);
+    hash.pbkdf2(passphrase.expose(), salt, ITERATIONS, key.expose_mut());
+    let stripes = usize::try_from(STRIPES).unwrap_or_default(); // 4000 fits every usize
+    let mut material = anti_forensic::split(volume_key.expose(), stripes, hash, entropy)?;
+    area_cipher(key)?.encrypt(0, material.expose_mut())?;
+    Ok(material.expose().to_vec())
+}
+
+/// Decrypts `material` with a key-encryption key and merges its stripes. The result is the volume key if the
+/// passphrase was right, and noise otherwise.
+pub(crate) fn open(
+    mut material: SecretBytes,
+    key: SecretBytes,
+    hash: Hash,
+) -> Result<SecretBytes, Error> {
+    area_cipher(key)?.decrypt(0, material.expose_mut())?;
+    anti_forensic::merge(material.expose(), VolumeKey::LEN_BYTES, hash).ok_or(Error::Cipher)
+}
+
+fn area_cipher(key: SecretBytes) -> Result<XtsCipher, Error> {
+    XtsCipher::new(&VolumeKey::from_bytes(key)?, SectorSize::S512)
+}

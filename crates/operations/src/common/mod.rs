@@ -1,0 +1,12 @@
+//! What several use cases share, and none of them owns: how a disk is opened and which partition is meant, what lies in
+//! it, where everything goes in the output, and what a run tells while it works.
+
+pub(crate) mod backing;
+pub(crate) mod content;
+pub(crate) mod error;
+pub(crate) mod key_file;
+pub(crate) mod layout;
+pub(crate) mod observer;
+pub(crate) mod partitions;
+pub mod recovery_key;
+pub(crate) mod staged;

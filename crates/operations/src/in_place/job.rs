@@ -1,0 +1,202 @@
+//! A conversion in place by path: what is asked for is a [`Job`], as for any other `encrypt`, without an output.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{CHUNK_BYTES, Conversion};
+use crate::common::error::Error;
+use crate::common::observer::{Observer, StopFlag};
+use crate::common::partitions::{self, Named};
+use crate::encrypt::data_pass::{FreeSpace, threads};
+use crate::encrypt::plan::Route;
+use crate::encrypt::prepared::{Options, Prepared};
+use crate::encrypt::{Job, Plan, owners_mode};
+use base::secret::Entropy;
+use base::storage::{ReadAt, Slice};
+use gpt::{self, Table};
+use image::{self, Output, Source, SourceFormat};
+
+/// A conversion in place that was found feasible; nothing is written yet.
+pub struct ReadyInPlace {
+    plan: Plan,
+    prepared: Prepared<Slice<Arc<Source>>>,
+    source: Arc<Source>,
+    mode: Option<u32>,
+    threads: usize,
+}
+
+impl Job {
+    /// Opens the source for writing, and decides everything. `now` is the time of all changes, in seconds since 1970.
+    ///
+    /// Nothing is written. Output and overwriting mean nothing here.
+    pub fn prepare_in_place(
+        self,
+        entropy: &mut dyn Entropy,
+        now: i64,
+    ) -> Result<ReadyInPlace, Error> {
+        if self.free_space == FreeSpace::Skip {
+            return Err(Error::HasNoHoles);
+        }
+        if self.output_format.is_some() {
+            return Err(Error::KeepsFormat);
+        }
+        let source = Arc::new(Source::open_to_change(&self.source).map_err(Error::SourceFile)?);
+        let disk_end_bytes = gpt::disk_end_bytes(source.storage())?;
+        let detected =
+            image::detect(source.storage(), disk_end_bytes).map_err(Error::SourceFile)?;
+        // What is changed where it lies lies on no other file.
+        if let Some(named) = self.backing_files.first().cloned() {
+            return Err(Error::SourceFile(image::Error::NoBackingFile { named }));
+        }
+        let disk = detected
+            .disk(Arc::clone(&source))
+            .map_err(Error::SourceFile)?;
+        let options = Options {
+            in_place: Some(CHUNK_BYTES),
+            ..self.options()?
+        };
+        let prepared = Prepared::new(disk, &options, now, entropy)?;
+        if let Some(device_bytes) = source.device_sector_bytes()
+            && device_bytes != prepared.sector_bytes
+        {
+            return Err(Error::SourceFile(image::Error::DeviceSectors {
+                device_bytes,
+                table_bytes: prepared.sector_bytes,
+            }));
+        }
+        let mut warnings: Vec<_> = detected.warnings.iter().map(ToString::to_string).collect();
+        warnings.extend_from_slice(&prepared.warnings);
+        let mode = mode(&source, &mut warnings);
+        let plan = prepared.plan(Route {
+            output: self.source.clone(),
+            source: self.source,
+            packing: None,
+            source_format: SourceFormat::Written(detected.format),
+            source_bytes: detected.disk_bytes,
+            backing_files: Vec::new(),
+            output_format: detected.format,
+            in_place: true,
+            warnings,
+        });
+        Ok(ReadyInPlace {
+            plan,
+            prepared,
+            source,
+            mode,
+            threads: threads(self.threads),
+        })
+    }
+}
+
+impl ReadyInPlace {
+    /// What will be done.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Refuses a sparse file whose holes the file system has no room to fill. [`ReadyInPlace::run`] begins with it.
+    pub fn check_room(&self) -> Result<(), Error> {
+        let layout = &self.plan.layout;
+        let end = layout.segment_start_bytes() + layout.segment_bytes;
+        let mut needed_bytes = 0;
+        let mut at = layout.root_bytes;
+        while at < end {
+            let data = self.source.next_data(at).map_err(Error::Source)?;
+            let data = data.unwrap_or(end..end);
+            needed_bytes += data.start.clamp(at, end) - at;
+            at = data.end;
+        }
+        let folder = Output::directory(&self.plan.source);
+        let free_bytes = image::free_bytes(&folder).map_err(Error::SourceFile)?;
+        if needed_bytes > 0 && free_bytes < needed_bytes {
+            return Err(Error::NoSpace {
+                needed_bytes,
+                free_bytes,
+                folder,
+            });
+        }
+        Ok(())
+    }
+
+    /// Does it. What ends it early leaves a disk on which [`Resume`] goes on; before that it is as it was, but for its
+    /// partition table and EFI system partition, which may have what was asked for.
+    pub fn run(
+        &self,
+        observer: &dyn Observer,
+        stop: &StopFlag,
+        entropy: &mut dyn Entropy,
+    ) -> Result<(), Error> {
+        self.check_room()?;
+        if stop.is_raised() {
+            return Err(Error::Interrupted);
+        }
+        if let Some(mode) = self.mode {
+            self.source.set_mode(mode).map_err(Error::SourceFile)?;
+        }
+        self.prepared
+            .convert(self.threads, (observer, stop), entropy)
+    }
+}
+
+/// A conversion to be resumed.
+#[derive(Debug, Clone)]
+pub struct Resume {
+    /// The file or device.
+    pub source: PathBuf,
+    /// The partitions, where they are not found by their types.
+    pub partitions: Option<Named>,
+    /// Threads; `None`: one for each processor.
+    pub threads: Option<usize>,
+}
+
+/// An unfinished conversion that was found, and can go on.
+pub struct ReadyToResume {
+    disk: Slice<Arc<Source>>,
+    conversion: Conversion,
+    threads: usize,
+}
+
+impl Resume {
+    /// Finds the conversion, and checks that nothing was changed that would spoil it. Nothing is written.
+    pub fn prepare(self) -> Result<ReadyToResume, Error> {
+        let source = Arc::new(Source::open_to_change(&self.source).map_err(Error::SourceFile)?);
+        let disk_end_bytes = gpt::disk_end_bytes(source.storage())?;
+        let detected =
+            image::detect(source.storage(), disk_end_bytes).map_err(Error::SourceFile)?;
+        let disk = detected.disk(source).map_err(Error::SourceFile)?;
+        let (table, _) = Table::read(&disk)?;
+        let root = partitions::choose(&table, self.partitions)?.root;
+        Ok(ReadyToResume {
+            conversion: Conversion::find(&disk, &root, table.sector_bytes())?,
+            disk,
+            threads: threads(self.threads),
+        })
+    }
+}
+
+impl ReadyToResume {
+    /// How many bytes are converted, and how many there are; `None` where nothing but a header copy is left to write.
+    pub fn progress(&self) -> Option<(u64, u64)> {
+        self.conversion.progress()
+    }
+
+    /// Goes on until it is complete, or ends early once more.
+    pub fn run(
+        &self,
+        observer: &dyn Observer,
+        stop: &StopFlag,
+        entropy: &mut dyn Entropy,
+    ) -> Result<(), Error> {
+        self.conversion
+            .run(&self.disk, self.threads, (observer, stop), entropy)
+    }
+}
+
+/// The mode of a file that will hold its own key, where it is another one than it has.
+fn mode(source: &Source, warnings: &mut Vec<String>) -> Option<u32> {
+    if source.device_sector_bytes().is_some() {
+        return None; // whose node is the system's
+    }
+    let mode = owners_mode(source, warnings);
+    (mode != source.mode()).then_some(mode)
+}

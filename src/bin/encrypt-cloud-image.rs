@@ -1,7 +1,0 @@
-//! The program `encrypt-cloud-image`.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    encrypt_cloud_image::cli::run_encrypt_cloud_image()
-}

@@ -1,0 +1,217 @@
+//! What the compiler does not say of the crates, cargo and a look at their roots do: which crate uses which, where
+//! `unsafe` may stand, that nothing starts a process, and that what a guest runs needs no C but the cryptographic
+//! library.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::missing_panics_doc)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// The crates from the ground up, each with the crates of this workspace that it uses. A new arrow is a change of the
+/// architecture: docs/architecture.md has the same table.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("base", &[]),
+    ("gpt", &["base"]),
+    ("image", &["base"]),
+    ("probe", &["base"]),
+    ("filesystem", &["base"]),
+    ("luks2", &["base", "probe"]),
+    ("firmware", &["base"]),
+    ("tpm", &["base"]),
+    ("measure", &["firmware", "tpm"]),
+    ("keyobject", &["base", "luks2", "tpm"]),
+    (
+        "operations",
+        &[
+            "base",
+            "filesystem",
+            "firmware",
+            "gpt",
+            "image",
+            "keyobject",
+            "luks2",
+            "measure",
+            "probe",
+            "tpm",
+        ],
+    ),
+];
+
+/// The crates that a program in a guest takes.
+const IN_A_GUEST: &[&str] = &["base", "gpt", "luks2", "tpm", "keyobject"];
+
+#[test]
+fn each_crate_uses_those_that_the_architecture_names() {
+    let workspace = metadata();
+    let mut found = BTreeMap::new();
+    for package in packages(&workspace) {
+        let Some(name) = own(&package["name"]) else {
+            continue;
+        };
+        let uses: BTreeSet<_> = dependencies(package)
+            .filter_map(|dependency| own(&dependency["name"]))
+            .collect();
+        found.insert(name, uses);
+    }
+    let wanted: BTreeMap<_, BTreeSet<_>> = ARROWS
+        .iter()
+        .map(|(name, uses)| (*name, uses.iter().copied().collect()))
+        .collect();
+    assert_eq!(found, wanted);
+    let text = fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+    for (name, uses) in ARROWS {
+        let row = text
+            .lines()
+            .find(|line| line.starts_with(&format!("| `{name}` |")))
+            .unwrap_or_else(|| panic!("docs/architecture.md has no row for {name}"));
+        let cells = row.trim_end_matches('|').rsplit_once('|').unwrap().1;
+        let said: BTreeSet<_> = cells.split('`').skip(1).step_by(2).collect();
+        if *name == "operations" {
+            assert_eq!(cells.trim(), "all of the above", "{name}");
+        } else {
+            assert_eq!(said, uses.iter().copied().collect(), "{name}");
+        }
+    }
+}
+
+/// The compiler refuses `unsafe` in all crates but two; each of these has it in one file.
+#[test]
+fn two_files_hold_unsafe_code() {
+    let mut found = Vec::new();
+    for file in sources() {
+        let text = fs::read_to_string(&file).unwrap();
+        let begins = |line: &str| {
+            let code = line.split("//").next().unwrap_or_default();
+            let after = |start| code[start..].trim_start();
+            code.match_indices("unsafe ")
+                .map(|(start, word)| after(start + word.len()))
+                .any(|next| {
+                    ["{", "fn", "impl", "extern"]
+                        .iter()
+                        .any(|x| next.starts_with(x))
+                })
+        };
+        if text.lines().any(begins) {
+            found.push(file.strip_prefix(root()).unwrap().to_owned());
+        }
+        if file.ends_with("src/lib.rs") {
+            let may = ["crates/filesystem", "crates/luks2"]
+                .iter()
+                .any(|folder| file.starts_with(root().join(folder)));
+            assert_eq!(text.contains("#![forbid(unsafe_code)]"), !may, "{file:?}");
+        }
+    }
+    assert_eq!(
+        found,
+        [
+            "crates/filesystem/src/ext4/binding.rs",
+            "crates/luks2/src/xts/aws_lc.rs"
+        ]
+        .map(PathBuf::from)
+    );
+}
+
+#[test]
+fn the_library_starts_no_process() {
+    for file in sources() {
+        let text = fs::read_to_string(&file).unwrap();
+        for starts in ["process::Command", "fn exec", "posix_spawn", "CommandExt"] {
+            assert!(!text.contains(starts), "{file:?} has {starts}");
+        }
+    }
+}
+
+/// What is linked (`links`) into a crate that a guest runs, directly or through others.
+#[test]
+fn a_guest_needs_no_c_but_the_cryptographic_library() {
+    let workspace = metadata();
+    let by_id: BTreeMap<_, _> = packages(&workspace)
+        .map(|package| (package["id"].as_str().unwrap(), package))
+        .collect();
+    let nodes: BTreeMap<_, _> = workspace["resolve"]["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|node| (node["id"].as_str().unwrap(), node))
+        .collect();
+    let mut todo: Vec<&str> = by_id
+        .iter()
+        .filter(|(_, package)| own(&package["name"]).is_some_and(|name| IN_A_GUEST.contains(&name)))
+        .map(|(id, _)| *id)
+        .collect();
+    assert_eq!(todo.len(), IN_A_GUEST.len());
+    let (mut seen, mut linked) = (BTreeSet::new(), BTreeSet::new());
+    while let Some(id) = todo.pop() {
+        if !seen.insert(id) {
+            continue;
+        }
+        if by_id[id]["links"].is_string() {
+            linked.insert(by_id[id]["name"].as_str().unwrap());
+        }
+        for dependency in nodes[id]["deps"].as_array().unwrap() {
+            let kinds = dependency["dep_kinds"].as_array().unwrap();
+            if kinds.iter().any(|kind| kind["kind"].is_null()) {
+                todo.push(dependency["pkg"].as_str().unwrap());
+            }
+        }
+    }
+    // The first is the binding of the second.
+    assert_eq!(linked, BTreeSet::from(["aws-lc-rs", "aws-lc-sys"]));
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every source file of the library's crates and of the programs, in a fixed order.
+fn sources() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders: Vec<_> = fs::read_dir(root().join("crates"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path().join("src"))
+        .collect();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    assert!(found.len() > 200, "only {} files were found", found.len());
+    found
+}
+
+fn metadata() -> Value {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked", "--offline"])
+        .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn packages(workspace: &Value) -> impl Iterator<Item = &Value> {
+    workspace["packages"].as_array().unwrap().iter()
+}
+
+/// What a package takes for its code; not for its tests, nor for its build script.
+fn dependencies(package: &Value) -> impl Iterator<Item = &Value> {
+    let all = package["dependencies"].as_array().unwrap().iter();
+    all.filter(|dependency| dependency["kind"].is_null())
+}
+
+/// The name of a crate of this workspace, without the prefix.
+fn own(name: &Value) -> Option<&str> {
+    name.as_str().unwrap().strip_prefix("eci-")
+}
