@@ -24,5 +24,5 @@ pub mod fat;
 
 pub use error::Error;
 
-/// A result of this room.
+/// A result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;

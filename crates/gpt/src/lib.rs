@@ -47,7 +47,7 @@ pub use error::{CopyName, Difference, Error, Flaw, Warning};
 pub use locate::disk_end_bytes;
 pub use table::Table;
 
-/// A result of this room.
+/// A result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Largest array of entries that is read, in bytes; the usual one has 16 KiB.

@@ -8,7 +8,7 @@
 //! no name until it is complete: it is published whole or not at all.
 //!
 //! Raw or VHD can hang on where the partition table says that the disk ends, so [`detect`] takes that as an
-//! argument and this room knows no partition table.
+//! argument and this crate knows no partition table.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -58,5 +58,5 @@ pub use vhd::{FOOTER_BYTES, Footer, Geometry, vhd_time};
 pub use vhdx::VhdxDefect;
 pub use vmdk::VmdkDefect;
 
-/// A result of this room.
+/// A result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -3,7 +3,7 @@
 use super::Position;
 use base::{secret, storage};
 
-/// An error of this room; where a byte offset is named, it counts from the start of the container.
+/// An error of this crate; where a byte offset is named, it counts from the start of the container.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -3,7 +3,7 @@
 //! An [`Object`] is the list of its members in the order in which they stand, each value as the text that
 //! was found: numbers such as `1.10` or `1e3` and members that nobody here knows go back as they came.
 //! [`check`] refuses what RFC 8259 does not allow, and what readers take in different ways: two members of
-//! one name, a NUL within a string, more than 32 levels. Everything else in this room works on checked text.
+//! one name, a NUL within a string, more than 32 levels. Everything else in this crate works on checked text.
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};

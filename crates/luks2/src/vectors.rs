@@ -1,4 +1,4 @@
-//! Reads `tests/data/luks2` for the unit tests of this room.
+//! Reads `tests/data/luks2` for the unit tests of this crate.
 
 use serde_json::Value;
 

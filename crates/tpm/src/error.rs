@@ -3,7 +3,7 @@
 use super::{KeyKind, SrkDifference};
 use base::secret;
 
-/// An error of this room; byte offsets count from the start of the structure that was given.
+/// An error of this crate; byte offsets count from the start of the structure that was given.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -28,7 +28,7 @@ pub use slice::Slice;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// A result of this room.
+/// A result of this module.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// A storage that can be read.

@@ -1,4 +1,4 @@
-//! The calls into `shim.c`, and the callbacks from it: the one file of this room with unsafe code.
+//! The calls into `shim.c`, and the callbacks from it: the one file of this crate with unsafe code.
 //!
 //! A [`Handle`] owns an open filesystem of libext2fs and borrows the storage below it. Codes become [`Failure`]s;
 //! errors of the storage are kept aside while C is on the stack and returned from the call, panics likewise are

@@ -10,7 +10,7 @@
 
 #[allow(
     unsafe_code,
-    reason = "calls into libext2fs over the C file shim.c, and callbacks from it; the rest of the room is safe"
+    reason = "calls into libext2fs over the C file shim.c, and callbacks from it; the rest of the crate is safe"
 )]
 mod binding;
 mod bitmap;

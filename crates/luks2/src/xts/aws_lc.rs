@@ -1,4 +1,4 @@
-//! The XTS call into AWS-LC, which its safe binding does not offer: the one unsafe file of this room.
+//! The XTS call into AWS-LC, which its safe binding does not offer: the one unsafe file of this crate.
 //!
 //! The key schedule is computed once, when the cipher is made. A sector then costs two calls: one that sets
 //! its 16-byte tweak (a copy, nothing is derived), one that encrypts in place. AWS-LC takes exactly one data

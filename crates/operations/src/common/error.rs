@@ -387,7 +387,7 @@ impl Error {
         }
     }
 
-    /// Puts an error of the root filesystem into the words of this room; a read that failed below it is one
+    /// Puts an error of the root filesystem into the words of this crate; a read that failed below it is one
     /// of the source, with what the operating system said.
     pub(crate) fn in_root_filesystem(problem: filesystem::Error, partition: &Range<u64>) -> Self {
         match problem {
