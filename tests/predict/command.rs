@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::data::{self, Case, Cases};
-use crate::support::{self, command, exits, files, programs, scratch};
+use crate::support::{self, boot_programs, command, exits, files, programs, scratch};
 
 /// The built program, run in `folder`.
 pub fn predict(folder: &Path) -> Command {
@@ -264,21 +264,74 @@ fn an_image_a_directory_and_named_files_give_the_same_answer() {
 }
 
 #[test]
-fn another_shim_in_the_place_where_firmware_looks_first_is_told() {
+fn another_program_in_the_place_where_firmware_looks_first_is_told() {
     let (folder, _) = laid_out("flags-all");
     let removable = folder.path().join("esp/EFI/BOOT");
     fs::create_dir(&removable).unwrap();
-    let warning = "warning: EFI/BOOT/BOOTX64.EFI is another shim than EFI/ubuntu/shimx64.efi: a guest that starts it measures other values than these\n";
+    let said = |what: &str| {
+        format!(
+            "warning: EFI/BOOT/BOOTX64.EFI is {what} than EFI/ubuntu/shimx64.efi: a guest that starts it measures other values than these\n"
+        )
+    };
     let shim = folder.path().join("esp/EFI/ubuntu/shimx64.efi");
-    for (file, said) in [
-        (fs::read(shim).unwrap(), ""),
-        (data::content("vectors/pe/shim-15.8-vendor-db.efi"), warning),
-        (b"no program".to_vec(), ""),
+    let content = |name: &str| data::content(&format!("vectors/pe/{name}"));
+    for (file, warning) in [
+        (fs::read(shim).unwrap(), String::new()),
+        (content("shim-15.8-vendor-db.efi"), said("another shim")),
+        (
+            content("kernel-db-a.efi"),
+            said("a unified kernel image, another program"),
+        ),
+        (boot_programs::grub(), said("GRUB, another program")),
+        (
+            boot_programs::systemd_boot(),
+            said("systemd-boot, another program"),
+        ),
+        (boot_programs::kernel(), said("a kernel, another program")),
+        (boot_programs::unknown(), said("another program")),
+        (b"no program".to_vec(), String::new()),
     ] {
         fs::write(removable.join("BOOTX64.EFI"), file).unwrap();
+        for compat in [&[][..], &["--compat", "reference"]] {
+            let mut command_line = predict(folder.path());
+            command_line.args(["--esp", "esp"]).args(CONFIGURATION);
+            let output = exits(command_line.args(compat), 0);
+            assert_eq!(text(output.stderr), warning);
+        }
+    }
+}
+
+/// Where a unified kernel image lies under shim's name, it is what is predicted, and a shim in `EFI/BOOT` the other one.
+#[test]
+fn a_shim_beside_a_unified_kernel_image_in_its_place_is_told() {
+    let (folder, _) = laid_out("flags-all");
+    let esp = folder.path().join("esp/EFI");
+    fs::create_dir(esp.join("BOOT")).unwrap();
+    fs::rename(esp.join("ubuntu/shimx64.efi"), esp.join("BOOT/BOOTX64.EFI")).unwrap();
+    let kernel = "ubuntu/kernel.efi-6.8.0-1009-azure";
+    fs::copy(esp.join(kernel), esp.join("ubuntu/shimx64.efi")).unwrap();
+    for compat in [&[][..], &["--compat", "reference"]] {
         let mut command_line = predict(folder.path());
-        command_line.args(["--esp", "esp"]).args(CONFIGURATION);
-        assert_eq!(text(exits(&mut command_line, 0).stderr), said);
+        command_line.args([
+            "--esp",
+            "esp",
+            "--no-verify-signatures",
+            "--add-efi-boot-manager-profile",
+        ]);
+        let output = exits(
+            command_line
+                .args(["--uefi-config", "uefi-config.json"])
+                .args(compat),
+            0,
+        );
+        // Others are of what its signature and its command line leave open.
+        let warnings = text(output.stderr);
+        assert_eq!(
+            warnings.lines().next(),
+            Some(
+                "warning: EFI/BOOT/BOOTX64.EFI is a shim, another program than EFI/ubuntu/shimx64.efi: a guest that starts it measures other values than these"
+            )
+        );
     }
 }
 

@@ -18,8 +18,6 @@ const SHIM: &str = "shimx64.efi";
 const LAST_KERNEL: &str = "grubx64.efi";
 /// What firmware starts where no boot entry says otherwise, in `EFI/BOOT`.
 const REMOVABLE: &str = "BOOTX64.EFI";
-/// A section that every shim has.
-const VENDOR: &str = ".vendor_cert";
 const KERNEL_PREFIX: &str = "kernel.efi-";
 /// Behind the name of a kernel image: the directory of what its stub takes besides.
 const EXTRA: &str = ".extra.d";
@@ -190,8 +188,8 @@ pub fn on_esp(esp: &dyn EspFiles, wanted: Wanted) -> Result<Boot, PredictError> 
     Ok(boot)
 }
 
-/// What to say where the program that firmware starts from `EFI/BOOT` is another shim than the one of
-/// `EFI/ubuntu`, which the prediction is for.
+/// What to say where the program that firmware starts from `EFI/BOOT` is another one than that of `EFI/ubuntu`, which the
+/// prediction is for: a guest without boot entries, a new one for instance, starts that.
 pub fn other_first_program(esp: &dyn EspFiles, boot: &Boot) -> Option<String> {
     let folder = find(&esp.list(&[]).ok()?, "EFI")?.name;
     let removable = find(&esp.list(std::slice::from_ref(&folder)).ok()?, "BOOT")?.name;
@@ -199,16 +197,24 @@ pub fn other_first_program(esp: &dyn EspFiles, boot: &Boot) -> Option<String> {
     let name = find(&esp.list(&folder).ok()?, REMOVABLE).filter(|found| !found.is_directory)?;
     let path = [folder.as_slice(), &[name.name]].concat();
     let other = program(esp.open(&path).ok()?.as_ref(), REMOVABLE, Wanted::default()).ok()?;
-    let shim = boot.files.first()?;
-    let is_other = other.program.has_section(VENDOR)
-        && other.program.image_digest() != shim.program.image_digest();
-    is_other.then(|| {
-        format!(
-            "{} is another shim than {}/{SHIM}: a guest that starts it measures other values than these",
-            path.join("/"),
-            FOLDER.join("/")
-        )
-    })
+    let predicted = boot.files.first()?;
+    if other.program.image_digest() == predicted.program.image_digest() {
+        return None;
+    }
+    let what = match other.program.kind() {
+        Kind::Shim if predicted.program.kind() == Kind::Shim => "another shim",
+        Kind::Shim => "a shim, another program",
+        Kind::UnifiedKernel => "a unified kernel image, another program",
+        Kind::Grub => "GRUB, another program",
+        Kind::SystemdBoot => "systemd-boot, another program",
+        Kind::Kernel => "a kernel, another program",
+        Kind::Unknown => "another program",
+    };
+    Some(format!(
+        "{} is {what} than {}/{SHIM}: a guest that starts it measures other values than these",
+        path.join("/"),
+        FOLDER.join("/")
+    ))
 }
 
 /// True for a file whose name ends so, without regard to case.
