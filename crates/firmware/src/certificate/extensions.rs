@@ -5,7 +5,7 @@
 //! built oddly in another way (a string of several pieces, a tag that nobody expects) may be read or not: that is an error, since
 //! nobody can tell here.
 
-use super::name::{CanonicalName, Name, is_byte_string, is_directory_string};
+use super::name::{CanonicalName, Name, is_byte_string};
 use crate::Result;
 use crate::der::{Reader, Value, is_oid, is_shortest, tag};
 
@@ -37,7 +37,6 @@ mod general_name {
     pub const DNS: u8 = 0x82;
     pub const X400: u8 = 0xa3;
     pub const DIRECTORY: u8 = 0xa4;
-    pub const EDI_PARTY: u8 = 0xa5;
     pub const URI: u8 = 0x86;
     pub const IP_ADDRESS: u8 = 0x87;
     pub const REGISTERED_ID: u8 = 0x88;
@@ -380,13 +379,13 @@ fn general_names(mut names: Reader<'_>) -> Result<Option<CanonicalName>> {
                 directory_name.get_or_insert(canonical);
             }
             general_name::OTHER => other_name(name.reader())?,
-            general_name::EDI_PARTY => edi_party_name(name.reader())?,
             general_name::REGISTERED_ID if is_oid(name.content) => {}
             general_name::MAIL
             | general_name::DNS
             | general_name::X400
             | general_name::URI
             | general_name::IP_ADDRESS => {} // strings of any bytes
+            // Among them the name of an EDI party, in which the libraries of firmware and shim take other strings.
             _ => return Err(malformed),
         }
     }
@@ -401,25 +400,6 @@ fn other_name(mut parts: Reader<'_>) -> Result<()> {
     parts.end(what)?;
     // Of other types the library checks the content.
     if is_byte_string(value.tag) {
-        Ok(())
-    } else {
-        Err(parts.error(what))
-    }
-}
-
-/// Reads one or two strings, of which the first may be left out.
-fn edi_party_name(mut parts: Reader<'_>) -> Result<()> {
-    let what = "a name of an EDI party";
-    let mut strings = Vec::new();
-    if parts.begins_with(tag::CONTEXT_0) {
-        strings.push(parts.explicit(tag::CONTEXT_0, what)?);
-    }
-    strings.push(parts.explicit(tag::CONTEXT_1, what)?);
-    parts.end(what)?;
-    if strings
-        .iter()
-        .all(|string| is_directory_string(string.tag, string.content))
-    {
         Ok(())
     } else {
         Err(parts.error(what))

@@ -145,13 +145,6 @@ pub(super) fn is_byte_string(tag: u8) -> bool {
     )
 }
 
-/// True for a well-formed `DirectoryString` (RFC 5280, section 4.1.2.4).
-pub(super) fn is_directory_string(tag: u8, content: &[u8]) -> bool {
-    !matches!(tag, string::IA5 | string::VISIBLE)
-        && is_folded(tag)
-        && decoded(tag, content).is_some()
-}
-
 fn is_folded(tag: u8) -> bool {
     matches!(
         tag,
