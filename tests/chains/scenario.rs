@@ -1,6 +1,9 @@
 //! Random families of certificates: a path from a signer to a root in which most is as it should be, and beside it
 //! twins, cross-signed and renewed certificates, circles and strangers.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use openssl::ec::{EcGroup, EcKey};
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
@@ -89,6 +92,22 @@ pub struct Scenario {
     pub signer: Vec<u8>,
     pub bag: Vec<Vec<u8>>,
     pub db: Vec<Vec<u8>>,
+}
+
+impl Scenario {
+    /// Writes the certificates down, and says where: their keys are new in every run, so a seed alone brings none back.
+    pub fn keep(&self, seed: u64) -> PathBuf {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("chains/{seed}"));
+        fs::create_dir_all(&folder).unwrap();
+        let write = |name: String, der: &[u8]| fs::write(folder.join(name), der).unwrap();
+        write("signer.der".to_owned(), &self.signer);
+        for (kind, list) in [("bag", &self.bag), ("db", &self.db)] {
+            for (place, der) in list.iter().enumerate() {
+                write(format!("{kind}-{place}.der"), der);
+            }
+        }
+        folder
+    }
 }
 
 const ROOT: usize = 0;
