@@ -1,4 +1,4 @@
-//! What every crate stands on: key bytes, where random bytes come from, and bytes at offsets.
+//! What every crate stands on: key bytes, where random bytes come from, bytes at offsets, and what formats share.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -13,5 +13,7 @@
     )
 )]
 
+pub mod checksum;
+pub mod number;
 pub mod secret;
 pub mod storage;

@@ -18,6 +18,7 @@
     warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
+use base::number::to_usize;
 use uuid::{Uuid, uuid};
 use zerocopy::byteorder::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -91,7 +92,7 @@ pub fn value(content: &[u8]) -> Result<&[u8], Error> {
     }
     let claimed_bytes = fields.certificate_bytes.get();
     let behind_time = content.get(TIME_BYTES..).unwrap_or_default();
-    let length = usize::try_from(claimed_bytes).unwrap_or(usize::MAX);
+    let length = to_usize(claimed_bytes.into());
     match behind_time.get(length..) {
         Some(value) if claimed_bytes >= CERTIFICATE_FIELDS_BYTES => Ok(value),
         _ => Err(Error::Length {

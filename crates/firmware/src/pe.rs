@@ -13,6 +13,7 @@ use std::ops::Range;
 use aws_lc_rs::digest::Context;
 
 use super::{Error, Hash, Result};
+use base::number::to_usize;
 use base::storage::{self, ReadAt};
 
 /// The shortest file whose headers could be read.
@@ -92,6 +93,93 @@ pub struct Digests {
     pub without_tail: Vec<u8>,
 }
 
+/// The COFF header, and where the optional header behind it begins.
+struct CoffHeader {
+    machine: Machine,
+    section_count: u16,
+    symbols: u32,
+    symbol_count: u32,
+    optional: u64,
+    optional_bytes: u16,
+}
+
+impl CoffHeader {
+    /// Follows the pointer of a DOS header; a file may begin with the COFF header itself.
+    fn read(file: &dyn ReadAt) -> Result<Self> {
+        let mut coff = 0;
+        if bytes::<2>(file, 0, "the DOS header")? == *b"MZ" {
+            let header = u64::from(long(file, 0x3c, "the pointer to the PE header")?);
+            if bytes::<4>(file, header, "the PE header")? != *b"PE\0\0" {
+                return Err(Error::PeSignature { offset: header });
+            }
+            coff = sum(header, 4)?;
+        }
+        let what = "the COFF header";
+        Ok(Self {
+            machine: Machine(word(file, coff, what)?),
+            section_count: word(file, sum(coff, 2)?, what)?,
+            symbols: long(file, sum(coff, 8)?, what)?,
+            symbol_count: long(file, sum(coff, 12)?, what)?,
+            optional_bytes: word(file, sum(coff, 16)?, what)?,
+            optional: sum(coff, 20)?,
+        })
+    }
+}
+
+/// What is read of the optional header.
+struct OptionalHeader {
+    is_64_bit: bool,
+    headers_bytes: u64,
+    /// Where the checksum lies, which no digest covers.
+    checksum: u64,
+    certificate_entry: Option<u64>,
+}
+
+impl OptionalHeader {
+    fn read(file: &dyn ReadAt, coff: &CoffHeader) -> Result<Self> {
+        let (start, what) = (coff.optional, "the optional header");
+        let magic = word(file, start, what)?;
+        let fixed_bytes: u64 = match magic {
+            0x10b => 96,
+            0x20b => 112,
+            _ => {
+                return Err(Error::PeMagic {
+                    magic,
+                    offset: start,
+                });
+            }
+        };
+        let headers_bytes = u64::from(long(file, sum(start, 60)?, what)?);
+        let directories = sum(start, fixed_bytes)?;
+        let count = long(file, sum(start, fixed_bytes.saturating_sub(4))?, what)?;
+        // Firmware refuses a header whose size and number of directories disagree.
+        let len_bytes = u64::from(count)
+            .saturating_mul(8)
+            .saturating_add(fixed_bytes);
+        if len_bytes != u64::from(coff.optional_bytes) {
+            return Err(Error::PeDirectories {
+                count,
+                optional_bytes: coff.optional_bytes,
+            });
+        }
+        let certificate_entry = (count > 4).then(|| sum(directories, 32)).transpose()?;
+        Ok(Self {
+            is_64_bit: magic == 0x20b,
+            headers_bytes,
+            checksum: sum(start, 64)?,
+            certificate_entry,
+        })
+    }
+
+    /// The end of what is hashed of the headers piece by piece, around checksum and certificate entry.
+    fn hashed_to(&self) -> Result<u64> {
+        match self.certificate_entry {
+            Some(entry) => sum(entry, 8),
+            None => sum(self.checksum, 4),
+        }
+    }
+}
+
 impl Pe {
     /// Reads and checks the headers.
     pub fn read(file: &dyn ReadAt) -> Result<Self> {
@@ -102,87 +190,34 @@ impl Pe {
         if file_bytes > MAX_BYTES {
             return Err(Error::PeLong { file_bytes });
         }
-        let mut coff = 0;
-        if bytes::<2>(file, 0, "the DOS header")? == *b"MZ" {
-            let header = u64::from(long(file, 0x3c, "the pointer to the PE header")?);
-            if bytes::<4>(file, header, "the PE header")? != *b"PE\0\0" {
-                return Err(Error::PeSignature { offset: header });
-            }
-            coff = sum(header, 4)?;
-        }
-        let machine = Machine(word(file, coff, "the COFF header")?);
-        let section_count = word(file, sum(coff, 2)?, "the COFF header")?;
-        let symbols = long(file, sum(coff, 8)?, "the COFF header")?;
-        let symbol_count = long(file, sum(coff, 12)?, "the COFF header")?;
-        let optional_bytes = word(file, sum(coff, 16)?, "the COFF header")?;
-
-        let optional = sum(coff, 20)?;
-        let magic = word(file, optional, "the optional header")?;
-        let fixed_bytes: u16 = match magic {
-            0x10b => 96,
-            0x20b => 112,
-            _ => {
-                return Err(Error::PeMagic {
-                    magic,
-                    offset: optional,
-                });
-            }
-        };
-        let headers_bytes = u64::from(long(file, sum(optional, 60)?, "the optional header")?);
-        let checksum = sum(optional, 64)?;
-        let directories = sum(optional, u64::from(fixed_bytes))?;
-        let count = long(
-            file,
-            sum(optional, u64::from(fixed_bytes).saturating_sub(4))?,
-            "the optional header",
-        )?;
-        // Firmware refuses a header whose size and number of directories disagree.
-        if u64::from(count)
-            .saturating_mul(8)
-            .saturating_add(u64::from(fixed_bytes))
-            != u64::from(optional_bytes)
-        {
-            return Err(Error::PeDirectories {
-                count,
-                optional_bytes,
-            });
-        }
-        let certificate_entry = if count > 4 {
-            Some(sum(directories, 32)?)
-        } else {
-            None
-        };
-        let hashed_to = certificate_entry.map_or(sum(checksum, 4), |entry| sum(entry, 8))?;
+        let coff = CoffHeader::read(file)?;
+        let optional = OptionalHeader::read(file, &coff)?;
+        let hashed_to = optional.hashed_to()?;
+        let headers_bytes = optional.headers_bytes;
         if headers_bytes < hashed_to || headers_bytes > file_bytes {
             return Err(Error::PeHeadersSize {
                 headers_bytes,
                 file_bytes,
             });
         }
-
-        let certificate_table = match certificate_entry {
+        let certificate_table = match optional.certificate_entry {
             Some(entry) => certificate_table(file, entry)?,
             None => None,
         };
-        let names = StringTable::new(file, symbols, symbol_count)?;
-        let table = sum(optional, u64::from(optional_bytes))?;
-        let mut sections = Vec::new();
-        for index in 0..u64::from(section_count) {
-            sections.push(read_section_header(
-                file,
-                sum(table, index.saturating_mul(40))?,
-                &names,
-            )?);
-        }
+        let names = StringTable::new(file, coff.symbols, coff.symbol_count)?;
+        let table = sum(coff.optional, u64::from(coff.optional_bytes))?;
+        let sections = (0..u64::from(coff.section_count))
+            .map(|index| read_section_header(file, sum(table, index.saturating_mul(40))?, &names))
+            .collect::<Result<Vec<_>>>()?;
         refuse_shared_bytes(&sections)?;
         Ok(Self {
-            machine,
+            machine: coff.machine,
             file_bytes,
             headers_bytes,
-            checksum,
-            certificate_entry,
+            checksum: optional.checksum,
+            certificate_entry: optional.certificate_entry,
             certificate_table,
-            is_64_bit: magic == 0x20b,
+            is_64_bit: optional.is_64_bit,
             sections,
         })
     }
@@ -248,7 +283,7 @@ impl Pe {
         let mut contexts = [Context::new(hash.algorithm())];
         read_through(file, section.raw.start..end, &mut contexts)?;
         let [mut context] = contexts;
-        context.update(&vec![0; usize::try_from(zeros).unwrap_or_default()]);
+        context.update(&vec![0; to_usize(zeros)]);
         Ok(Some(context.finish().as_ref().to_vec()))
     }
 

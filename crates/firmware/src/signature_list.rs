@@ -18,6 +18,7 @@
     warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
+use base::number::to_usize;
 use uuid::{Uuid, uuid};
 use zerocopy::byteorder::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -348,7 +349,7 @@ fn parse_one(
         fields.header_bytes.get(),
         fields.entry_bytes.get(),
     );
-    let size = |field: u32| usize::try_from(field).unwrap_or(usize::MAX);
+    let size = |field: u32| to_usize(field.into());
     let Some((list, behind)) = rest.split_at_checked(size(list_bytes)) else {
         return Err(Error::ListCut {
             offset_bytes,

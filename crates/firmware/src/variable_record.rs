@@ -21,6 +21,7 @@
     warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
+use base::number::to_usize;
 use uuid::Uuid;
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -150,7 +151,7 @@ pub(super) fn parse(
         // Records are aligned in the file, which is where flash is mapped from.
         let end = offset_bytes.saturating_add(len as u64);
         let padding = end.next_multiple_of(4).saturating_sub(end);
-        let padding = usize::try_from(padding).unwrap_or_default(); // 3 at most
+        let padding = to_usize(padding); // 3 at most
         at = at.saturating_add(len).saturating_add(padding);
     }
     Ok(records)
@@ -168,7 +169,7 @@ fn parse_one(rest: &[u8], offset_bytes: u64) -> Result<(Record, usize), RecordEr
     } else {
         (header.name_bytes.get(), header.data_bytes.get())
     };
-    let size = |field: u32| usize::try_from(field).unwrap_or(usize::MAX);
+    let size = |field: u32| to_usize(field.into());
     let outside = RecordError::Length {
         name_bytes,
         data_bytes,

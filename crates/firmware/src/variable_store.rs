@@ -34,6 +34,7 @@ use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::guid;
 use super::variable_record::{self, Record, RecordError, State};
+use base::number::to_usize;
 use base::storage::{self, ReadAt};
 
 /// `EFI_SYSTEM_NV_DATA_FV_GUID`.
@@ -314,7 +315,7 @@ fn read_store(file: &dyn ReadAt, volume: u64) -> Result<(u64, Vec<u8>), Error> {
     let length = |what, claimed_bytes: u64, least_bytes: usize, most_bytes: u64| {
         let least_bytes = least_bytes as u64;
         if (least_bytes..=most_bytes).contains(&claimed_bytes) {
-            return Ok(usize::try_from(claimed_bytes).unwrap_or(usize::MAX)); // at most 256 MiB
+            return Ok(to_usize(claimed_bytes)); // at most 256 MiB
         }
         Err(Error::Length {
             offset_bytes: volume,

@@ -7,6 +7,7 @@
 
 use super::header::{Header, RawHeader};
 use super::{Flaw, Result};
+use base::number::to_usize;
 use base::storage::ReadAt;
 
 /// What was found where a copy should be.
@@ -44,7 +45,7 @@ impl Copy {
             }
         };
         // The check has bounded the length to 1 MiB and the place to the disk.
-        let mut entries = vec![0; usize::try_from(header.entries_len_bytes()).unwrap_or(0)];
+        let mut entries = vec![0; to_usize(header.entries_len_bytes())];
         let offset_bytes = header.entries_lba().saturating_mul(sectors.bytes);
         disk.read_exact_at(&mut entries, offset_bytes)?;
         let (stored, computed) = (header.entries_checksum(), crc32fast::hash(&entries));
@@ -87,7 +88,7 @@ impl Copy {
 
 /// One sector of a disk.
 pub(super) fn read_sector(disk: &dyn ReadAt, lba: u64, sector_bytes: u64) -> Result<Vec<u8>> {
-    let mut sector = vec![0; usize::try_from(sector_bytes).unwrap_or(0)];
+    let mut sector = vec![0; to_usize(sector_bytes)];
     disk.read_exact_at(&mut sector, lba.saturating_mul(sector_bytes))?;
     Ok(sector)
 }

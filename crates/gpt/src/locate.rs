@@ -11,6 +11,7 @@
 use super::copy::{Copy, Sectors, read_sector};
 use super::header::RawHeader;
 use super::{Error, Result, SECTOR_SIZES, mbr};
+use base::number::to_usize;
 use base::storage::ReadAt;
 
 /// Both copies, for the one sector size at which there is a table.
@@ -114,7 +115,7 @@ pub fn disk_end_bytes(storage: &dyn ReadAt) -> Result<Option<u64>> {
         if end_bytes.is_none_or(|end_bytes| end_bytes > len_bytes) {
             return Ok(None);
         }
-        let mut sector = vec![0; usize::try_from(sector_bytes).unwrap_or(0)];
+        let mut sector = vec![0; to_usize(sector_bytes)];
         storage.read_exact_at(&mut sector, offset_bytes)?;
         Ok(RawHeader::parse(&sector))
     };

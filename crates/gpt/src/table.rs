@@ -15,6 +15,7 @@ use super::header::{Header, overlap};
 use super::locate::Copies;
 use super::mbr::ProtectiveMbr;
 use super::{CopyName, Difference, Error, MAX_ENTRIES_BYTES, MIN_ENTRIES_BYTES, Result, Warning};
+use base::number::to_usize;
 use base::storage::ReadAt;
 
 /// A partition table that was read from a disk and passed its checks; every change keeps them passed.
@@ -424,7 +425,7 @@ fn rebuilt(good: &Header, found: Option<&Header>, sectors: Sectors) -> Result<(H
 
 /// The entries of an array; its length is a multiple of an entry's.
 fn split(array: &[u8], header: &Header) -> Vec<Entry> {
-    let entry_bytes = usize::try_from(header.entry_bytes()).unwrap_or(usize::MAX);
+    let entry_bytes = to_usize(header.entry_bytes().into());
     array
         .chunks_exact(entry_bytes.max(128))
         .filter_map(Entry::parse)

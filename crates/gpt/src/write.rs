@@ -8,6 +8,7 @@
 use std::ops::Range;
 
 use super::{CopyName, Error, Result, Table};
+use base::number::to_usize;
 use base::storage::WriteAt;
 
 /// Bytes of the table, and where on the disk they go.
@@ -67,7 +68,7 @@ impl Table {
         for (first_lba, last_lba) in self.stale_sectors() {
             // As long as an array of entries at most.
             let range = self.byte_range(first_lba, last_lba);
-            let len_bytes = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0);
+            let len_bytes = to_usize(range.end.saturating_sub(range.start));
             disk.write_all_at(&vec![0; len_bytes], range.start)?;
         }
         Ok(())

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::source::{FileIdentity, open_image, sector_bytes};
 use super::{Error, Result};
+use base::number::to_usize;
 use base::storage::{FileStorage, ReadAt, WriteAt};
 
 /// How much at either end tells whether a device is blank: partition tables of all kinds, and the beginnings of most
@@ -89,7 +90,7 @@ pub fn blank(disk: &dyn WriteAt) -> Result<()> {
 fn ends(disk: &dyn ReadAt) -> [(u64, usize); 2] {
     let len_bytes = disk.len_bytes();
     let end_bytes = ENDS_BYTES.min(len_bytes);
-    let len = usize::try_from(end_bytes).unwrap_or_default(); // 1 MiB at most
+    let len = to_usize(end_bytes); // 1 MiB at most
     [(0, len), (len_bytes.saturating_sub(end_bytes), len)]
 }
 

@@ -24,6 +24,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::vhd::{COOKIE, FOOTER_BYTES, Footer, complement_of_sum};
 use super::{Error, Result, Warning};
+use base::number::to_usize;
 use base::storage::{self, ReadAt, check_range};
 
 /// Blocks at most: 16 MiB of table, 8 TiB of disk with the usual 2 MiB. The format's disks end at 2040 GiB.
@@ -228,7 +229,7 @@ impl<S: ReadAt> ReadAt for DynamicVhd<S> {
         let (mut rest, mut from) = (buffer, offset_bytes);
         while !rest.is_empty() {
             let (start, end) = self.locate(from);
-            let room = usize::try_from(end.saturating_sub(from)).unwrap_or(usize::MAX);
+            let room = to_usize(end.saturating_sub(from));
             let (piece, behind) = rest.split_at_mut(room.min(rest.len()));
             match start {
                 Some(start) => self.file.read_exact_at(piece, start)?,

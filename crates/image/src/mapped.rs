@@ -15,6 +15,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use base::number::to_usize;
 use base::storage::{self, ReadAt, check_range};
 
 /// How many unpacked pieces are kept; a piece has 2 MiB at most.
@@ -109,7 +110,7 @@ impl<S: ReadAt, M: Map> Mapped<S, M> {
             Place::Packed { unit, within_bytes } => {
                 let load = || unpack(&self.file, unit);
                 let plain = self.unpacked.get(unit.offset_bytes, load)?;
-                let within = usize::try_from(within_bytes).unwrap_or(usize::MAX);
+                let within = to_usize(within_bytes);
                 let end = within.saturating_add(piece.len());
                 let Some(bytes) = plain.get(within..end) else {
                     return Err(damaged(unit.offset_bytes, "a compressed piece is short"));
@@ -206,7 +207,7 @@ impl<S: ReadAt, M: Map> ReadAt for Mapped<S, M> {
         let (mut rest, mut from) = (buffer, offset_bytes);
         while !rest.is_empty() {
             let (place, end) = self.map.locate(&self.file, from)?;
-            let room = usize::try_from(end.saturating_sub(from)).unwrap_or(usize::MAX);
+            let room = to_usize(end.saturating_sub(from));
             let (piece, behind) = rest.split_at_mut(room.min(rest.len()));
             self.read_piece(place, piece, from)?;
             (rest, from) = (behind, end);

@@ -37,6 +37,7 @@ use super::backing::{self as below_it, BackingFile};
 use super::mapped::{Cache, Map, Mapped, Method, Place, Unit, damaged};
 use super::other_format::has;
 use super::{Error, OpenDisk, Result, SourceFormat};
+use base::number::to_usize;
 use base::storage::{self, ReadAt, check_range};
 
 mod backing;
@@ -244,7 +245,7 @@ fn read_header(file: &dyn ReadAt) -> Result<Header> {
     }
     let features = header.incompatible_features.get() & !COMPRESSION_FEATURE;
     if features != 0 {
-        let named = FEATURES.get(usize::try_from(features.trailing_zeros()).unwrap_or(usize::MAX));
+        let named = FEATURES.get(to_usize(features.trailing_zeros().into()));
         let unknown = Qcow2Defect::UnknownFeatures(features);
         return Err(named
             .map_or(unknown, |name| Qcow2Defect::Unsupported(name))
@@ -294,12 +295,12 @@ impl Tables {
             return Err(Qcow2Defect::TableTooShort { entries, needed }.into());
         }
         let offset_bytes = header.l1_offset.get();
-        let length = usize::try_from(needed.saturating_mul(8)).unwrap_or(usize::MAX);
+        let length = to_usize(needed.saturating_mul(8));
         if check_range(offset_bytes, length, file.len_bytes()).is_err() {
             let what = "L1 table";
             return Err(Qcow2Defect::BeyondEnd { what, offset_bytes }.into());
         }
-        let cluster = usize::try_from(cluster_bytes).unwrap_or(usize::MAX);
+        let cluster = to_usize(cluster_bytes);
         Ok(Self {
             disk_bytes,
             cluster_bits,
@@ -326,7 +327,7 @@ impl Tables {
             let defect = Qcow2Defect::Unaligned { disk_offset_bytes };
             return Err(damaged(offset_bytes, defect));
         }
-        let length = usize::try_from(self.cluster_bytes()).unwrap_or(usize::MAX);
+        let length = to_usize(self.cluster_bytes());
         self.l2.get(offset_bytes, || {
             // Cut off or not, no length of the file's own is allocated: a cluster has 2 MiB at most.
             read_entries(file, offset_bytes, length)
@@ -368,8 +369,8 @@ impl Tables {
             .saturating_sub(offset_bytes % 512);
         Unit {
             offset_bytes,
-            packed_bytes: usize::try_from(packed_bytes).unwrap_or(usize::MAX),
-            plain_bytes: usize::try_from(self.cluster_bytes()).unwrap_or(usize::MAX),
+            packed_bytes: to_usize(packed_bytes),
+            plain_bytes: to_usize(self.cluster_bytes()),
             method: self.method,
         }
     }
@@ -401,7 +402,7 @@ impl Map for Tables {
         let within = offset_bytes & cluster_bytes.saturating_sub(1);
         let mut at = offset_bytes.saturating_sub(within);
         let first = within_table.checked_div(cluster_bytes).unwrap_or(0);
-        let first = usize::try_from(first).unwrap_or(usize::MAX);
+        let first = to_usize(first);
         let mut entries = table.iter().skip(first);
         let Some(entry) = entries.next() else {
             return Ok((Place::Below, table_end)); // never: tables are read in full

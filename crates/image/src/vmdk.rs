@@ -29,6 +29,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::mapped::{Cache, Map, Mapped, Method, Place, Unit, damaged};
 use super::{Error, Result};
+use base::number::to_usize;
 use base::storage::{self, ReadAt, check_range};
 
 const MAGIC: [u8; 4] = *b"KDMV";
@@ -179,7 +180,7 @@ fn check_text(file: &dyn ReadAt, header: &Header) -> Result<()> {
         return Err(VmdkDefect::Unsupported(what).into());
     }
     let length = header.text_sectors.get().saturating_mul(SECTOR_BYTES);
-    let length = usize::try_from(length.min(MAX_TEXT_BYTES)).unwrap_or(0);
+    let length = to_usize(length.min(MAX_TEXT_BYTES));
     let offset_bytes = sector.saturating_mul(SECTOR_BYTES);
     if check_range(offset_bytes, length, file.len_bytes()).is_err() {
         let what = "description";
@@ -238,7 +239,7 @@ impl Tables {
         }
         let sector = header.directory_sector.get();
         let offset_bytes = sector.saturating_mul(SECTOR_BYTES);
-        let length = usize::try_from(directory_entries.saturating_mul(4)).unwrap_or(usize::MAX);
+        let length = to_usize(directory_entries.saturating_mul(4));
         if check_range(offset_bytes, length, file.len_bytes()).is_err() {
             let what = "grain directory";
             return Err(VmdkDefect::BeyondEnd { what, sector }.into());
@@ -266,7 +267,7 @@ impl Tables {
             return Ok((0, table_start.saturating_add(covered)));
         };
         let length = self.table_entries.saturating_mul(4);
-        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let length = to_usize(length);
         let at = u64::from(table).saturating_mul(SECTOR_BYTES);
         let entries = self.kept.get(at, || read_entries(file, at, length))?;
         let within = offset_bytes.saturating_sub(table_start);
@@ -300,8 +301,8 @@ impl Tables {
         let plain_bytes = plain_bytes.min(self.grain_bytes);
         Ok(Unit {
             offset_bytes: at.saturating_add(12),
-            packed_bytes: usize::try_from(length).unwrap_or(usize::MAX),
-            plain_bytes: usize::try_from(plain_bytes).unwrap_or(usize::MAX),
+            packed_bytes: to_usize(length.into()),
+            plain_bytes: to_usize(plain_bytes),
             method: Method::Zlib,
         })
     }

@@ -9,6 +9,7 @@ use std::num::NonZeroU32;
 
 use super::anti_forensic::{self, STRIPES};
 use super::{Error, Hash, SectorCipher, SectorSize, VolumeKey, XtsCipher};
+use base::number::to_usize;
 use base::secret::{Entropy, SecretBytes};
 
 /// Iterations of PBKDF2 in keyslots and digest: the least that LUKS2 allows, enough because every key of
@@ -61,7 +62,7 @@ pub(crate) fn seal(
 ) -> Result<Vec<u8>, Error> {
     let mut key = SecretBytes::zeroed(VolumeKey::LEN_BYTES);
     hash.pbkdf2(passphrase.expose(), salt, ITERATIONS, key.expose_mut());
-    let stripes = usize::try_from(STRIPES).unwrap_or_default(); // 4000 fits every usize
+    let stripes = to_usize(STRIPES.into());
     let mut material = anti_forensic::split(volume_key.expose(), stripes, hash, entropy)?;
     area_cipher(key)?.encrypt(0, material.expose_mut())?;
     Ok(material.expose().to_vec())

@@ -5,6 +5,7 @@
 //! [`BinaryHeader::has_checksum_of`] say whether they may be believed. Bytes that this program does not know
 //! (padding, subsystem) are kept as they were found.
 
+use base::number::to_usize;
 use zerocopy::big_endian::{U16, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -226,9 +227,7 @@ impl BinaryHeader {
 
     /// Length of the JSON area.
     pub(crate) fn json_area_bytes(&self) -> usize {
-        usize::try_from(self.size_bytes())
-            .unwrap_or(usize::MAX)
-            .saturating_sub(BINARY_HEADER_BYTES)
+        to_usize(self.size_bytes()).saturating_sub(BINARY_HEADER_BYTES)
     }
 }
 

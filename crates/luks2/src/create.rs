@@ -14,6 +14,7 @@ use super::binary_header::{BINARY_HEADER_BYTES, BinaryHeader, SALT_BYTES};
 use super::document::Document;
 use super::metadata::CIPHER;
 use super::{Digest, Error, Hash, Position, SectorSize, VolumeKey};
+use base::number::to_usize;
 use base::secret::{Entropy, SecretBytes};
 
 /// Length of everything before the segment: 16 MiB.
@@ -71,7 +72,7 @@ impl NewContainer {
         entropy: &mut dyn Entropy,
     ) -> Result<Vec<u8>, Error> {
         let binary = BinaryHeader::new(HEADER_BYTES, &self.label, &self.uuid)?;
-        let mut keyslots_area = vec![0; index(KEYSLOTS_BYTES)];
+        let mut keyslots_area = vec![0; to_usize(KEYSLOTS_BYTES)];
         entropy.fill(&mut keyslots_area)?;
         let mut document = self.empty(volume_key, entropy)?;
         let mut materials = Vec::new();
@@ -89,7 +90,7 @@ impl NewContainer {
             document.add_token(None, token)?;
         }
 
-        let mut head = Vec::with_capacity(index(HEAD_BYTES));
+        let mut head = Vec::with_capacity(to_usize(HEAD_BYTES));
         for position in [Position::Primary, Position::Secondary] {
             let mut salt = [0; SALT_BYTES];
             entropy.fill(&mut salt)?;
@@ -97,7 +98,7 @@ impl NewContainer {
         }
         head.append(&mut keyslots_area);
         for material in materials {
-            let area = head.get_mut(index(material.offset_bytes)..);
+            let area = head.get_mut(to_usize(material.offset_bytes)..);
             let area = area.and_then(|area| area.get_mut(..material.bytes.len()));
             if let Some(area) = area {
                 area.copy_from_slice(&material.bytes);
@@ -133,13 +134,4 @@ impl NewContainer {
         });
         Document::parse(metadata.to_string(), HEADER_BYTES)
     }
-}
-
-/// An offset within the 16 MiB of the head.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "at most 16 MiB: constants of this file, and areas that the document keeps below them"
-)]
-const fn index(bytes: u64) -> usize {
-    bytes as usize
 }

@@ -31,6 +31,46 @@ pub struct Metadata {
     pub header_size_bytes: u64,
 }
 
+/// The members of an object whose names are numbers, in the order of the text.
+fn members<T>(
+    object: &Object,
+    name: &str,
+    parse: impl Fn(u32, &Object) -> Result<T, Refusal>,
+) -> Result<Vec<T>, Refusal> {
+    let numbered = object.object(name)?.numbered()?;
+    let members = numbered.iter();
+    members
+        .map(|(number, member)| parse(*number, member))
+        .collect()
+}
+
+/// Reads `config`: the length of the keyslots area, and what a program must know.
+fn configuration(object: &Object, header_size_bytes: u64) -> Result<(u64, Vec<String>), Refusal> {
+    let config = object.object("config")?;
+    let wrong = |name: &str, expected| Error::Value {
+        path: config.path_of(name),
+        expected,
+    };
+    let json_size_bytes = config.uint64("json_size")?;
+    let copy_bytes = json_size_bytes.checked_add(binary_header::BINARY_HEADER_BYTES as u64);
+    valid(copy_bytes == Some(header_size_bytes), || {
+        wrong("json_size", "the length of the JSON area")
+    })?;
+    let keyslots_size_bytes = config.uint64("keyslots_size")?;
+    valid(keyslots_size_bytes.is_multiple_of(4096), || {
+        wrong("keyslots_size", "a multiple of 4096")
+    })?;
+    supported(keyslots_size_bytes <= KEYSLOTS_LIMIT_BYTES, || {
+        wrong("keyslots_size", "at most 128 MiB")
+    })?;
+    config.optional_strings("flags")?;
+    let requirements = match config.optional_object("requirements")? {
+        Some(requirements) => requirements.optional_strings("mandatory")?,
+        None => Vec::new(),
+    };
+    Ok((keyslots_size_bytes, requirements))
+}
+
 impl Metadata {
     /// Parses the text of a copy of `header_size_bytes`.
     pub(crate) fn parse(text: &str, header_size_bytes: u64) -> Result<Self, Refusal> {
@@ -38,64 +78,19 @@ impl Metadata {
         json::check(text).map_err(Refusal::Unsupported)?;
         let object = Object::outermost(text)?;
 
-        let keyslots: Vec<Keyslot> = object
-            .object("keyslots")?
-            .numbered()?
-            .iter()
-            .map(|(number, keyslot)| Keyslot::parse(*number, keyslot))
-            .collect::<Result<_, _>>()?;
+        let keyslots = members(&object, "keyslots", Keyslot::parse)?;
         let keyslot_numbers: Vec<u32> = keyslots.iter().map(|keyslot| keyslot.number).collect();
         let token_objects = object.object("tokens")?;
-        let tokens = token_objects
-            .numbered()?
-            .iter()
-            .map(|(number, token)| {
-                let json = token_objects.text(&number.to_string()).unwrap_or_default();
-                Token::parse(*number, json, token, &keyslot_numbers)
-            })
-            .collect::<Result<_, _>>()?;
-        let segments: Vec<Segment> = object
-            .object("segments")?
-            .numbered()?
-            .iter()
-            .map(|(number, segment)| Segment::parse(*number, segment))
-            .collect::<Result<_, _>>()?;
+        let tokens = members(&object, "tokens", |number, token| {
+            let json = token_objects.text(&number.to_string()).unwrap_or_default();
+            Token::parse(number, json, token, &keyslot_numbers)
+        })?;
+        let segments = members(&object, "segments", Segment::parse)?;
         let segment_numbers: Vec<u32> = segments.iter().map(|segment| segment.number).collect();
-        let digests = object
-            .object("digests")?
-            .numbered()?
-            .iter()
-            .map(|(number, digest)| {
-                Digest::parse(*number, digest, &keyslot_numbers, &segment_numbers)
-            })
-            .collect::<Result<_, _>>()?;
-
-        let config = object.object("config")?;
-        let json_size_bytes = config.uint64("json_size")?;
-        valid(
-            json_size_bytes.checked_add(binary_header::BINARY_HEADER_BYTES as u64)
-                == Some(header_size_bytes),
-            || Error::Value {
-                path: config.path_of("json_size"),
-                expected: "the length of the JSON area",
-            },
-        )?;
-        let keyslots_size_bytes = config.uint64("keyslots_size")?;
-        valid(keyslots_size_bytes.is_multiple_of(4096), || Error::Value {
-            path: config.path_of("keyslots_size"),
-            expected: "a multiple of 4096",
+        let digests = members(&object, "digests", |number, digest| {
+            Digest::parse(number, digest, &keyslot_numbers, &segment_numbers)
         })?;
-        supported(keyslots_size_bytes <= KEYSLOTS_LIMIT_BYTES, || {
-            Error::Value {
-                path: config.path_of("keyslots_size"),
-                expected: "at most 128 MiB",
-            }
-        })?;
-        config.optional_strings("flags")?;
-        let requirements = match config.optional_object("requirements")? {
-            Some(requirements) => requirements.optional_strings("mandatory")?,
-            None => Vec::new(),
-        };
+        let (keyslots_size_bytes, requirements) = configuration(&object, header_size_bytes)?;
 
         let metadata = Self {
             keyslots,

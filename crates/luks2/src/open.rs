@@ -8,6 +8,7 @@ use super::area::{self, MATERIAL_BYTES};
 use super::keyslot::Keyslot;
 use super::metadata::CIPHER;
 use super::{Error, Hash, Metadata, VolumeKey};
+use base::number::to_usize;
 use base::secret::SecretBytes;
 use base::storage::ReadAt;
 
@@ -96,7 +97,7 @@ impl Metadata {
         let af_hash = af_hash.ok_or_else(|| unsupported(&luks2.af_hash))?;
         let key = luks2.kdf.derive(number, passphrase, key_bytes)?;
         // The parser has checked that the area holds the material of a key of this size.
-        let mut material = SecretBytes::zeroed(usize::try_from(MATERIAL_BYTES).unwrap_or_default());
+        let mut material = SecretBytes::zeroed(to_usize(MATERIAL_BYTES));
         container.read_exact_at(material.expose_mut(), keyslot.area.offset_bytes)?;
         let key = area::open(material, key, af_hash)?;
         for digest in &self.digests {

@@ -14,6 +14,7 @@ use super::area::KeyslotMaterial;
 use super::binary_header::{BINARY_HEADER_BYTES, BinaryHeader, SALT_BYTES};
 use super::document::Document;
 use super::{Area, Error, Hash, Header, Metadata, Position, VolumeKey};
+use base::number::to_usize;
 use base::secret::{Entropy, SecretBytes};
 use base::storage::WriteAt;
 
@@ -188,9 +189,7 @@ impl Area {
         let mut offset_bytes = self.offset_bytes;
         let mut left_bytes = self.size_bytes;
         while left_bytes > 0 {
-            let len_bytes = usize::try_from(left_bytes)
-                .unwrap_or(usize::MAX)
-                .min(buffer.len());
+            let len_bytes = to_usize(left_bytes).min(buffer.len());
             let piece = buffer.get_mut(..len_bytes).unwrap_or_default();
             entropy.fill(piece)?;
             container.write_all_at(piece, offset_bytes)?;

@@ -205,30 +205,9 @@ pub(super) fn by_shim(
     }
     let vendor_dbx = Database::new(&shim.vendor.forbidden);
     let lists = [("the list built into shim", &vendor_dbx), ("dbx", dbx)];
-    let digest = |hash| {
-        if program.has_certificate_table() {
-            program.digest(hash)
-        } else {
-            program.digest_without_tail(hash)
-        }
-    };
-    if rules.obey_dbx {
-        for (name, list) in lists {
-            refuse_digest(name, list, Hash::Sha256, digest(Hash::Sha256))?;
-            refuse_digest(name, list, Hash::Sha1, digest(Hash::Sha1))?;
-        }
-    }
-    for hash in [Hash::Sha256, Hash::Sha1] {
-        if let Some(authority) = in_list("db", db, hash, digest(hash))? {
-            return Ok(vec![shorten(authority, shim.version)]);
-        }
-    }
-    if let Vendor::Database(database) = &vendor
-        && let Some(authority) = in_list("vendor_db", database, Hash::Sha256, digest(Hash::Sha256))?
-    {
+    if let Some(authority) = by_digest(program, db, &vendor, rules.obey_dbx.then_some(&lists))? {
         return Ok(vec![shorten(authority, shim.version)]);
     }
-
     let mut judge = Judge::new(program, rules, Library::Shim);
     judge.check_skipped()?;
     let mut measured: Vec<Authority> = Vec::new();
@@ -266,6 +245,39 @@ pub(super) fn by_shim(
         Ok(measured)
     } else {
         Err(forbidden.unwrap_or_else(|| judge.verdict("db and in shim's own certificates")))
+    }
+}
+
+/// The entry that allows the program by its digest, which shim looks for before any signature; fails where a list that
+/// denies has it.
+fn by_digest(
+    program: &Program,
+    db: &Database,
+    vendor: &Vendor<'_>,
+    denying: Option<&[(&'static str, &Database)]>,
+) -> Result<Option<Authority>, Problem> {
+    let digest = |hash| {
+        if program.has_certificate_table() {
+            program.digest(hash)
+        } else {
+            program.digest_without_tail(hash)
+        }
+    };
+    for (name, list) in denying.unwrap_or_default() {
+        for hash in [Hash::Sha256, Hash::Sha1] {
+            refuse_digest(name, list, hash, digest(hash))?;
+        }
+    }
+    for hash in [Hash::Sha256, Hash::Sha1] {
+        if let Some(authority) = in_list("db", db, hash, digest(hash))? {
+            return Ok(Some(authority));
+        }
+    }
+    match vendor {
+        Vendor::Database(database) => {
+            in_list("vendor_db", database, Hash::Sha256, digest(Hash::Sha256))
+        }
+        _ => Ok(None),
     }
 }
 

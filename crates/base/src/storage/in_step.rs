@@ -4,6 +4,7 @@
 //! one thread lets reader after reader ask for the same range before it goes on, the first one reads the storage and the
 //! others get what it got. What the readers get does not depend on their being in step.
 
+use crate::number::to_usize;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -66,7 +67,7 @@ impl Window {
         if !self.read.iter().any(is_read) {
             return false;
         }
-        let start = small(wanted.start - self.start_bytes);
+        let start = to_usize(wanted.start - self.start_bytes);
         match self.bytes.get(start..start + buffer.len()) {
             Some(bytes) => {
                 buffer.copy_from_slice(bytes);
@@ -77,7 +78,7 @@ impl Window {
     }
 
     fn keep(&mut self, bytes: &[u8], read: &Range<u64>) {
-        let start = small(read.start - self.start_bytes);
+        let start = to_usize(read.start - self.start_bytes);
         let end = start + bytes.len();
         if self.bytes.len() < end {
             self.bytes.resize(end, 0);
@@ -111,15 +112,6 @@ impl<S: ReadAt> ReadAt for InStep<S> {
     }
 }
 
-/// A distance within a window, whose bytes are in memory.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "bounded by a window that is in memory, or by a caller's buffer"
-)]
-fn small(distance: u64) -> usize {
-    distance as usize
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
@@ -149,7 +141,7 @@ mod tests {
 
     fn read(storage: &InStep<Counted>, range: Range<u64>) {
         let bytes = storage
-            .read_vec(range.start, small(range.end - range.start))
+            .read_vec(range.start, to_usize(range.end - range.start))
             .unwrap();
         assert!(
             range

@@ -3,6 +3,7 @@
 //! Whole blocks of 4 KiB are read and kept, up to a limit: partition tables, metadata of filesystems, boot files. When the
 //! plans are made, they are dropped, and every read reaches the storage below.
 
+use crate::number::to_usize;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,7 +57,7 @@ impl<S: ReadAt> Kept<S> {
     fn read_blocks(&self, numbers: &Range<u64>) -> Result<Vec<u8>> {
         let start = numbers.start * BLOCK_BYTES;
         let end = (numbers.end * BLOCK_BYTES).min(self.len_bytes());
-        let bytes = self.base.read_vec(start, small(end - start))?;
+        let bytes = self.base.read_vec(start, to_usize(end - start))?;
         let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
         for (number, piece) in numbers.clone().zip(bytes.chunks(BLOCK)) {
             if blocks.len() >= self.most_blocks {
@@ -85,8 +86,8 @@ impl<S: ReadAt> ReadAt for Kept<S> {
             let number = at / BLOCK_BYTES;
             let block_end = (number + 1) * BLOCK_BYTES;
             let to = block_end.min(end);
-            let piece = &mut buffer[small(at - offset_bytes)..small(to - offset_bytes)];
-            let from = small(at - number * BLOCK_BYTES);
+            let piece = &mut buffer[to_usize(at - offset_bytes)..to_usize(to - offset_bytes)];
+            let from = to_usize(at - number * BLOCK_BYTES);
             if self.copy(number, piece, from) {
                 at = to;
                 continue;
@@ -101,8 +102,8 @@ impl<S: ReadAt> ReadAt for Kept<S> {
             };
             let bytes = self.read_blocks(&(number..number + missing))?;
             let to = ((number + missing) * BLOCK_BYTES).min(end);
-            let len = small(to - at);
-            buffer[small(at - offset_bytes)..small(to - offset_bytes)]
+            let len = to_usize(to - at);
+            buffer[to_usize(at - offset_bytes)..to_usize(to - offset_bytes)]
                 .copy_from_slice(&bytes[from..from + len]);
             at = to;
         }
@@ -112,15 +113,6 @@ impl<S: ReadAt> ReadAt for Kept<S> {
     fn next_data(&self, from_bytes: u64) -> Result<Option<Range<u64>>> {
         self.base.next_data(from_bytes)
     }
-}
-
-/// A distance within a block or a caller's buffer.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "bounded by a block or a buffer's length"
-)]
-fn small(distance: u64) -> usize {
-    distance as usize
 }
 
 #[cfg(test)]

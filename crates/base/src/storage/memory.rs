@@ -1,5 +1,6 @@
 //! A storage in a buffer: headers that are built before they are written, and tests.
 
+use crate::number::to_usize;
 use std::sync::{PoisonError, RwLock};
 
 use super::{ReadAt, Result, WriteAt, check_range};
@@ -28,7 +29,7 @@ impl ReadAt for MemoryStorage {
     fn read_exact_at(&self, buffer: &mut [u8], offset_bytes: u64) -> Result<()> {
         let bytes = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let end = check_range(offset_bytes, buffer.len(), bytes.len() as u64)?;
-        buffer.copy_from_slice(&bytes[index(offset_bytes)..index(end)]);
+        buffer.copy_from_slice(&bytes[to_usize(offset_bytes)..to_usize(end)]);
         Ok(())
     }
 }
@@ -37,20 +38,11 @@ impl WriteAt for MemoryStorage {
     fn write_all_at(&self, bytes: &[u8], offset_bytes: u64) -> Result<()> {
         let mut stored = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let end = check_range(offset_bytes, bytes.len(), stored.len() as u64)?;
-        stored[index(offset_bytes)..index(end)].copy_from_slice(bytes);
+        stored[to_usize(offset_bytes)..to_usize(end)].copy_from_slice(bytes);
         Ok(())
     }
 
     fn flush(&self) -> Result<()> {
         Ok(())
     }
-}
-
-/// An offset that was checked against the length of a buffer in memory, hence fits a `usize`.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "checked against a Vec's length before"
-)]
-fn index(offset_bytes: u64) -> usize {
-    offset_bytes as usize
 }

@@ -3,6 +3,7 @@
 //! The rooms that edit a filesystem write into an overlay; the data pass then reads through it. So the
 //! source stays as it was, and the few blocks that an edit touches are all the memory that it costs.
 
+use crate::number::to_usize;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{PoisonError, RwLock};
@@ -68,7 +69,7 @@ impl<S: ReadAt> Overlay<S> {
         let within = (self.base.len_bytes() - start).min(BLOCK_BYTES);
         let mut block = Box::new([0; BLOCK]);
         self.base
-            .read_exact_at(&mut block[..small(within)], start)?;
+            .read_exact_at(&mut block[..to_usize(within)], start)?;
         Ok(block)
     }
 }
@@ -89,8 +90,8 @@ impl<S: ReadAt> ReadAt for Overlay<S> {
             let start = number * BLOCK_BYTES;
             let from = start.max(offset_bytes);
             let to = (start + BLOCK_BYTES).min(end);
-            buffer[small(from - offset_bytes)..small(to - offset_bytes)]
-                .copy_from_slice(&block[small(from - start)..small(to - start)]);
+            buffer[to_usize(from - offset_bytes)..to_usize(to - offset_bytes)]
+                .copy_from_slice(&block[to_usize(from - start)..to_usize(to - start)]);
         }
         Ok(())
     }
@@ -131,8 +132,8 @@ impl<S: ReadAt> WriteAt for Overlay<S> {
                     entry.insert(self.base_block(number)?)
                 }
             };
-            block[small(at - start)..small(to - start)]
-                .copy_from_slice(&bytes[small(at - offset_bytes)..small(to - offset_bytes)]);
+            block[to_usize(at - start)..to_usize(to - start)]
+                .copy_from_slice(&bytes[to_usize(at - offset_bytes)..to_usize(to - offset_bytes)]);
             at = to;
         }
         Ok(())
@@ -141,15 +142,6 @@ impl<S: ReadAt> WriteAt for Overlay<S> {
     fn flush(&self) -> Result<()> {
         Ok(())
     }
-}
-
-/// A distance within a block or within a buffer of the caller, hence small enough for a `usize`.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "bounded by a block or a buffer's length"
-)]
-fn small(distance: u64) -> usize {
-    distance as usize
 }
 
 #[cfg(test)]

@@ -131,28 +131,9 @@ impl Superblock {
         let block_bytes = 1024_u32 << log_block;
         let cluster_bytes = 1024_u64 << log_cluster;
 
-        let blocks_low = u64::from(fields.u32(0x04));
-        let blocks_high = if wide { fields.u32(0x150) } else { 0 };
-        let blocks = blocks_low | u64::from(blocks_high) << 32;
+        let blocks = fields.block_count(0x04, 0x150, wide);
         let first_data_block = fields.u32(0x14);
-        let expected = u32::from(block_bytes == 1024 && !bigalloc);
-        let allowed = "1 with blocks of 1024 bytes and without bigalloc, else 0";
-        let is_expected = first_data_block == expected;
-        check(
-            "first data block",
-            0x14,
-            first_data_block,
-            is_expected,
-            allowed,
-        )?;
-        let some = blocks > u64::from(first_data_block).saturating_add(1);
-        check(
-            "count of blocks",
-            0x04,
-            blocks,
-            some,
-            "more than that of its superblock",
-        )?;
+        check_blocks(blocks, first_data_block, block_bytes, bigalloc)?;
         let filesystem_bytes = blocks.saturating_mul(u64::from(block_bytes));
         if filesystem_bytes > partition_bytes {
             return Err(Error::LargerThanPartition {
@@ -172,8 +153,7 @@ impl Superblock {
         }
         .check()?;
 
-        let free_high = if wide { fields.u32(0x158) } else { 0 };
-        let free_blocks = u64::from(fields.u32(0x0c)) | u64::from(free_high) << 32;
+        let free_blocks = fields.block_count(0x0c, 0x158, wide);
         let fits = free_blocks < blocks;
         check(
             "count of free blocks",
@@ -325,6 +305,16 @@ fn check_features(fields: Fields<'_>) -> Result<u32> {
         });
     }
     Ok(revision)
+}
+
+/// Checks where the filesystem begins, and that it is longer than that.
+fn check_blocks(blocks: u64, first: u32, block_bytes: u32, bigalloc: bool) -> Result<()> {
+    let is_expected = first == u32::from(block_bytes == 1024 && !bigalloc);
+    let allowed = "1 with blocks of 1024 bytes and without bigalloc, else 0";
+    check("first data block", 0x14, first, is_expected, allowed)?;
+    let some = blocks > u64::from(first).saturating_add(1);
+    let allowed = "more than that of its superblock";
+    check("count of blocks", 0x04, blocks, some, allowed)
 }
 
 /// Checks the sizes of blocks and clusters, and returns their exponents.

@@ -17,6 +17,7 @@
 use std::ops::Range;
 
 use crate::{Error, Result};
+use base::number::to_usize;
 use base::storage::{ReadAt, WriteAt};
 
 /// The width of the allocation table's entries.
@@ -75,64 +76,14 @@ impl Geometry {
     }
 
     fn parse(sector: &[u8; 512], partition_bytes: u64) -> Result<Self> {
-        let fields = Fields(sector);
+        let fields = BootSector(sector);
         let found = fields.u16(0x1fe);
         if found != 0xaa55 {
             return Err(Error::NotFat { found });
         }
-        let sector_bytes = u64::from(fields.u16(0x0b));
-        let fits = matches!(sector_bytes, 512 | 1024 | 2048 | 4096);
-        check(
-            "bytes a sector",
-            0x0b,
-            sector_bytes,
-            fits,
-            "512, 1024, 2048 or 4096",
-        )?;
-        let per_cluster = u64::from(fields.u8(0x0d));
-        let cluster_bytes = per_cluster.saturating_mul(sector_bytes);
-        let fits = per_cluster.is_power_of_two() && cluster_bytes <= 32 << 10;
-        let allowed = "a power of two that makes clusters of at most 32 KiB";
-        check("sectors a cluster", 0x0d, per_cluster, fits, allowed)?;
-        let reserved = u64::from(fields.u16(0x0e));
-        check(
-            "count of reserved sectors",
-            0x0e,
-            reserved,
-            reserved > 0,
-            "at least 1",
-        )?;
-        let tables = u64::from(fields.u8(0x10));
-        check(
-            "count of tables",
-            0x10,
-            tables,
-            matches!(tables, 1 | 2),
-            "1 or 2",
-        )?;
-        let root_entries = u64::from(fields.u16(0x11));
-        let short_table = u64::from(fields.u16(0x16));
-        let is_wide = short_table == 0;
-        let allowed = "0 with FAT32, else more";
-        let fits = (root_entries == 0) == is_wide;
-        check(
-            "count of entries of the root",
-            0x11,
-            root_entries,
-            fits,
-            allowed,
-        )?;
-        let table_sectors = if is_wide {
-            u64::from(fields.u32(0x24))
-        } else {
-            short_table
-        };
-        let offset = if is_wide { 0x24 } else { 0x16 };
-
-        let sectors = match u64::from(fields.u16(0x13)) {
-            0 => u64::from(fields.u32(0x20)),
-            sectors => sectors,
-        };
+        let (sector_bytes, cluster_bytes) = fields.sizes()?;
+        let regions = fields.regions()?;
+        let sectors = fields.sectors();
         let len_bytes = sectors.saturating_mul(sector_bytes);
         if len_bytes > partition_bytes {
             return Err(Error::FatLargerThanPartition {
@@ -140,68 +91,27 @@ impl Geometry {
                 partition_bytes,
             });
         }
-        let root_sectors = root_entries.saturating_mul(32).div_ceil(sector_bytes);
-        let in_front = reserved
-            .saturating_add(tables.saturating_mul(table_sectors))
-            .saturating_add(root_sectors);
-        let data_sectors = sectors.saturating_sub(in_front);
-        let clusters = data_sectors.checked_div(per_cluster).unwrap_or(0);
+        let in_front = regions.sectors_in_front(sector_bytes);
+        let data_bytes = sectors
+            .saturating_sub(in_front)
+            .saturating_mul(sector_bytes);
+        let clusters = data_bytes.checked_div(cluster_bytes).unwrap_or(0);
         let allowed = "more than tables and root take";
         check("count of sectors", 0x20, sectors, clusters > 0, allowed)?;
-        let (fat_type, bits, most) = match (is_wide, clusters) {
-            (true, _) => (FatType::Fat32, 32, 0x0fff_fff5),
-            (false, ..4085) => (FatType::Fat12, 12, 4084),
-            (false, _) => (FatType::Fat16, 16, 65_524),
-        };
-        let allowed = "few enough for the width of the table";
-        check(
-            "count of clusters",
-            0x20,
-            clusters,
-            clusters <= most,
-            allowed,
-        )?;
-        let entries = clusters.saturating_add(2);
-        let needed = entries.saturating_mul(bits).div_ceil(8);
-        let fits = needed <= table_sectors.saturating_mul(sector_bytes);
-        let allowed = "enough for an entry a cluster";
-        check(
-            "count of sectors of a table",
-            offset,
-            table_sectors,
-            fits,
-            allowed,
-        )?;
+        let fat_type = regions.fat_type(clusters, sector_bytes)?;
         let last_cluster = u32::try_from(clusters.saturating_add(1)).unwrap_or(u32::MAX);
-        let mut information_bytes = None;
-        if is_wide {
-            let root = fields.u32(0x2c);
-            let fits = (2..=last_cluster).contains(&root);
-            let allowed = "a cluster of the filesystem";
-            check(
-                "first cluster of the root",
-                0x2c,
-                root.into(),
-                fits,
-                allowed,
-            )?;
-            let information = u64::from(fields.u16(0x30));
-            let fits = information > 0 && information < reserved;
-            check(
-                "sector of FSInfo",
-                0x30,
-                information,
-                fits,
-                "a reserved sector behind the first",
-            )?;
-            information_bytes = Some(information.saturating_mul(sector_bytes));
-        }
+        let information_bytes = if fat_type == FatType::Fat32 {
+            let sector = fields.information(last_cluster, regions.reserved)?;
+            Some(sector.saturating_mul(sector_bytes))
+        } else {
+            None
+        };
         Ok(Self {
             fat_type,
             cluster_bytes,
-            table_start_bytes: reserved.saturating_mul(sector_bytes),
-            tables,
-            table_bytes: table_sectors.saturating_mul(sector_bytes),
+            table_start_bytes: regions.reserved.saturating_mul(sector_bytes),
+            tables: regions.tables,
+            table_bytes: regions.table_sectors.saturating_mul(sector_bytes),
             data_start_bytes: in_front.saturating_mul(sector_bytes),
             information_bytes,
             last_cluster,
@@ -245,7 +155,7 @@ impl Geometry {
             let count = at_once.min(end.saturating_sub(first));
             let start = first.saturating_mul(bits) / 8;
             let len = count.saturating_mul(bits).div_ceil(8);
-            let len = usize::try_from(len).unwrap_or(0);
+            let len = to_usize(len);
             let offset = self.table_start_bytes.saturating_add(start);
             let bytes = storage.read_vec(offset, len)?;
             for index in 0..count {
@@ -305,7 +215,7 @@ impl Geometry {
     pub(super) fn entry(&self, storage: &dyn ReadAt, cluster: u64) -> Result<u64> {
         let mut bytes = [0; 4];
         let place = self.place_of_entry(0, cluster);
-        let bytes = bytes.get_mut(..small(place.end.saturating_sub(place.start)));
+        let bytes = bytes.get_mut(..to_usize(place.end.saturating_sub(place.start)));
         let bytes = bytes.unwrap_or_default();
         storage.read_exact_at(bytes, place.start)?;
         Ok(self.decode(bytes, !cluster.is_multiple_of(2)))
@@ -315,7 +225,7 @@ impl Geometry {
     pub(super) fn set_entry(&self, storage: &dyn WriteAt, cluster: u64, entry: u64) -> Result<()> {
         for copy in 0..self.tables {
             let place = self.place_of_entry(copy, cluster);
-            let len = small(place.end.saturating_sub(place.start));
+            let len = to_usize(place.end.saturating_sub(place.start));
             let mut bytes = storage.read_vec(place.start, len)?;
             self.encode(&mut bytes, !cluster.is_multiple_of(2), entry);
             storage.write_all_at(&bytes, place.start)?;
@@ -380,7 +290,7 @@ impl Geometry {
 
     /// Entry `index` of `bytes`, which begin with entry 0 (for 12 bits: with an even one).
     fn entry_in(&self, bytes: &[u8], index: u64) -> u64 {
-        let at = usize::try_from(index.saturating_mul(self.entry_bits()) / 8).unwrap_or(usize::MAX);
+        let at = to_usize(index.saturating_mul(self.entry_bits()) / 8);
         self.decode(
             bytes.get(at..).unwrap_or_default(),
             !index.is_multiple_of(2),
@@ -415,11 +325,137 @@ impl Geometry {
     }
 }
 
+/// The regions in front of the clusters, as the boot sector counts them.
+#[derive(Clone, Copy)]
+struct Regions {
+    /// Sectors in front of the first table.
+    reserved: u64,
+    /// Copies of the table: 1 or 2.
+    tables: u64,
+    /// Sectors of a copy.
+    table_sectors: u64,
+    /// Where that count stands in the boot sector.
+    table_sectors_offset_bytes: u64,
+    /// Entries of the root directory; 0 in FAT32, whose root lies in clusters.
+    root_entries: u64,
+}
+
+impl Regions {
+    /// FAT32 counts the sectors of a table in a field of its own.
+    fn is_wide(self) -> bool {
+        self.root_entries == 0
+    }
+
+    fn sectors_in_front(self, sector_bytes: u64) -> u64 {
+        let root_sectors = self.root_entries.saturating_mul(32).div_ceil(sector_bytes);
+        self.reserved
+            .saturating_add(self.tables.saturating_mul(self.table_sectors))
+            .saturating_add(root_sectors)
+    }
+
+    /// The width of the entries follows from the count of clusters; the table must have an entry for each.
+    fn fat_type(self, clusters: u64, sector_bytes: u64) -> Result<FatType> {
+        let (fat_type, bits, most) = match (self.is_wide(), clusters) {
+            (true, _) => (FatType::Fat32, 32, 0x0fff_fff5),
+            (false, ..4085) => (FatType::Fat12, 12, 4084),
+            (false, _) => (FatType::Fat16, 16, 65_524),
+        };
+        let allowed = "few enough for the width of the table";
+        let fits = clusters <= most;
+        check("count of clusters", 0x20, clusters, fits, allowed)?;
+        let entries = clusters.saturating_add(2);
+        let needed_bytes = entries.saturating_mul(bits).div_ceil(8);
+        check(
+            "count of sectors of a table",
+            self.table_sectors_offset_bytes,
+            self.table_sectors,
+            needed_bytes <= self.table_sectors.saturating_mul(sector_bytes),
+            "enough for an entry a cluster",
+        )?;
+        Ok(fat_type)
+    }
+}
+
 /// The boot sector's bytes, read by offset. Offsets are constants below 512.
 #[derive(Clone, Copy)]
-struct Fields<'b>(&'b [u8; 512]);
+struct BootSector<'b>(&'b [u8; 512]);
 
-impl Fields<'_> {
+impl BootSector<'_> {
+    /// Bytes of a sector, and of a cluster.
+    fn sizes(self) -> Result<(u64, u64)> {
+        let sector_bytes = u64::from(self.u16(0x0b));
+        let fits = matches!(sector_bytes, 512 | 1024 | 2048 | 4096);
+        let allowed = "512, 1024, 2048 or 4096";
+        check("bytes a sector", 0x0b, sector_bytes, fits, allowed)?;
+        let per_cluster = u64::from(self.u8(0x0d));
+        let cluster_bytes = per_cluster.saturating_mul(sector_bytes);
+        let fits = per_cluster.is_power_of_two() && cluster_bytes <= 32 << 10;
+        let allowed = "a power of two that makes clusters of at most 32 KiB";
+        check("sectors a cluster", 0x0d, per_cluster, fits, allowed)?;
+        Ok((sector_bytes, cluster_bytes))
+    }
+
+    fn regions(self) -> Result<Regions> {
+        let reserved = u64::from(self.u16(0x0e));
+        let fits = reserved > 0;
+        check(
+            "count of reserved sectors",
+            0x0e,
+            reserved,
+            fits,
+            "at least 1",
+        )?;
+        let tables = u64::from(self.u8(0x10));
+        let fits = matches!(tables, 1 | 2);
+        check("count of tables", 0x10, tables, fits, "1 or 2")?;
+        let root_entries = u64::from(self.u16(0x11));
+        let (table_sectors, table_sectors_offset_bytes) = match u64::from(self.u16(0x16)) {
+            0 => (u64::from(self.u32(0x24)), 0x24),
+            sectors => (sectors, 0x16),
+        };
+        check(
+            "count of entries of the root",
+            0x11,
+            root_entries,
+            (root_entries == 0) == (table_sectors_offset_bytes == 0x24),
+            "0 with FAT32, else more",
+        )?;
+        Ok(Regions {
+            reserved,
+            tables,
+            table_sectors,
+            table_sectors_offset_bytes,
+            root_entries,
+        })
+    }
+
+    /// Sectors of the filesystem.
+    fn sectors(self) -> u64 {
+        match self.u16(0x13) {
+            0 => u64::from(self.u32(0x20)),
+            sectors => u64::from(sectors),
+        }
+    }
+
+    /// The sector of FAT32's `FSInfo`; checks the first cluster of its root directory, too.
+    fn information(self, last_cluster: u32, reserved: u64) -> Result<u64> {
+        let root = self.u32(0x2c);
+        let fits = (2..=last_cluster).contains(&root);
+        let allowed = "a cluster of the filesystem";
+        check(
+            "first cluster of the root",
+            0x2c,
+            root.into(),
+            fits,
+            allowed,
+        )?;
+        let sector = u64::from(self.u16(0x30));
+        let fits = sector > 0 && sector < reserved;
+        let allowed = "a reserved sector behind the first";
+        check("sector of FSInfo", 0x30, sector, fits, allowed)?;
+        Ok(sector)
+    }
+
     #[expect(
         clippy::expect_used,
         clippy::arithmetic_side_effects,
@@ -443,11 +479,6 @@ impl Fields<'_> {
     fn u32(self, offset: usize) -> u32 {
         u32::from_le_bytes(self.bytes(offset))
     }
-}
-
-/// A length of a few bytes.
-fn small(len_bytes: u64) -> usize {
-    usize::try_from(len_bytes).unwrap_or(0)
 }
 
 fn check(

@@ -27,6 +27,7 @@ use std::ops::Range;
 
 use super::{FatType, Geometry};
 use crate::{Error, Result};
+use base::number::to_usize;
 use base::storage::ReadAt;
 
 /// What a disk writes whole or not at all.
@@ -238,5 +239,5 @@ fn push(phase: &mut Vec<SectorWrite>, offset_bytes: u64, bytes: &[u8]) {
 
 /// A length or an index within a table's copy or a sector.
 fn usize_of(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
+    to_usize(bytes)
 }

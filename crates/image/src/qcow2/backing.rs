@@ -11,6 +11,7 @@
 use super::{Header, Qcow2Defect, VERSION_2_BYTES, power_of_two};
 use crate::Result;
 use crate::backing::BackingFormat;
+use base::number::to_usize;
 use base::storage::{ReadAt, check_range};
 
 /// Longest name of a backing file.
@@ -40,7 +41,7 @@ impl Backing {
         if offset_bytes == 0 || length == 0 {
             return Ok(None);
         }
-        let length = usize::try_from(length).unwrap_or(0);
+        let length = to_usize(length.into());
         if check_range(offset_bytes, length, file.len_bytes()).is_err() {
             let what = "backing file's name";
             return Err(Qcow2Defect::BeyondEnd { what, offset_bytes }.into());
@@ -79,7 +80,7 @@ fn stated_format(file: &dyn ReadAt, header: &Header) -> Result<Vec<u8>> {
     let cluster_bytes = power_of_two(header.cluster_bits.get());
     let end = header.backing_file_offset.get();
     let end = end.min(cluster_bytes).min(file.len_bytes());
-    let length = usize::try_from(end.saturating_sub(start)).unwrap_or(0);
+    let length = to_usize(end.saturating_sub(start));
     let extensions = if length == 0 {
         Vec::new()
     } else {
@@ -90,7 +91,7 @@ fn stated_format(file: &dyn ReadAt, header: &Header) -> Result<Vec<u8>> {
         && *kind != END
         && let Some((length, behind)) = behind.split_first_chunk::<4>()
     {
-        let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+        let length = to_usize(u32::from_be_bytes(*length).into());
         let Some((data, _)) = behind.split_at_checked(length) else {
             let offset_bytes = end.saturating_sub(rest.len() as u64);
             return Err(Qcow2Defect::Extension { offset_bytes }.into());

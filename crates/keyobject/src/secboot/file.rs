@@ -14,6 +14,7 @@
 
 use super::Error;
 use aws_lc_rs::digest::SHA256;
+use base::number::to_usize;
 use base::secret::{Entropy, SecretBytes, anti_forensic};
 use tpm::{Cursor, Marshal};
 
@@ -81,11 +82,11 @@ pub(super) fn unwrap(file: &[u8]) -> Result<Unwrapped, Error> {
     };
     let is_whole = size_bytes.checked_rem(stripes) == Some(0);
     let body_bytes = size_bytes.checked_div(stripes).unwrap_or_default();
-    let body_bytes = usize::try_from(body_bytes).unwrap_or(usize::MAX);
+    let body_bytes = to_usize(body_bytes.into());
     if !is_whole || stripes > MAX_STRIPES || !(1..=MAX_BODY_BYTES).contains(&body_bytes) {
         return Err(impossible);
     }
-    let size = usize::try_from(size_bytes).unwrap_or(usize::MAX);
+    let size = to_usize(size_bytes.into());
     let material = cursor.take(size, "stripes").map_err(Error::Cut)?;
     let body = anti_forensic::merge(material, body_bytes, &SHA256).ok_or(impossible)?;
     Ok(Unwrapped {

@@ -9,6 +9,7 @@
 //! branch are looked at by a reader.
 
 use super::Error;
+use base::number::to_usize;
 use tpm::{Cursor, Marshal, Policy};
 
 /// Digests of a node: what `PolicyOR` takes.
@@ -93,7 +94,7 @@ impl Tree {
         }
         let mut nodes = Vec::new();
         for node in 0..count {
-            let node = usize::try_from(node).unwrap_or_default(); // at most 1023
+            let node = to_usize(node.into()); // at most 1023
             let next = cursor.long("next of a policy node")?;
             let count = cursor.long("count of policy digests")?;
             if !(1..=8).contains(&count) {
@@ -213,7 +214,7 @@ impl Tree {
         let next = self.nodes.first().map_or(0, |node| node.next);
         Level {
             start: 0,
-            nodes: usize::try_from(next).unwrap_or(usize::MAX).max(1),
+            nodes: to_usize(next.into()).max(1),
         }
     }
 
@@ -271,7 +272,7 @@ impl Tree {
 
     /// The index of the parent of `node`, which must hold its digest.
     fn check_link(&self, at: usize, node: &Node) -> Result<usize, Error> {
-        let next = usize::try_from(node.next).unwrap_or(usize::MAX);
+        let next = to_usize(node.next.into());
         let parent = at.saturating_add(next);
         let digest = Policy::or(&node.digests).digest();
         let above = self.nodes.get(parent);

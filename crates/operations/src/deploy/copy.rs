@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use super::Error;
 use crate::{Observer, StopFlag};
+use base::number::to_usize;
 use base::storage::{self, FileStorage, ReadAt, WriteAt};
 use image::Source;
 
@@ -79,7 +80,7 @@ fn data(source: &Source, left_out: &Range<u64>) -> storage::Result<Vec<Range<u64
 /// How many bytes the kernel copied; 0 where it does not.
 fn copy_by_kernel(source: &File, output: &File, range: Range<u64>) -> u64 {
     let (mut from, mut to) = (range.start, range.start);
-    let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+    let len = to_usize(range.end - range.start);
     let copied = rustix::fs::copy_file_range(source, Some(&mut from), output, Some(&mut to), len);
     copied.map_or(0, |copied| copied as u64)
 }

@@ -4,6 +4,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 
 use super::{Error, Step};
 use crate::{Observer, StopFlag};
+use base::number::to_usize;
 use base::storage::{Overlay, ReadAt, WriteAt};
 
 /// How much is read at a time.
@@ -42,7 +43,7 @@ pub fn digests(
     let ranges = changed.changed_ranges();
     let mut input = Context::new(&SHA256);
     let mut output = (!ranges.is_empty()).then(|| Context::new(&SHA256));
-    let mut buffer = vec![0; usize::try_from(CHUNK_BYTES).unwrap_or(0)];
+    let mut buffer = vec![0; to_usize(CHUNK_BYTES)];
     let zeros = buffer.clone();
     let mut at = 0;
     while at < image.len_bytes() {
@@ -50,7 +51,7 @@ pub fn digests(
             return Err(crate::Error::Interrupted.into());
         }
         let end = image.len_bytes().min(at + CHUNK_BYTES);
-        let len = usize::try_from(end - at).unwrap_or(0);
+        let len = to_usize(end - at);
         let is_changed = ranges
             .iter()
             .any(|range| range.start < end && at < range.end);

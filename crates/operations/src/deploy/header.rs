@@ -7,6 +7,7 @@
 use super::container::Container;
 use super::recovery::Recovery;
 use super::{Error, Phase, Step};
+use base::number::to_usize;
 use base::secret::{Entropy, SecretBytes};
 use base::storage::ReadAt;
 use filesystem::fat::SectorWrite;
@@ -270,7 +271,7 @@ pub fn overwriting(
 ) -> Result<Step, Error> {
     let mut writes = Vec::new();
     for area in areas {
-        let mut bytes = vec![0; usize::try_from(area.size_bytes).unwrap_or_default()];
+        let mut bytes = vec![0; to_usize(area.size_bytes)];
         let filled = entropy.fill(&mut bytes);
         filled.map_err(crate::Error::Entropy)?;
         writes.push(SectorWrite {

@@ -7,6 +7,7 @@ use super::header::UNLOCK_KEYSLOT;
 use super::sealing::{Access, KeyObject, Srk, SrkOptions, TemplateChoice};
 use super::{Error, RecoveryForm, Step};
 use crate::predict::Prediction;
+use base::number::to_usize;
 use base::storage::ReadAt;
 use gpt::{Partition, Table};
 use image::DiskFormat;
@@ -237,7 +238,7 @@ impl Luks {
 
     fn of_header(header: &Header, storage: &dyn ReadAt) -> Result<Self, Error> {
         let metadata = header.metadata();
-        let copies_bytes = usize::try_from(metadata.keyslots_start_bytes()).unwrap_or(0);
+        let copies_bytes = to_usize(metadata.keyslots_start_bytes());
         let copies = storage.read_vec(0, copies_bytes);
         let copies = copies.map_err(crate::Error::Source)?;
         let segment = metadata.segment();

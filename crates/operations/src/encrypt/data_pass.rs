@@ -16,6 +16,7 @@ use std::thread;
 
 use crate::Error;
 use crate::common::observer::{Observer, StopFlag};
+use base::number::to_usize;
 use base::storage::{ReadAt, WriteAt};
 use filesystem::ext4::BlockBitmap;
 use luks2::{SectorCipher, SectorSize, VolumeKey, XtsCipher};
@@ -206,7 +207,7 @@ pub fn run(
     let next_chunk = AtomicU64::new(0);
     let chunks = passes.iter().map(Pass::chunks).max().unwrap_or(0);
     let work = || {
-        let mut buffer = vec![0; small(CHUNK_BYTES)];
+        let mut buffer = vec![0; to_usize(CHUNK_BYTES)];
         let mut workers: Vec<_> = passes.iter().map(Pass::worker).collect();
         loop {
             let chunk = next_chunk.fetch_add(1, Ordering::Relaxed);
@@ -291,9 +292,9 @@ impl<'a> Worker<'a> {
         let part = numbered.1;
         let len = CHUNK_BYTES.min(part.len_bytes() - offset);
         if part.encryption.is_some() {
-            self.encrypt(numbered, offset, &mut buffer[..small(len)])?;
+            self.encrypt(numbered, offset, &mut buffer[..to_usize(len)])?;
         } else {
-            self.copy(numbered, offset, &mut buffer[..small(len)])?;
+            self.copy(numbered, offset, &mut buffer[..to_usize(len)])?;
         }
         Ok(len)
     }
@@ -309,7 +310,7 @@ impl<'a> Worker<'a> {
         let mut at = part.range.start + offset;
         let end = at + buffer.len() as u64;
         while let Some(live) = self.extent.next_live(numbered, at, end)? {
-            let bytes = &mut buffer[..small(live.end - live.start)];
+            let bytes = &mut buffer[..to_usize(live.end - live.start)];
             part.source
                 .read_exact_at(bytes, live.start)
                 .map_err(Error::Source)?;
@@ -338,19 +339,19 @@ impl<'a> Worker<'a> {
         }
         let mut at = start;
         while let Some(live) = self.extent.next_live(numbered, at, start + len)? {
-            let (from, to) = (small(live.start - start), small(live.end - start));
-            bytes[small(at - start)..from].fill(0);
+            let (from, to) = (to_usize(live.start - start), to_usize(live.end - start));
+            bytes[to_usize(at - start)..from].fill(0);
             part.source
                 .read_exact_at(&mut bytes[from..to], live.start)
                 .map_err(Error::Source)?;
             at = live.end;
         }
-        bytes[small(at - start)..].fill(0);
+        bytes[to_usize(at - start)..].fill(0);
         if let (Some(cipher), Some(encryption)) = (self.cipher.as_mut(), part.encryption) {
             cipher.encrypt(encryption.first_unit + offset / 512, bytes)?;
         }
         for range in written {
-            let bytes = &bytes[small(range.start - start)..small(range.end - start)];
+            let bytes = &bytes[to_usize(range.start - start)..to_usize(range.end - start)];
             self.output
                 .write_all_at(bytes, part.output_bytes + (range.start - part.range.start))
                 .map_err(Error::Output)?;
@@ -382,10 +383,4 @@ fn written(part: &Part<'_>, chunk: Range<u64>) -> Vec<Range<u64>> {
         from = next.end;
     }
     ranges
-}
-
-/// A length within a chunk.
-#[expect(clippy::cast_possible_truncation, reason = "bounded by CHUNK_BYTES")]
-fn small(len: u64) -> usize {
-    len as usize
 }

@@ -21,6 +21,7 @@ use crate::common::layout::{self, Layout, MakeRoom, SectorSizeChoice};
 use crate::common::observer::{Observer, Phase, StopFlag};
 use crate::common::partitions::{self, Chosen, Named, byte_range, window};
 use crate::in_place::{NewTable, Start};
+use base::number::to_usize;
 use base::secret::{Entropy, SecretBytes};
 use base::storage::{self, MemoryStorage, Overlay, ReadAt, Slice, WriteAt};
 use filesystem::ext4::{BlockBitmap, Filesystem, Superblock};
@@ -243,7 +244,7 @@ impl<S: ReadAt> Prepared<S> {
         let mut piece = vec![0; HEAD_PIECE_BYTES];
         let mut at = 0;
         while at < self.head.len_bytes() {
-            let left_bytes = usize::try_from(self.head.len_bytes() - at).unwrap_or(usize::MAX);
+            let left_bytes = to_usize(self.head.len_bytes() - at);
             let piece = &mut piece[..left_bytes.min(HEAD_PIECE_BYTES)];
             self.head.read_exact_at(piece, at).map_err(Error::Source)?;
             let written = output.write_all_at(piece, self.layout.root_bytes + at);

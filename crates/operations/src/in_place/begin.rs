@@ -15,6 +15,7 @@ use super::tail::{self, BODY, KEPT_HEAD_BYTES, NEW_HEAD_AT, Tail};
 use crate::Error;
 use crate::common::layout::Layout;
 use crate::common::partitions::window;
+use base::number::to_usize;
 use base::storage::{Overlay, ReadAt, WriteAt};
 use filesystem::fat::{self, Fat, SectorWrite};
 use gpt::{CopyName, Partition, Table, Warning};
@@ -96,7 +97,7 @@ impl Start {
         }
         table.write(disk, self.partition.end)?;
         let partition = window(disk, &self.partition)?;
-        let kept = usize::try_from(KEPT_HEAD_BYTES).unwrap_or_default(); // 2 MiB
+        let kept = to_usize(KEPT_HEAD_BYTES); // 2 MiB
         let new_head = head.read_vec(0, kept).map_err(Error::Source)?;
         self.leftovers.clear(&partition).map_err(Error::Output)?;
         self.write_tail(&tail::window(&partition)?, &new_head)

@@ -10,6 +10,7 @@ use super::view::PlainView;
 use crate::Error;
 use crate::common::observer::{Observer, StopFlag};
 use crate::encrypt::data_pass::{self, Encryption, FreeSpace, Part, Pass};
+use base::number::to_usize;
 use base::secret::Entropy;
 use base::storage::{MemoryStorage, ReadAt, WriteAt};
 use filesystem::ext4::{BlockBitmap, Filesystem};
@@ -48,7 +49,7 @@ impl Moving<'_> {
     ) -> Result<(u64, Sha256), Error> {
         let start = self.facts.chunk_start_bytes(boundary_bytes);
         let view = self.view(tail, boundary_bytes);
-        let len = usize::try_from(boundary_bytes - start).unwrap_or_default(); // 16 MiB at most
+        let len = to_usize(boundary_bytes - start); // 16 MiB at most
         let chunk = MemoryStorage::new(vec![0; len]);
         let part = Part {
             source: Box::new(view),
@@ -74,7 +75,7 @@ impl Moving<'_> {
     pub fn last_sha256(&self, boundary_bytes: u64) -> Result<Sha256, Error> {
         let end = self.facts.last_chunk_end_bytes(boundary_bytes);
         let len_bytes = end.unwrap_or(boundary_bytes) - boundary_bytes;
-        let len = usize::try_from(len_bytes).unwrap_or_default(); // 16 MiB at most
+        let len = to_usize(len_bytes); // 16 MiB at most
         let chunk = self.partition.read_vec(HEAD_BYTES + boundary_bytes, len);
         Ok(sha256(&chunk.map_err(Error::Source)?))
     }
@@ -87,7 +88,7 @@ impl Moving<'_> {
         observer: &dyn Observer,
         stop: &StopFlag,
     ) -> Result<(), Error> {
-        let mut random = vec![0; usize::try_from(RANDOM_BYTES).unwrap_or_default()];
+        let mut random = vec![0; to_usize(RANDOM_BYTES)];
         for at in (KEPT_HEAD_BYTES..HEAD_BYTES).step_by(random.len()) {
             entropy.fill(&mut random)?;
             self.partition

@@ -18,6 +18,7 @@ use super::tail::{self, BODY, KEPT_HEAD_BYTES, NEW_HEAD_AT, Tail};
 use crate::Error;
 use crate::common::content::{HalfConverted, PartitionContent};
 use crate::common::partitions::{byte_range, window};
+use base::number::to_usize;
 use base::storage::{MemoryStorage, ReadAt, WriteAt};
 use gpt::Partition;
 use luks2::{self, HEAD_BYTES, Header, VolumeKey};
@@ -149,12 +150,12 @@ impl Move {
         check_identity(&record.facts, root, partition.len_bytes())?;
         let tail = read_tail(partition, &record.facts)?;
         let new_head = tail::window(partition)?
-            .read_vec(NEW_HEAD_AT, index(KEPT_HEAD_BYTES))
+            .read_vec(NEW_HEAD_AT, to_usize(KEPT_HEAD_BYTES))
             .map_err(Error::Source)?;
         if sha256(&new_head) != record.head_sha256 {
             return Err(InPlaceError::TailChanged.into());
         }
-        let found = partition.read_vec(0, index(KEPT_HEAD_BYTES));
+        let found = partition.read_vec(0, to_usize(KEPT_HEAD_BYTES));
         let found = found.map_err(Error::Source)?;
         if let Some(offset_bytes) = changed_in(&found, &tail.old_head, &new_head) {
             // The new one goes before the old superblock does: where neither is there, it is lost.
@@ -169,7 +170,7 @@ impl Move {
             .into());
         }
         let mut header = new_head.clone();
-        header.resize(index(HEAD_BYTES), 0);
+        header.resize(to_usize(HEAD_BYTES), 0);
         let head = MemoryStorage::new(header);
         let header = Header::read_built(&head).map_err(|_| InPlaceError::Key)?;
         Ok(Self {
@@ -208,7 +209,7 @@ fn check_identity(facts: &Facts, root: &Partition, found_bytes: u64) -> Result<(
 
 fn read_tail(partition: &dyn ReadAt, facts: &Facts) -> Result<Tail, Error> {
     let body = tail::window(partition)?
-        .read_vec(BODY.start, index(BODY.end - BODY.start))
+        .read_vec(BODY.start, to_usize(BODY.end - BODY.start))
         .map_err(Error::Source)?;
     let parsed = Tail::parse(&body, facts.filesystem_bytes);
     let tail = parsed.filter(|_| sha256(&body) == facts.tail_sha256);
@@ -242,13 +243,4 @@ fn sectors<'a>(
     let both = old.chunks(SECTOR_BYTES).zip(new.chunks(SECTOR_BYTES));
     let all = found.chunks(SECTOR_BYTES).zip(both);
     all.map(|(found, (old, new))| (found, old, new))
-}
-
-/// A length of at most 16 MiB.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "lengths of a tail and a header"
-)]
-fn index(bytes: u64) -> usize {
-    bytes as usize
 }

@@ -19,6 +19,7 @@ use std::ops::Range;
 use super::error::Error as InPlaceError;
 use crate::Error;
 use crate::common::layout::TAIL_BYTES;
+use base::number::to_usize;
 use base::storage::{ReadAt, Slice};
 
 /// Length of the beginning of the partition that is kept: both header copies, and the keyslots that `encrypt` makes.
@@ -68,7 +69,7 @@ impl Tail {
         }
         let read = |storage: &dyn ReadAt, range: &Range<u64>| {
             storage
-                .read_vec(range.start, small(range.end - range.start))
+                .read_vec(range.start, to_usize(range.end - range.start))
                 .map_err(Error::Source)
         };
         let extent = |range: &Range<u64>| {
@@ -85,9 +86,9 @@ impl Tail {
 
     /// The [`BODY`] as it lies on the disk.
     pub fn body(&self) -> Vec<u8> {
-        let mut body = vec![0; small(BODY.end - BODY.start)];
+        let mut body = vec![0; to_usize(BODY.end - BODY.start)];
         let mut put = |at: u64, bytes: &[u8]| {
-            let at = small(at - BODY.start);
+            let at = to_usize(at - BODY.start);
             body[at..at + bytes.len()].copy_from_slice(bytes);
         };
         put(BODY.start, &(self.extents.len() as u64).to_le_bytes());
@@ -145,12 +146,6 @@ impl Tail {
 pub fn window<S: ReadAt>(partition: S) -> Result<Slice<S>, Error> {
     let start_bytes = partition.len_bytes().saturating_sub(TAIL_BYTES);
     Slice::new(partition, start_bytes, TAIL_BYTES).map_err(Error::Source)
-}
-
-/// A length within the tail, checked before where it comes from a disk.
-#[expect(clippy::cast_possible_truncation, reason = "at most 8 MiB")]
-fn small(len: u64) -> usize {
-    len as usize
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::io;
 
 use super::record::Facts;
 use super::tail::Tail;
+use base::number::to_usize;
 use base::storage::{Error, ReadAt, Result};
 use luks2::{HEAD_BYTES, SectorCipher, VolumeKey, XtsCipher};
 
@@ -32,9 +33,7 @@ impl ReadAt for PlainView<'_> {
     fn read_exact_at(&self, buffer: &mut [u8], offset_bytes: u64) -> Result<()> {
         base::storage::check_range(offset_bytes, buffer.len(), self.len_bytes())?;
         let below = self.boundary_bytes.saturating_sub(offset_bytes);
-        let below = usize::try_from(below)
-            .unwrap_or(usize::MAX)
-            .min(buffer.len());
+        let below = to_usize(below).min(buffer.len());
         let (plain, converted) = buffer.split_at_mut(below);
         self.read_below(plain, offset_bytes)?;
         self.read_above(converted, offset_bytes + plain.len() as u64)
@@ -61,7 +60,7 @@ impl PlainView<'_> {
         let sector_bytes = self.facts.sector_size.bytes() as u64;
         let start = offset_bytes / sector_bytes * sector_bytes;
         let end = (offset_bytes + buffer.len() as u64).next_multiple_of(sector_bytes);
-        let len = usize::try_from(end - start).unwrap_or(usize::MAX);
+        let len = to_usize(end - start);
         let mut sectors = self.partition.read_vec(HEAD_BYTES + start, len)?;
         let decrypted = XtsCipher::new(self.volume_key, self.facts.sector_size)
             .and_then(|mut cipher| cipher.decrypt(start / 512, &mut sectors));
@@ -81,14 +80,8 @@ fn lay_over(buffer: &mut [u8], offset_bytes: u64, bytes: &[u8], at: u64) {
     if start >= end {
         return;
     }
-    let part = |from: u64| small(start - from)..small(end - from);
+    let part = |from: u64| to_usize(start - from)..to_usize(end - from);
     buffer[part(offset_bytes)].copy_from_slice(&bytes[part(at)]);
-}
-
-/// A distance within a buffer.
-#[expect(clippy::cast_possible_truncation, reason = "within a buffer in memory")]
-fn small(distance: u64) -> usize {
-    distance as usize
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::{KeyObjectKind, State};
 use crate::deploy::container::{Container, LABEL};
 use crate::deploy::{Luks, Purpose};
 use crate::{Error as CommonError, deploy};
+use base::number::to_usize;
 use base::storage::ReadAt;
 use keyobject::systemd_tpm2::{self, Tpm2Token};
 use keyobject::{RECOVERY_TOKEN_TYPE, RecoveryToken, reseal_token, systemd_recovery};
@@ -285,7 +286,7 @@ fn has_text_of_clear_key(
         Position::Primary => 0,
         Position::Secondary => size_bytes,
     };
-    let len = usize::try_from(size_bytes).unwrap_or_default();
+    let len = to_usize(size_bytes);
     let bytes = storage.read_vec(offset_bytes, len);
     let bytes = bytes.map_err(CommonError::Source)?;
     let wanted = ClearKeyToken::TYPE.as_bytes();

@@ -4,6 +4,7 @@
 
 use super::SUPERBLOCK_BYTES;
 use crate::{Error, Result};
+use base::checksum::crc32c;
 
 /// The superblock's bytes, read by offset. Offsets are constants below 1024.
 #[derive(Clone, Copy)]
@@ -39,6 +40,12 @@ impl Fields<'_> {
         u32::from_le_bytes(self.bytes(offset))
     }
 
+    /// A count of blocks: its lower 32 bits, and the upper ones elsewhere where the feature `64bit` is on.
+    pub(super) fn block_count(self, low: usize, high: usize, wide: bool) -> u64 {
+        let upper = if wide { self.u32(high) } else { 0 };
+        u64::from(self.u32(low)) | u64::from(upper) << 32
+    }
+
     /// Checks the checksum of a filesystem with `metadata_csum`.
     pub(super) fn verify_checksum(self) -> Result<()> {
         let kind = self.u8(0x175);
@@ -71,26 +78,7 @@ pub(super) fn check(
     })
 }
 
-/// CRC-32C as ext4 uses it: started with all ones, not inverted at the end.
-fn crc32c(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            (crc >> 1) ^ if crc & 1 == 1 { 0x82f6_3b78 } else { 0 }
-        })
-    })
-}
-
 /// The bytes before the first NUL.
 pub(super) fn text(padded: [u8; 16]) -> Vec<u8> {
     padded.into_iter().take_while(|byte| *byte != 0).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_checksum_is_crc32c_without_the_last_inversion() {
-        assert_eq!(!crc32c(b"123456789"), 0xe306_9283); // the check value of CRC-32C (RFC 3720, appendix B.4)
-    }
 }
