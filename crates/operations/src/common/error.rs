@@ -410,6 +410,10 @@ impl Error {
     /// The way out, where there is one: lines to show below the message. `source` is the image's name.
     pub fn hint(&self, source: &Path) -> Option<String> {
         let image = image::quoted(source);
+        let in_words = self.hint_on_source().or_else(|| self.hint_on_output());
+        if let Some(hint) = in_words {
+            return Some(hint.to_owned());
+        }
         match self {
             Self::RootFilesystem { problem, partition } if problem.is_mendable_by_e2fsck() => {
                 let why = "mend a copy of the partition and put it back (e2fsck may exit with 0 or 1), or boot the image once and shut it down:";
@@ -419,82 +423,82 @@ impl Error {
                 let why = "e2fsck may be able to repair a copy of the partition (exit 0 or 1); look at what it changes before you put it back:";
                 Some(mending(why, "-fy", partition, &image))
             }
-            Self::SeveralPartitions { .. } | Self::NoPartition { .. } => Some(
-                "name both partitions: --root-partition-uuid GUID --efi-partition-uuid GUID"
-                    .to_owned(),
-            ),
-            Self::Layout(layout::Error::NoRoom { obstacle, .. }) => Some(match obstacle {
-                layout::Obstacle::DeviceTooShort { .. } => {
-                    "a longer device has room for it".to_owned()
-                }
-                layout::Obstacle::NothingLeft => "make the partition larger first".to_owned(),
-                _ => "--make-room shrink makes the filesystem smaller, with resize2fs".to_owned(),
-            }),
-            Self::Layout(layout::Error::RegrownUnaligned) => Some(
-                "add --grow-root, which switches growing off in the guest, or use 512".to_owned(),
-            ),
-            Self::BootFileWithoutShim { .. } | Self::BootFileBehindNoShim => Some(
-                "leave --kernel-efi out, and put the file where the image's own boot files look for it"
-                    .to_owned(),
-            ),
-            Self::BootFileMachine { .. } => {
-                Some("give a kernel image for the processor of the image".to_owned())
-            }
-            Self::NotARoot { lvm: None, .. } => Some(
-                "name the root: --root-partition-uuid GUID --efi-partition-uuid GUID".to_owned(),
-            ),
-            Self::NotARoot { lvm: Some(_), .. } => Some(
-                "take an image whose root is a partition of its own, as those for confidential VMs are"
-                    .to_owned(),
-            ),
-            Self::NotPlainExt4(RootContent::NotDeployed) => {
-                Some("an image is encrypted once; deploy binds it to a guest".to_owned())
-            }
-            Self::NotPlainExt4(RootContent::Encrypted(Content::Luks2SecondaryOnly)) => {
-                Some(LOST_PRIMARY.to_owned())
-            }
-            Self::NotInPlace { .. } | Self::PackedInPlace { .. } => {
-                Some("name the output: --output FILE".to_owned())
-            }
-            Self::PackedOntoDevice { .. } => Some("unpack it into a file first".to_owned()),
             Self::HalfConverted { .. } => Some(format!(
                 "encrypt-cloud-image encrypt --in-place --resume {image}"
             )),
-            Self::Ambiguous { .. } => Some(
-                "a sparse copy (dd conv=sparse, bmaptool) leaves in its holes what the disk held before: write the image again in full, or onto a device that was cleared (blkdiscard)"
-                    .to_owned(),
-            ),
             Self::InPlace(problem) => Some(problem.hint().to_owned()),
-            Self::PartOnDevice(_) | Self::InterruptedOnDevice => Some(
-                "nobody takes what is on the device for a disk; run again with --overwrite"
-                    .to_owned(),
-            ),
-            Self::NotBlanked(_) => Some(
-                "its old partition table may be there, and lead to damaged data: use the device for nothing before it is written again with --overwrite"
-                    .to_owned(),
-            ),
-            Self::TableOnDevice(_) => Some(
-                "do not use what is on the device; write it again with --overwrite, or another one"
-                    .to_owned(),
-            ),
-            Self::OutputFile(image::Error::SyncDirectory(_)) => Some(
-                "its name may be lost if the machine fails now: find out what is wrong with the file system, then run sync"
-                    .to_owned(),
-            ),
-            Self::Unfinished(_) => Some(in_place::RESUME.to_owned()),
             Self::Layout(layout::Error::NoRoomInPlace {
                 fitting_bytes,
                 missing_bytes,
                 ..
             }) => room_in_place(*fitting_bytes, *missing_bytes, source, &image),
-            Self::NoResize2fs => Some("install the package e2fsprogs".to_owned()),
-            Self::OutputFile(image::Error::Exists) => Some("--overwrite replaces it".to_owned()),
-            Self::OutputFile(image::Error::OutputIsSource) => {
-                Some("leave --output out to replace the source".to_owned())
-            }
             Self::SourceFile(error) | Self::OutputFile(error) => error.hint(source),
             _ => None,
         }
+    }
+
+    /// The way out of what is wrong with the source, or with what was asked for.
+    fn hint_on_source(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::SeveralPartitions { .. } | Self::NoPartition { .. } => {
+                "name both partitions: --root-partition-uuid GUID --efi-partition-uuid GUID"
+            }
+            Self::BootFileWithoutShim { .. } | Self::BootFileBehindNoShim => {
+                "leave --kernel-efi out, and put the file where the image's own boot files look for it"
+            }
+            Self::BootFileMachine { .. } => "give a kernel image for the processor of the image",
+            Self::NotARoot { lvm: None, .. } => {
+                "name the root: --root-partition-uuid GUID --efi-partition-uuid GUID"
+            }
+            Self::NotARoot { lvm: Some(_), .. } => {
+                "take an image whose root is a partition of its own, as those for confidential VMs are"
+            }
+            Self::NotPlainExt4(RootContent::NotDeployed) => {
+                "an image is encrypted once; deploy binds it to a guest"
+            }
+            Self::NotPlainExt4(RootContent::Encrypted(Content::Luks2SecondaryOnly)) => LOST_PRIMARY,
+            Self::Ambiguous { .. } => {
+                "a sparse copy (dd conv=sparse, bmaptool) leaves in its holes what the disk held before: write the image again in full, or onto a device that was cleared (blkdiscard)"
+            }
+            Self::NoResize2fs => "install the package e2fsprogs",
+            Self::Layout(layout::Error::RegrownUnaligned) => {
+                "add --grow-root, which switches growing off in the guest, or use 512"
+            }
+            Self::Layout(layout::Error::NoRoom { obstacle, .. }) => match obstacle {
+                layout::Obstacle::DeviceTooShort { .. } => "a longer device has room for it",
+                layout::Obstacle::NothingLeft => "make the partition larger first",
+                _ => "--make-room shrink makes the filesystem smaller, with resize2fs",
+            },
+            _ => return None,
+        })
+    }
+
+    /// The way out of what is wrong with the output, or with what became of it.
+    fn hint_on_output(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NotInPlace { .. } | Self::PackedInPlace { .. } => {
+                "name the output: --output FILE"
+            }
+            Self::PackedOntoDevice { .. } => "unpack it into a file first",
+            Self::PartOnDevice(_) | Self::InterruptedOnDevice => {
+                "nobody takes what is on the device for a disk; run again with --overwrite"
+            }
+            Self::NotBlanked(_) => {
+                "its old partition table may be there, and lead to damaged data: use the device for nothing before it is written again with --overwrite"
+            }
+            Self::TableOnDevice(_) => {
+                "do not use what is on the device; write it again with --overwrite, or another one"
+            }
+            Self::Unfinished(_) => in_place::RESUME,
+            Self::OutputFile(image::Error::SyncDirectory(_)) => {
+                "its name may be lost if the machine fails now: find out what is wrong with the file system, then run sync"
+            }
+            Self::OutputFile(image::Error::Exists) => "--overwrite replaces it",
+            Self::OutputFile(image::Error::OutputIsSource) => {
+                "leave --output out to replace the source"
+            }
+            _ => return None,
+        })
     }
 }
 

@@ -418,33 +418,6 @@ impl Error {
             ),
             Self::Common(error) => error.hint(source),
             Self::NotInPlace { format } => Some(format.conversion(source)),
-            Self::NoContainer { .. } => {
-                Some("encrypt it first: encrypt-cloud-image encrypt".to_owned())
-            }
-            Self::LostPrimary { .. } => Some(LOST_PRIMARY.to_owned()),
-            Self::SeveralContainers { .. } => Some(
-                "name both partitions: --root-partition-uuid GUID --efi-partition-uuid GUID"
-                    .to_owned(),
-            ),
-            Self::NotTheRoot { .. } => Some(
-                "encrypt the root first: encrypt-cloud-image encrypt; or, where the container is the root, name both partitions: --root-partition-uuid GUID --efi-partition-uuid GUID"
-                    .to_owned(),
-            ),
-            Self::SealedKeyOfAnother { .. } => Some(
-                "one EFI system partition carries the sealed key of one container; where nothing is in need of the other one, overwrite its first 16 MiB"
-                    .to_owned(),
-            ),
-            Self::AlreadyDeployed { .. } => Some(
-                "--unlock-with FILE seals it again, with a recovery key or a passphrase; or deploy a copy of the encrypted image, with --output"
-                    .to_owned(),
-            ),
-            Self::HalfReplaced { .. } => Some(
-                "run deploy --unlock-with FILE again, with a recovery key or a passphrase"
-                    .to_owned(),
-            ),
-            Self::ClearKeyThere { .. } => {
-                Some("leave --unlock-with out: the clear key opens it".to_owned())
-            }
             Self::OtherKeyObject { found } => {
                 Some(format!("give --key-object {}", found.name()))
             }
@@ -456,55 +429,9 @@ impl Error {
                 "take the newline off: head -c -1 {0} | encrypt-cloud-image deploy --unlock-with /dev/stdin ...",
                 path.display()
             )),
-            Self::UnlocksReplaced { .. } => Some(
-                "give a key that stays: a recovery key, or a passphrase of another keyslot"
-                    .to_owned(),
-            ),
-            Self::Esp(filesystem::Error::FatNoSpace { .. }) => Some(
-                "remove files from the EFI system partition; fsck.vfat -a on it frees what interrupted runs left"
-                    .to_owned(),
-            ),
-            Self::Esp(filesystem::Error::FatLink { .. }) => Some(
-                "remove files from the directory that is full".to_owned(),
-            ),
-            Self::KeyAlone { .. } => Some(
-                "add --standard-srk-template if the SRK is the standard one, or give the output of tpm2_readpublic"
-                    .to_owned(),
-            ),
-            Self::NotStandard { .. } => Some(
-                "leave --standard-srk-template out, and give the output of tpm2_readpublic -o: the guest gets a template of this key"
-                    .to_owned(),
-            ),
-            Self::TpmFile {
-                option: "--srk-pub",
-                problem:
-                    tpm::Error::NotAnSrk(_)
-                    | tpm::Error::NotAParent { .. }
-                    | tpm::Error::NotAsymmetric { .. }
-                    | tpm::Error::Unsupported { .. },
-                ..
-            } => Some(
-                "read the SRK on the guest: tpm2_createprimary -C o -c srk.ctx && tpm2_readpublic -c srk.ctx -o srk.pub"
-                    .to_owned(),
-            ),
-            Self::RecoveryKeyExists { .. } => {
-                Some("--recovery-key-file takes a key that is there already".to_owned())
-            }
-            Self::RecoveryNameTaken { .. } => Some(
-                "that key goes on opening the disk: leave out --recovery-key-file, --recovery-key-text and --recovery-key-out"
-                    .to_owned(),
-            ),
-            Self::NotLabelled { .. } => Some(
-                "encrypt with --profile ubuntu, or deploy with --key-object systemd-tpm2 for a guest whose initrd systemd runs"
-                    .to_owned(),
-            ),
             Self::OtherTpm2Token { token } => Some(format!(
                 "remove it first, on a copy of the partition: cryptsetup token remove --token-id {token}"
             )),
-            Self::NotDerivable { .. } => Some(
-                "--srk-mode persistent seals to the key at a handle, where the guest must have it before it boots"
-                    .to_owned(),
-            ),
             Self::NoRoomForTokens {
                 tokens,
                 kernels,
@@ -526,19 +453,91 @@ impl Error {
             Self::RecoveryKeyLeft { path, .. } => {
                 Some(format!("rm {}", image::quoted(path)))
             }
+            _ => {
+                let hint = self.hint_on_image().or_else(|| self.hint_on_keys());
+                hint.map(str::to_owned)
+            }
+        }
+    }
+
+    /// The way out of what is wrong with the image, or with writing it.
+    fn hint_on_image(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NoContainer { .. } => "encrypt it first: encrypt-cloud-image encrypt",
+            Self::LostPrimary { .. } => LOST_PRIMARY,
+            Self::SeveralContainers { .. } => {
+                "name both partitions: --root-partition-uuid GUID --efi-partition-uuid GUID"
+            }
+            Self::NotTheRoot { .. } => {
+                "encrypt the root first: encrypt-cloud-image encrypt; or, where the container is the root, name both partitions: --root-partition-uuid GUID --efi-partition-uuid GUID"
+            }
+            Self::SealedKeyOfAnother { .. } => {
+                "one EFI system partition carries the sealed key of one container; where nothing is in need of the other one, overwrite its first 16 MiB"
+            }
+            Self::AlreadyDeployed { .. } => {
+                "--unlock-with FILE seals it again, with a recovery key or a passphrase; or deploy a copy of the encrypted image, with --output"
+            }
+            Self::HalfReplaced { .. } => {
+                "run deploy --unlock-with FILE again, with a recovery key or a passphrase"
+            }
+            Self::ClearKeyThere { .. } => "leave --unlock-with out: the clear key opens it",
+            Self::Esp(filesystem::Error::FatNoSpace { .. }) => {
+                "remove files from the EFI system partition; fsck.vfat -a on it frees what interrupted runs left"
+            }
+            Self::Esp(filesystem::Error::FatLink { .. }) => {
+                "remove files from the directory that is full"
+            }
+            Self::NotLabelled { .. } => {
+                "encrypt with --profile ubuntu, or deploy with --key-object systemd-tpm2 for a guest whose initrd systemd runs"
+            }
             // The first header copy counts: the image is bound, and the next run completes it.
             Self::Write {
                 phase: Phase::SecondHeader | Phase::Tidy,
                 ..
-            } => Some(
+            } => {
                 "when the cause is gone, run deploy again, without --unlock-with and --recovery-key-out: it completes what this run began, and binds nothing anew; do not ship the image before"
-                    .to_owned(),
-            ),
-            Self::Write { .. } => Some(
-                "run deploy again when the cause is gone; do not ship the image before".to_owned(),
-            ),
-            _ => None,
-        }
+            }
+            Self::Write { .. } => {
+                "run deploy again when the cause is gone; do not ship the image before"
+            }
+            _ => return None,
+        })
+    }
+
+    /// The way out of what is wrong with a key that was given, or with the SRK.
+    fn hint_on_keys(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::UnlocksReplaced { .. } => {
+                "give a key that stays: a recovery key, or a passphrase of another keyslot"
+            }
+            Self::KeyAlone { .. } => {
+                "add --standard-srk-template if the SRK is the standard one, or give the output of tpm2_readpublic"
+            }
+            Self::NotStandard { .. } => {
+                "leave --standard-srk-template out, and give the output of tpm2_readpublic -o: the guest gets a template of this key"
+            }
+            Self::TpmFile {
+                option: "--srk-pub",
+                problem:
+                    tpm::Error::NotAnSrk(_)
+                    | tpm::Error::NotAParent { .. }
+                    | tpm::Error::NotAsymmetric { .. }
+                    | tpm::Error::Unsupported { .. },
+                ..
+            } => {
+                "read the SRK on the guest: tpm2_createprimary -C o -c srk.ctx && tpm2_readpublic -c srk.ctx -o srk.pub"
+            }
+            Self::RecoveryKeyExists { .. } => {
+                "--recovery-key-file takes a key that is there already"
+            }
+            Self::RecoveryNameTaken { .. } => {
+                "that key goes on opening the disk: leave out --recovery-key-file, --recovery-key-text and --recovery-key-out"
+            }
+            Self::NotDerivable { .. } => {
+                "--srk-mode persistent seals to the key at a handle, where the guest must have it before it boots"
+            }
+            _ => return None,
+        })
     }
 }
 
