@@ -46,13 +46,8 @@ fn run_one(
     let conversion = &command.conversion;
     let job = conversion.job(&command.source, Some(output));
     let progress = Progress::new();
-    let source = PlainImage::open(
-        &command.source,
-        &conversion.backing.backing_file,
-        [job.clone()],
-        &progress,
-        stop,
-    );
+    let (image, below) = (&command.source, &conversion.backing.backing_file);
+    let source = PlainImage::open(image, below, [job.clone()], &progress, stop);
     progress.clear();
     let source = source.map_err(failure)?;
     let batch = source.batch(1);

@@ -90,6 +90,29 @@ pub struct Ready {
     recovery: Option<(RecoverySource, Recovery)>,
 }
 
+/// Only a form that is written can be changed where it lies.
+fn of_format(error: image::Error) -> Error {
+    match error {
+        image::Error::OtherFormat { format } => Error::NotInPlace { format },
+        error => CommonError::SourceFile(error).into(),
+    }
+}
+
+/// An EFI system partition carries the sealed key of one container.
+fn refuse_the_key_of_another(
+    container: &Container,
+    key_object: KeyObjectKind,
+    esp: &dyn ReadAt,
+) -> Result<(), Error> {
+    if let Some(partition) = container.deployed_elsewhere
+        && key_object == KeyObjectKind::Secboot
+        && esp::has_sealed_key(esp).map_err(Error::esp)?
+    {
+        return Err(Error::SealedKeyOfAnother { partition });
+    }
+    Ok(())
+}
+
 impl Job {
     /// Opens the image and plans everything. `now` is the time of all changes, in seconds since 1970.
     ///
@@ -98,11 +121,7 @@ impl Job {
         let source = self.open()?;
         let copy = self.checked_output(&source)?;
         let disk_end_bytes = gpt::disk_end_bytes(source.storage()).map_err(CommonError::Gpt)?;
-        let detected = image::detect(source.storage(), disk_end_bytes);
-        let detected = detected.map_err(|error| match error {
-            image::Error::OtherFormat { format } => Error::NotInPlace { format },
-            error => CommonError::SourceFile(error).into(),
-        })?;
+        let detected = image::detect(source.storage(), disk_end_bytes).map_err(of_format)?;
         let disk = Slice::new(&source, 0, detected.disk_bytes).map_err(CommonError::Source)?;
         let (table, found) = Table::read(&disk).map_err(CommonError::Gpt)?;
         let mut warnings: Vec<_> = detected.warnings.iter().map(ToString::to_string).collect();
@@ -113,12 +132,7 @@ impl Job {
         let esp_window = window(&disk, &esp_range)?;
         let container = Container::find(&disk, &table, self.partitions)?;
         let key_object = self.key_object_of(&container, &esp_window)?;
-        if let Some(partition) = container.deployed_elsewhere
-            && key_object == KeyObjectKind::Secboot
-            && esp::has_sealed_key(&esp_window).map_err(Error::esp)?
-        {
-            return Err(Error::SealedKeyOfAnother { partition });
-        }
+        refuse_the_key_of_another(&container, key_object, &esp_window)?;
         warnings.extend(esp::warnings(&esp_window, key_object).map_err(Error::esp)?);
         warnings.extend(container.header.warnings().iter().map(ToString::to_string));
 

@@ -27,7 +27,7 @@ use base::storage::{self, MemoryStorage, Overlay, ReadAt, Slice, WriteAt};
 use filesystem::ext4::{BlockBitmap, Filesystem, Superblock};
 use filesystem::fat::Fat;
 use gpt::{self, CopyName, Partition, Table};
-use luks2::{ClearKeyToken, NewContainer, VolumeKey};
+use luks2::{ClearKeyToken, NewContainer, SectorSize, VolumeKey};
 
 /// Length of the unlock key: what a vTPM can be asked to import, together with the policy key.
 const UNLOCK_KEY_BYTES: usize = 16;
@@ -74,6 +74,66 @@ pub enum UnlockKey {
     InToken,
     /// It stays in memory, to be sealed before the image is written.
     InMemory,
+}
+
+impl Options {
+    fn layout_request(&self, guest_regrows: bool) -> layout::Request {
+        layout::Request {
+            make_room: self.make_room,
+            sector_size: self.sector_size,
+            grow_root: self.grow_root,
+            guest_regrows,
+            whole_mebibytes: self.whole_mebibytes,
+            in_place: self.in_place.is_some(),
+            on_device: self.device_bytes.is_some(),
+        }
+    }
+}
+
+/// What the container of a new image is made of.
+struct Container {
+    label: &'static str,
+    sector_size: SectorSize,
+    /// What opens the keyslot of cloud-init, where there is one.
+    growpart_key: Option<SecretBytes>,
+    unlock_key: UnlockKey,
+}
+
+impl Container {
+    /// Draws the keys, and builds all that lies before the segment. A conversion in place leaves its mark in it.
+    fn build(
+        self,
+        start: Option<&Start>,
+        entropy: &mut dyn Entropy,
+    ) -> Result<(VolumeKey, ClearKeyToken, MemoryStorage), Error> {
+        let volume_key = VolumeKey::generate(entropy)?;
+        let clear_key = ClearKeyToken {
+            keyslots: vec![0],
+            key: SecretBytes::random(entropy, UNLOCK_KEY_BYTES)?,
+        };
+        let mut uuid = [0; 16];
+        entropy.fill(&mut uuid)?;
+        let uuid = Builder::from_random_bytes(uuid).into_uuid();
+        let mut container = NewContainer::new(self.label, uuid, self.sector_size);
+        container.add_keyslot(0, clear_key.key.clone());
+        if let Some(key) = self.growpart_key {
+            container.add_keyslot(GROWPART_KEYSLOT, key);
+        }
+        if self.unlock_key == UnlockKey::InToken {
+            container.add_token(clear_key.to_json());
+        }
+        if let Some(start) = start {
+            start.mark(&mut container);
+        }
+        let head = MemoryStorage::new(container.head(&volume_key, entropy)?);
+        Ok((volume_key, clear_key, head))
+    }
+}
+
+/// What to say of a boot file that Secure Boot refuses.
+fn of_unsigned(file: &BootFile) -> Option<String> {
+    let unsigned = "--kernel-efi: the file is not signed; under Secure Boot it is refused";
+    (!file.is_signed).then(|| unsigned.to_owned())
 }
 
 /// Everything about an `encrypt` that has to be decided before the first byte is written.
@@ -133,70 +193,37 @@ impl<S: ReadAt> Prepared<S> {
         let edited = Overlay::new(disk);
         let place = (&table, &chosen.root);
         let (profile, customised, used) = customise(&edited, place, options, &growpart_key, now)?;
+        let disk_bytes = options.device_bytes.unwrap_or(edited.len_bytes());
         let layout = layout::layout(
-            &geometry(
-                &table,
-                &chosen.root,
-                &filesystem,
-                options.device_bytes.unwrap_or(edited.len_bytes()),
-            )?,
-            layout::Request {
-                make_room: options.make_room,
-                sector_size: options.sector_size,
-                grow_root: options.grow_root,
-                guest_regrows: customised.guest_regrows,
-                whole_mebibytes: options.whole_mebibytes,
-                in_place: options.in_place.is_some(),
-                on_device: options.device_bytes.is_some(),
-            },
+            &geometry(&table, &chosen.root, &filesystem, disk_bytes)?,
+            options.layout_request(customised.guest_regrows),
         )?;
         let mut edits = customised.edits;
         warnings.extend(customised.warnings);
         warnings.extend(of_old_copies(&old_copies, &used));
         warnings.extend(content::other_containers(&edited, &table, &chosen.root)?);
         if let Some(file) = &options.boot_file {
-            edits.push(put_boot_file(
-                &edited,
-                &chosen.esp,
-                sector_bytes,
-                (file, options.in_place.is_some()),
-                now,
-            )?);
-            if !file.is_signed {
-                let unsigned =
-                    "--kernel-efi: the file is not signed; under Secure Boot it is refused";
-                warnings.push(unsigned.to_owned());
-            }
+            let in_place = options.in_place.is_some();
+            let (esp, file) = (&chosen.esp, (file, in_place));
+            edits.push(put_boot_file(&edited, esp, sector_bytes, file, now)?);
+            warnings.extend(of_unsigned(file.0));
         }
         table.resize_disk(layout.disk_sectors)?;
         table.set_last_lba(chosen.root.number, layout.root_last_lba)?;
 
-        let volume_key = VolumeKey::generate(entropy)?;
-        let clear_key = ClearKeyToken {
-            keyslots: vec![0],
-            key: SecretBytes::random(entropy, UNLOCK_KEY_BYTES)?,
-        };
-        let mut uuid = [0; 16];
-        entropy.fill(&mut uuid)?;
-        let uuid = Builder::from_random_bytes(uuid).into_uuid();
-        let mut container = NewContainer::new(profile.profile.label(), uuid, layout.sector_size);
-        container.add_keyslot(0, clear_key.key.clone());
-        if customised.has_growpart_key {
-            container.add_keyslot(GROWPART_KEYSLOT, growpart_key);
-        }
-        if options.unlock_key == UnlockKey::InToken {
-            container.add_token(clear_key.to_json());
-        }
         let start = options.in_place.map(|chunk_bytes| {
             let esp = byte_range(&chosen.esp, sector_bytes);
             let esp = options.boot_file.as_ref().map(|_| &esp);
             Start::new(&edited, (&chosen.root, esp), &layout, chunk_bytes)
         });
         let start = start.transpose()?;
-        if let Some(start) = &start {
-            start.mark(&mut container);
-        }
-        let head = MemoryStorage::new(container.head(&volume_key, entropy)?);
+        let container = Container {
+            label: profile.profile.label(),
+            sector_size: layout.sector_size,
+            growpart_key: customised.has_growpart_key.then_some(growpart_key),
+            unlock_key: options.unlock_key,
+        };
+        let (volume_key, clear_key, head) = container.build(start.as_ref(), entropy)?;
         let usable_bytes = found_table.first_usable_lba() * sector_bytes
             ..(found_table.last_usable_lba() + 1) * sector_bytes;
         let new_table = || NewTable::new(&found_table, &found, table.clone(), root.end);

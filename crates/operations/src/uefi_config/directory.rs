@@ -93,43 +93,13 @@ pub(super) fn read(folder: &Path, options: &Options) -> Result<Reading, Error> {
     let mut read = Reading::default();
     let mut digests = 0;
     for database in Database::ALL {
-        let mut files = Vec::new();
-        for name in &names {
-            let Some((of, form, behind)) = classify(name.as_bytes()) else {
-                continue;
-            };
-            let is_read = form == Form::Lists || options.rules == Rules::Ours;
-            if of == database && is_read {
-                read.notes.extend(other_owner(name, form, behind, options));
-                files.push(take(
-                    folder,
-                    name,
-                    (database, form, behind),
-                    options,
-                    &mut read.warnings,
-                )?);
-            }
-        }
-        if options.rules == Rules::Ours {
-            files = without_repetitions(files, database, &mut read.notes);
-            files = with_each_certificate_once(files, &mut read.notes);
-        }
-        read.warnings.extend(number_order(&files));
-        read.warnings.extend(empty_lists(&files, database));
-        if database == Database::Dbx && files.iter().all(|file| file.form == Form::Update) {
-            let updates: Vec<_> = files.iter().map(|file| file.name.clone()).collect();
-            if !updates.is_empty() {
-                read.warnings.push(Warning::UpdatesAsDbx(updates));
-            }
-        }
+        let files = files_of(database, folder, &names, options, &mut read)?;
         let lists = files.iter().flat_map(|file| &file.lists);
         let of_digests = lists.filter(|list| list.kind == signature_list::SHA256);
         digests += of_digests.map(|list| list.entries.len()).sum::<usize>();
         if !files.is_empty() {
-            let content = files
-                .into_iter()
-                .flat_map(|file| file.content)
-                .collect::<Vec<_>>();
+            let contents = files.into_iter().flat_map(|file| file.content);
+            let content: Vec<_> = contents.collect();
             let len_bytes = content.len();
             if len_bytes > MAX_VARIABLE_BYTES {
                 return Err(Error::VariableTooLong {
@@ -141,12 +111,12 @@ pub(super) fn read(folder: &Path, options: &Options) -> Result<Reading, Error> {
             read.config.set(database, Some(content));
         }
     }
-    let near_misses = names
+    let near_misses: Vec<_> = names
         .iter()
         .filter(|name| classify(name.as_bytes()).is_none())
         .map(|name| name.display().to_string())
         .filter(|name| is_near_miss(name))
-        .collect::<Vec<_>>();
+        .collect();
     let nothing = Database::ALL
         .iter()
         .all(|database| read.config.get(*database).is_none());
@@ -164,6 +134,41 @@ pub(super) fn read(folder: &Path, options: &Options) -> Result<Reading, Error> {
             .push(Warning::TooManyDigests { count: digests });
     }
     Ok(read)
+}
+
+/// The files of one variable, in the order in which they make its content; what is worth saying of them goes to `read`.
+fn files_of(
+    database: Database,
+    folder: &Path,
+    names: &[OsString],
+    options: &Options,
+    read: &mut Reading,
+) -> Result<Vec<Taken>, Error> {
+    let mut files = Vec::new();
+    for name in names {
+        let Some((of, form, behind)) = classify(name.as_bytes()) else {
+            continue;
+        };
+        let is_read = form == Form::Lists || options.rules == Rules::Ours;
+        if of == database && is_read {
+            read.notes.extend(other_owner(name, form, behind, options));
+            let kind = (database, form, behind);
+            files.push(take(folder, name, kind, options, &mut read.warnings)?);
+        }
+    }
+    if options.rules == Rules::Ours {
+        files = without_repetitions(files, database, &mut read.notes);
+        files = with_each_certificate_once(files, &mut read.notes);
+    }
+    read.warnings.extend(number_order(&files));
+    read.warnings.extend(empty_lists(&files, database));
+    if database == Database::Dbx && files.iter().all(|file| file.form == Form::Update) {
+        let updates: Vec<_> = files.iter().map(|file| file.name.clone()).collect();
+        if !updates.is_empty() {
+            read.warnings.push(Warning::UpdatesAsDbx(updates));
+        }
+    }
+    Ok(files)
 }
 
 /// A certificate whose name tells another owner than the caller does for all that tell none.

@@ -300,17 +300,33 @@ fn off(state: SecureBoot) -> &'static str {
 impl Error {
     /// The way out, where there is one: lines to show below the message.
     pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::OtherFormat { path, found, .. } => return Some(other_format(path, *found)),
+        match self {
+            Self::OtherFormat { path, found, .. } => Some(other_format(path, *found)),
+            Self::NothingTaken { near_misses, .. } if !near_misses.is_empty() => {
+                Some(format!("near misses: {}", near_misses.join(", ")))
+            }
+            Self::Entry { defect, .. } => defect.hint().map(str::to_owned),
+            // The option that names backing files is for the disks of images.
+            Self::Qcow2 {
+                path,
+                problem:
+                    image::Error::Qcow2 {
+                        defect: Qcow2Defect::BackingFile { .. },
+                    },
+            } => Some(OtherFormat::Qcow2.conversion(path)),
+            Self::Qcow2 { path, problem } => problem.hint(path),
+            _ => self.hint_in_words().map(str::to_owned),
+        }
+    }
+
+    fn hint_in_words(&self) -> Option<&'static str> {
+        Some(match self {
             Self::NoDirectory { path } => {
                 match path.extension().and_then(|extension| extension.to_str()) {
                     Some("fd" | "qcow2") => "a variable store is given with --ovmf-vars",
                     Some("json") => "Azure's description of a disk is given with --az-disk-profile",
                     _ => "-i takes the directory that holds the files",
                 }
-            }
-            Self::NothingTaken { near_misses, .. } if !near_misses.is_empty() => {
-                return Some(format!("near misses: {}", near_misses.join(", ")));
             }
             Self::EmptyCertificateFile { .. } => {
                 "the program that wrote it failed: write it again, or remove it"
@@ -328,7 +344,6 @@ impl Error {
                 "give the guest's variables, such as OVMF_VARS_4M.ms.fd; OVMF_CODE*.fd is the firmware itself"
             }
             Self::NoPlatformKey { lack, .. } => lack.hint(),
-            Self::Entry { defect, .. } => return defect.hint().map(str::to_owned),
             Self::PemInList { .. } => {
                 "give the file the extension .pem, or convert it with cert-to-efi-sig-list"
             }
@@ -350,15 +365,6 @@ impl Error {
                 "firmware writes the store at its first start; enroll keys, or take the store with keys \
                  that your distribution ships (OVMF_VARS_4M.ms.fd)"
             }
-            // The option that names backing files is for the disks of images.
-            Self::Qcow2 {
-                path,
-                problem:
-                    image::Error::Qcow2 {
-                        defect: Qcow2Defect::BackingFile { .. },
-                    },
-            } => return Some(OtherFormat::Qcow2.conversion(path)),
-            Self::Qcow2 { path, problem } => return problem.hint(path),
             Self::SetupMode { .. } => {
                 "copy them again; --secure-boot off describes such a guest all the same"
             }
@@ -379,7 +385,6 @@ impl Error {
                  uefi-config.json that was saved from one"
             }
             _ => return None,
-        };
-        Some(hint.to_owned())
+        })
     }
 }
