@@ -3,7 +3,7 @@
 use base::secret::SystemEntropy;
 use base::storage::{Fault, MemoryStorage, Overlay, ReadAt, Recorded, Recorder, WriteAt};
 use gpt::Table;
-use operations::in_place::{Options, Prepared};
+use operations::encrypt::{Options, Prepared};
 use operations::{Error, Observer, Phase, PublishStep, StopFlag};
 
 use crate::a_device_is_a_source::extended;

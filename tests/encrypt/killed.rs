@@ -247,9 +247,9 @@ fn shrinking_that_is_killed_or_interrupted_leaves_nothing_either() {
 mod at_a_step {
     use std::sync::Mutex;
 
+    use operations::encrypt::{FreeSpace, Job, ProfileChoice};
     use operations::{
-        FreeSpace, Job, MakeRoom, Observer, Phase, ProfileChoice, PublishStep, SectorSizeChoice,
-        StopFlag, SystemEntropy,
+        MakeRoom, Observer, Phase, PublishStep, SectorSizeChoice, StopFlag, SystemEntropy,
     };
 
     use super::*;

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use base::secret::{Entropy, EntropyError};
 use base::storage::{ReadAt, WriteAt};
 use gpt::Table;
-use operations::in_place::{Conversion, Options, Prepared};
+use operations::encrypt::{Options, Prepared};
+use operations::in_place::Conversion;
 use operations::{self, Observer, Partition, Phase, PublishStep, StopFlag, SystemEntropy};
 
 use crate::support::image::{Image, ROOT, Shape, image};

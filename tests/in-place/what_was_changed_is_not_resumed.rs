@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use base::secret::SystemEntropy;
 use base::storage::{Fault, FileStorage, Recorder, Slice};
-use operations::in_place::{self, Options, Prepared};
+use operations::encrypt::{Options, Prepared};
+use operations::in_place::{self};
 use operations::{Error, Observer, Phase, PublishStep, StopFlag};
 
 use crate::disks::{CHUNK_BYTES, NOW, Roomy, TestOnlyEntropy, convert, ready};

@@ -7,10 +7,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use operations::deploy::{Binding, KeyObject, RecoverySource, SrkOptions, TemplateChoice};
+use operations::encrypt::{FreeSpace, Job, ProfileChoice};
 use operations::provision::PlainImage;
 use operations::{
-    FreeSpace, Job, MakeRoom, Observer, Phase, ProfileChoice, PublishStep, SectorSizeChoice,
-    StopFlag, SystemEntropy,
+    MakeRoom, Observer, Phase, PublishStep, SectorSizeChoice, StopFlag, SystemEntropy,
 };
 
 use rustix::process::{Pid, Signal, kill_process};

@@ -159,7 +159,7 @@ pub fn json(plan: &Plan, digests: &Digests) -> String {
 
 /// What a `provision` did; the source has so many bytes.
 pub fn of_provision(
-    (encrypted, bound): (&operations::Plan, &Plan),
+    (encrypted, bound): (&operations::encrypt::Plan, &Plan),
     source_bytes: u64,
     digests: &Digests,
 ) -> String {

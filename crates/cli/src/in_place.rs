@@ -9,8 +9,9 @@ use super::message::{Failure, answer, say, warn, warn_of_refusal};
 use super::plan;
 use super::progress::Progress;
 use super::signals;
-use operations::in_place::Resume;
-use operations::{Error, Job, Plan, StopFlag, SystemEntropy};
+use operations::encrypt::Resume;
+use operations::encrypt::{Job, Plan};
+use operations::{Error, StopFlag, SystemEntropy};
 
 /// Converts a disk where it lies, or shows what that would do.
 pub fn run(command: &args::Encrypt, verbose: bool, stop: &StopFlag) -> Result<(), Failure> {

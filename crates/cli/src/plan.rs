@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use operations::{DiskFormat, Partition, Plan, Room, partition_types};
+use operations::encrypt::Plan;
+use operations::{DiskFormat, Partition, Room, partition_types};
 
 /// What was chosen where there was a choice.
 pub fn choices(plan: &Plan) -> String {

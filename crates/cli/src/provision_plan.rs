@@ -1,7 +1,8 @@
 //! What a `provision` will do, in lines: all of it for `--dry-run`, the choices before a run.
 
 use super::{deploy_plan, plan};
-use operations::{Plan, deploy};
+use operations::deploy;
+use operations::encrypt::Plan;
 
 /// What was chosen where there was a choice.
 pub fn choices(encrypted: &Plan, bound: &deploy::Plan) -> String {

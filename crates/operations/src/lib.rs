@@ -19,13 +19,14 @@
 
 mod common;
 pub mod deploy;
-mod encrypt;
+pub mod encrypt;
 pub mod in_place;
 pub mod inspect;
 pub mod predict;
 pub mod provision;
 pub mod uefi_config;
 
+pub use common::cloud_init;
 pub use common::error::{About, Error, RootContent};
 pub use common::layout::{
     Error as LayoutError, Layout, MakeRoom, Obstacle, Room, SectorSizeChoice,
@@ -34,11 +35,6 @@ pub use common::observer::{Observer, Phase, StopFlag};
 pub use common::partitions::Named;
 pub use common::recovery_key;
 pub use common::staged::Staged;
-pub use encrypt::cloud_init;
-pub use encrypt::{
-    ChosenProfile, DatasourceNameError, Datasources, Edit, FreeSpace, Job, Plan, Profile,
-    ProfileChoice, Ready, ReadyOnDevice,
-};
 
 pub use base::secret::{Entropy, SystemEntropy};
 pub use gpt::{Partition, types as partition_types};

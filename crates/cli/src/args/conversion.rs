@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::{BackingOption, Partitions};
-use operations::{self, Datasources};
+use operations;
+use operations::encrypt::Datasources;
 
 /// What is made of a plain image, and how.
 #[derive(Debug, Args)]
@@ -65,8 +66,8 @@ pub struct ConversionOptions {
 
 impl ConversionOptions {
     /// The same as a job; no output replaces the source.
-    pub fn job(&self, source: &Path, output: Option<&Path>) -> operations::Job {
-        operations::Job {
+    pub fn job(&self, source: &Path, output: Option<&Path>) -> operations::encrypt::Job {
+        operations::encrypt::Job {
             source: source.to_owned(),
             backing_files: self.backing.backing_file.clone(),
             output: output.map(Path::to_owned),
@@ -147,7 +148,7 @@ pub enum Profile {
     Generic,
 }
 
-impl From<Profile> for operations::ProfileChoice {
+impl From<Profile> for operations::encrypt::ProfileChoice {
     fn from(profile: Profile) -> Self {
         match profile {
             Profile::Auto => Self::Auto,
@@ -227,7 +228,7 @@ pub enum FreeSpace {
     Skip,
 }
 
-impl From<FreeSpace> for operations::FreeSpace {
+impl From<FreeSpace> for operations::encrypt::FreeSpace {
     fn from(free_space: FreeSpace) -> Self {
         match free_space {
             FreeSpace::Encrypt => Self::Encrypt,

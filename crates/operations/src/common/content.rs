@@ -14,14 +14,16 @@
 //! cryptsetup 2.6.1 takes a valid secondary wherever libblkid finds no other signature, and writes the primary again.
 //! This is stricter: without the primary's magic number nothing is written.
 
+use crate::common::half_converted::{Mark, Record, is_half_converted};
 use crate::common::partitions::{byte_range, window};
-use crate::encrypt::LABEL;
-use crate::in_place::{Mark, Record, is_half_converted};
 use crate::{Error, RootContent};
 use base::storage::ReadAt;
 use gpt::{Partition, Table};
 use luks2::{self, Header};
 use probe::{Content, OnlyLuks2};
+
+/// Label of the container under the profile `ubuntu`: the guest's initramfs finds the volume by it.
+pub const LABEL: &str = "cloudimg-rootfs-enc";
 
 /// What a partition is.
 pub enum PartitionContent {

@@ -7,9 +7,9 @@ use std::process::ExitStatus;
 
 use uuid::Uuid;
 
+use crate::common::cloud_init::Undone;
+use crate::common::half_converted;
 use crate::common::layout;
-use crate::encrypt::cloud_init::Undone;
-use crate::in_place;
 use base::secret::EntropyError;
 use base::storage;
 use firmware::Machine;
@@ -237,7 +237,7 @@ pub enum Error {
     InterruptedOnDevice,
     /// A conversion in place cannot begin or go on.
     #[error(transparent)]
-    InPlace(#[from] in_place::Error),
+    InPlace(#[from] half_converted::Error),
     /// A conversion in place ended early.
     #[error(transparent)]
     Unfinished(Box<Error>),
@@ -489,7 +489,7 @@ impl Error {
             Self::TableOnDevice(_) => {
                 "do not use what is on the device; write it again with --overwrite, or another one"
             }
-            Self::Unfinished(_) => in_place::RESUME,
+            Self::Unfinished(_) => half_converted::RESUME,
             Self::OutputFile(image::Error::SyncDirectory(_)) => {
                 "its name may be lost if the machine fails now: find out what is wrong with the file system, then run sync"
             }

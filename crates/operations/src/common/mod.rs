@@ -2,9 +2,11 @@
 //! it, where everything goes in the output, and what a run tells while it works.
 
 pub(crate) mod backing;
+pub mod cloud_init;
 pub(crate) mod content;
+pub(crate) mod data_pass;
 pub(crate) mod error;
-pub(crate) mod key_file;
+pub(crate) mod half_converted;
 pub(crate) mod layout;
 pub(crate) mod observer;
 pub(crate) mod partitions;

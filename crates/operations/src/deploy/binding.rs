@@ -5,9 +5,12 @@
 //! files on the EFI system partition are what they shall be.
 
 use super::container::Container;
+use super::error::Error;
+use super::plan::{FileFacts, KeyObjectKind, SrkFacts};
+use super::recovery::{Recovery, RecoverySource};
 use super::sealing::{self, Access, KeyObject, Srk, SrkOptions};
+use super::step::Step;
 use super::unlock::Opened;
-use super::{Error, FileFacts, KeyObjectKind, Recovery, RecoverySource, SrkFacts, Step};
 use super::{esp, header, reseal, step, tokens};
 use crate::predict::{EspVolume, Guest, Sealable};
 use base::secret::Entropy;

@@ -3,7 +3,8 @@
 //! The answer is read off both header copies (LUKS2 On-Disk Format, section 3.1): the one that counts decides who opens
 //! the volume, but the *losing* one may still hold the clear key, which no dump shows. That is an interrupted deploy.
 
-use super::{Error, Step};
+use super::error::Error;
+use super::step::Step;
 use crate::common::content::PartitionContent;
 use crate::common::partitions::{self, Named, byte_range, window};
 use base::storage::{Overlay, ReadAt, WriteAt};
@@ -14,7 +15,7 @@ use luks2::{self, ClearKeyToken, Header};
 use probe::Content;
 
 /// Label of the containers that `encrypt` makes.
-pub use crate::encrypt::LABEL;
+pub use crate::common::content::LABEL;
 
 /// A LUKS2 container in a partition.
 pub struct Container {

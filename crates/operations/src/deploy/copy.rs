@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::ops::Range;
 
-use super::Error;
+use super::error::Error;
 use crate::{Observer, StopFlag};
 use base::number::to_usize;
 use base::storage::{self, FileStorage, ReadAt, WriteAt};

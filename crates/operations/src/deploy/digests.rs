@@ -2,7 +2,8 @@
 
 use aws_lc_rs::digest::{Context, SHA256};
 
-use super::{Error, Step};
+use super::error::Error;
+use super::step::Step;
 use crate::{Observer, StopFlag};
 use base::number::to_usize;
 use base::storage::{Overlay, ReadAt, WriteAt};

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{KeyObjectKind, Phase};
+use super::plan::KeyObjectKind;
+use super::step::Phase;
 use crate::common::error::LOST_PRIMARY;
 use crate::common::recovery_key;
 use crate::predict::{NotSealable, PredictError};
@@ -175,7 +176,7 @@ pub enum Error {
     #[error(
         "the LUKS2 container in partition {partition} has {}, and Ubuntu's initramfs finds it by the label {}",
         label_in_words(label),
-        super::LABEL
+        crate::common::content::LABEL
     )]
     NotLabelled {
         /// The partition's number.

@@ -6,7 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Error, FileFacts, KeyObjectKind, Phase, Step};
+use super::error::Error;
+use super::plan::{FileFacts, KeyObjectKind};
+use super::step::{Phase, Step};
 use base::storage::{Overlay, ReadAt};
 use filesystem::fat::{self, Entry, Fat, SectorWrite};
 use filesystem::{self, Result as FatResult};

@@ -5,8 +5,9 @@
 //! for its reader. Both copies are written whole, so nothing of the old text stays.
 
 use super::container::Container;
+use super::error::Error;
 use super::recovery::Recovery;
-use super::{Error, Phase, Step};
+use super::step::{Phase, Step};
 use base::number::to_usize;
 use base::secret::{Entropy, SecretBytes};
 use base::storage::ReadAt;

@@ -19,6 +19,7 @@ mod digests;
 mod error;
 pub(crate) mod esp;
 mod header;
+pub(crate) mod key_file;
 mod new_image;
 mod plan;
 mod recovery;
@@ -47,9 +48,9 @@ pub use step::{Phase, Step, write};
 pub use filesystem::fat::SectorWrite;
 pub use keyobject::systemd_tpm2::{DEFAULT_SRK_HANDLE, Parent};
 
-use crate::common::key_file::KeyFile;
 use crate::common::observer::{Observer, Phase as Work, StopFlag};
 use crate::common::partitions::{self, Named, byte_range, window};
+use crate::deploy::key_file::KeyFile;
 use crate::predict::Sealable;
 use crate::{Error as CommonError, encrypt};
 use base::secret::Entropy;

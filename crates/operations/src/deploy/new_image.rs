@@ -7,7 +7,10 @@ use std::path::PathBuf;
 
 use super::binding::{self, Binding, Parts, Unlocked};
 use super::container::{Container, State};
-use super::{Disk, Error, Luks, Plan, Recovery, RecoverySource, esp};
+use super::error::Error;
+use super::esp;
+use super::plan::{Disk, Luks, Plan};
+use super::recovery::{Recovery, RecoverySource};
 use crate::common::partitions;
 use crate::predict::Sealable;
 use base::secret::Entropy;

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use super::container::Container;
+use super::error::Error;
 use super::header::UNLOCK_KEYSLOT;
+use super::recovery::RecoveryForm;
 use super::sealing::{Access, KeyObject, Srk, SrkOptions, TemplateChoice};
-use super::{Error, RecoveryForm, Step};
+use super::step::Step;
 use crate::predict::Prediction;
 use base::number::to_usize;
 use base::storage::ReadAt;

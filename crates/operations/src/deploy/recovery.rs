@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::{Error, KeyObject};
-use crate::common::key_file::KeyFile;
+use super::error::Error;
+use super::sealing::KeyObject;
 use crate::common::recovery_key;
+use crate::deploy::key_file::KeyFile;
 use base::secret::{Entropy, SecretBytes};
 use keyobject::{RecoveryKey, recovery_token, systemd_recovery};
 use luks2::Hash;

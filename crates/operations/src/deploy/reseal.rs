@@ -13,11 +13,12 @@
 //! until this run's own file is there, and go then.
 
 use super::container::Container;
+use super::error::Error;
+use super::esp;
 use super::header::{self, Change, UNLOCK_KEYSLOT};
 use super::recovery::Recovery;
 use super::step::{Phase, Step};
 use super::unlock::Opened;
-use super::{Error, esp};
 use base::secret::{Entropy, SecretBytes};
 use base::storage::ReadAt;
 use keyobject::reseal_token;

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::{Error, KeyObjectKind};
+use super::error::Error;
+use super::plan::KeyObjectKind;
 use crate::predict::{Prediction, Sealable};
 use base::secret::{Entropy, SecretBytes};
 use keyobject::secboot::{self, PcrProfile};

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use super::Error;
+use super::error::Error;
 use base::storage::{self, WriteAt};
 use filesystem::fat::SectorWrite;
 

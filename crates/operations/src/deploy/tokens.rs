@@ -10,10 +10,11 @@
 use std::collections::BTreeSet;
 
 use super::container::Container;
+use super::error::Error;
 use super::header::{self, Change, UNLOCK_KEYSLOT};
 use super::recovery::Recovery;
+use super::step::Step;
 use super::unlock::Opened;
-use super::{Error, Step};
 use crate::predict::{Sealable, distinct};
 use base::secret::Entropy;
 use base::storage::ReadAt;

@@ -8,8 +8,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::Error;
 use super::container::Container;
+use super::error::Error;
 use base::secret::SecretBytes;
 use base::storage::ReadAt;
 use keyobject::RecoveryKey;

@@ -18,8 +18,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::cloud_init::{self, CloudInit, Undone};
 use super::profile::Profile;
+use crate::common::cloud_init::{self, CloudInit, Undone};
 use base::secret::SecretBytes;
 use filesystem::ext4::{Filesystem, Kind};
 

@@ -3,14 +3,13 @@
 //!
 //! [`Job`] is what is asked for, [`Ready`] what was decided before the first write; its [`Plan`] tells it.
 
-pub(crate) mod boot_file;
-pub mod cloud_init;
+mod boot_file;
 mod customise;
-pub(crate) mod data_pass;
+mod in_place;
 mod onto_device;
 mod open;
-pub(crate) mod plan;
-pub(crate) mod prepared;
+mod plan;
+mod prepared;
 mod profile;
 mod shrink;
 
@@ -21,15 +20,14 @@ use std::sync::Arc;
 use tracing::debug;
 use uuid::Builder;
 
+pub use crate::common::data_pass::FreeSpace;
 pub use customise::{DatasourceNameError, Datasources, Edit, GROWPART_KEYSLOT};
-pub use data_pass::FreeSpace;
 pub use onto_device::ReadyOnDevice;
 pub use plan::Plan;
-pub use profile::{Chosen as ChosenProfile, LABEL, Profile, ProfileChoice};
+pub use profile::{Chosen as ChosenProfile, Profile, ProfileChoice};
 
-use self::boot_file::BootFile;
-use self::data_pass::threads;
 use crate::common::backing::BackingFiles;
+use crate::common::data_pass::{self, Part, Pass, threads};
 use crate::common::error::Error;
 use crate::common::layout::{MakeRoom, Room, SectorSizeChoice};
 use crate::common::observer::{Observer, Phase, StopFlag};
@@ -41,10 +39,11 @@ use image::{
     Source, SourceFormat, Temporary,
 };
 use plan::Route;
-use prepared::Options;
 
-pub(crate) use data_pass::{CHUNK_BYTES, Part, Pass, run};
-pub(crate) use prepared::{Prepared, UnlockKey};
+pub use boot_file::BootFile;
+pub use in_place::{ReadyInPlace, ReadyToResume, Resume};
+pub(crate) use prepared::UnlockKey;
+pub use prepared::{Options, Prepared};
 pub(crate) use shrink::Shrunk;
 
 /// What is asked for.
@@ -197,7 +196,7 @@ impl Job {
         let mode = self
             .output
             .as_ref()
-            .map_or_else(|| in_place(source, &mut warnings), |_| 0o600);
+            .map_or_else(|| own_mode(source, &mut warnings), |_| 0o600);
         if let Room::Shrunk { .. } = prepared.layout.room {
             shrink::find_program()?;
             warnings.push(
@@ -233,7 +232,7 @@ impl Job {
     }
 
     /// What is done to any disk; the rest is as by default.
-    pub(crate) fn options(&self) -> Result<Options, Error> {
+    fn options(&self) -> Result<Options, Error> {
         Ok(Options {
             profile: self.profile,
             boot_file: self.kernel_efi.as_deref().map(BootFile::read).transpose()?,
@@ -473,7 +472,7 @@ fn keep_owner(output: &Output, source: &Source) {
 }
 
 /// The mode of a file that is replaced by its encrypted self.
-fn in_place(source: &Source, warnings: &mut Vec<String>) -> u32 {
+fn own_mode(source: &Source, warnings: &mut Vec<String>) -> u32 {
     let mode = owners_mode(source, warnings);
     if source.links() > 1 {
         warnings.push(format!(
@@ -485,7 +484,7 @@ fn in_place(source: &Source, warnings: &mut Vec<String>) -> u32 {
 }
 
 /// The mode of a file that will hold its own key: nobody's but its owner's.
-pub(crate) fn owners_mode(source: &Source, warnings: &mut Vec<String>) -> u32 {
+fn owners_mode(source: &Source, warnings: &mut Vec<String>) -> u32 {
     let mode = source.mode() & 0o700;
     if mode != source.mode() {
         warnings.push(format!(

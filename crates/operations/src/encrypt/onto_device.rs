@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::data_pass::{FreeSpace, threads};
 use super::plan::Route;
 use super::prepared::{Options, Prepared, UnlockKey};
 use super::{Job, Opened, Plan};
 use crate::common::backing::BackingFiles;
+use crate::common::data_pass::{FreeSpace, threads};
 use crate::common::error::Error;
 use crate::common::observer::{Observer, StopFlag};
 use base::secret::Entropy;

@@ -12,10 +12,10 @@ use uuid::Builder;
 
 use super::boot_file::BootFile;
 use super::customise::{self, Customisation, Customised, Datasources, Edit, GROWPART_KEYSLOT};
-use super::data_pass::{self, Encryption, FreeSpace, Part, Pass};
 use super::profile::{self, ProfileChoice};
 use super::shrink::Shrunk;
 use crate::common::content::{self, PartitionContent};
+use crate::common::data_pass::{self, Encryption, FreeSpace, Part, Pass};
 use crate::common::error::Error;
 use crate::common::layout::{self, Layout, MakeRoom, SectorSizeChoice};
 use crate::common::observer::{Observer, Phase, StopFlag};

@@ -8,11 +8,9 @@
 
 use std::fmt;
 
+use crate::common::content::LABEL;
 use filesystem::ext4::Filesystem;
 use filesystem::{self, Error};
-
-/// Label of the container under the profile `ubuntu`: the guest's initramfs finds the volume by it.
-pub const LABEL: &str = "cloudimg-rootfs-enc";
 
 /// The places of os-release, in the order in which they count.
 const PLACES: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];

@@ -10,8 +10,8 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use super::data_pass::{self, FreeSpace, Part, Pass};
 use crate::Error;
+use crate::common::data_pass::{self, FreeSpace, Part, Pass};
 use crate::common::observer::{Observer, Phase, StopFlag};
 use base::storage::{self, FileStorage, Overlay, ReadAt};
 use filesystem::ext4::{BlockBitmap, Filesystem};

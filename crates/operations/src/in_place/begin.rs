@@ -8,11 +8,12 @@
 use std::ops::Range;
 
 use super::leftovers::Leftovers;
-use super::mark::{Mark, REQUIREMENT};
-use super::record::{Facts, RECORD_BYTES, Record, sha256};
 use super::run::{Conversion, Move, Work, volume_key};
-use super::tail::{self, BODY, KEPT_HEAD_BYTES, NEW_HEAD_AT, Tail};
+use super::tail::{BODY, KEPT_HEAD_BYTES, NEW_HEAD_AT, Tail};
 use crate::Error;
+use crate::common::half_converted::mark::{Mark, REQUIREMENT};
+use crate::common::half_converted::record::tail_window;
+use crate::common::half_converted::record::{Facts, RECORD_BYTES, Record, sha256};
 use crate::common::layout::Layout;
 use crate::common::partitions::window;
 use base::number::to_usize;
@@ -100,7 +101,7 @@ impl Start {
         let kept = to_usize(KEPT_HEAD_BYTES); // 2 MiB
         let new_head = head.read_vec(0, kept).map_err(Error::Source)?;
         self.leftovers.clear(&partition).map_err(Error::Output)?;
-        self.write_tail(&tail::window(&partition)?, &new_head)
+        self.write_tail(&tail_window(&partition)?, &new_head)
             .map_err(Error::Output)?;
         Ok(Conversion {
             partition: self.partition.clone(),

@@ -1,12 +1,12 @@
 //! The journal: how the boundary becomes durable.
 //!
-//! Each entry is a [mark](super::mark) in the header copy that a reader would not take, with a higher sequence id. Torn,
+//! Each entry is a [mark](crate::common::half_converted::mark) in the header copy that a reader would not take, with a higher sequence id. Torn,
 //! the other copy counts, whose boundary stays right until the next chunk is written, which is after the flush.
 
-use super::error::Error as InPlaceError;
-use super::mark::{Mark, REQUIREMENT};
 use crate::Error;
 use crate::common::content::{HalfConverted, PartitionContent};
+use crate::common::half_converted::error::Error as InPlaceError;
+use crate::common::half_converted::mark::{Mark, REQUIREMENT};
 use base::secret::Entropy;
 use base::storage::WriteAt;
 use luks2::{Position, Update};

@@ -14,9 +14,9 @@
 //! The sector in front of ext4's superblock is overwritten with them: ext4 leaves it alone, and of a volume of LVM it has the label,
 //! which libblkid takes for what the partition is where the first sector says LUKS2.
 
-use super::error::Error as InPlaceError;
 use super::tail::KEPT_HEAD_BYTES;
 use crate::Error;
+use crate::common::half_converted::error::Error as InPlaceError;
 use base::storage::{self, ReadAt, Slice, WriteAt};
 use filesystem::ext4::Filesystem;
 use probe::old_copies;

@@ -5,29 +5,21 @@
 //! *boundary* between what is plain and what is converted is recorded in the header (`journal`, `mark`). What is
 //! overwritten before it has moved lies in the *tail* at the end of the partition (`tail`), for which the *record*
 //! vouches (`record`). `begin` makes all that durable before anything of the filesystem is touched, `run` goes on
-//! from there, `resume` finds out where that is. `job` does it by path.
+//! from there, `resume` finds out where that is. `encrypt` does it by path.
 //!
 //! Whatever subset of the writes since the last flush reaches the disk, nothing is lost: docs/architecture.md, "How
 //! `encrypt --in-place` works".
 
 mod begin;
-mod error;
-mod job;
 mod journal;
 mod leftovers;
-mod mark;
 mod moving;
-mod record;
 mod resume;
 mod run;
 mod tail;
 mod view;
 
 pub use begin::{CHUNK_BYTES, NewTable, Start};
-pub use error::{Error, RESUME};
-pub use job::{ReadyInPlace, ReadyToResume, Resume};
 pub use run::Conversion;
-pub(crate) use {mark::Mark, mark::is_half_converted, record::Record};
 
-pub use crate::encrypt::boot_file::BootFile;
-pub use crate::encrypt::prepared::{Options, Prepared};
+pub use crate::common::half_converted::{Error, RESUME};

@@ -4,12 +4,12 @@
 //! to be converted again is never overwritten by converting it. Key, tweaks, edits and the map of used blocks are the
 //! same whenever it is, so the ciphertext is.
 
-use super::record::{Facts, Sha256, sha256};
 use super::tail::{KEPT_HEAD_BYTES, Tail};
 use super::view::PlainView;
 use crate::Error;
+use crate::common::data_pass::{self, Encryption, FreeSpace, Part, Pass};
+use crate::common::half_converted::record::{Facts, Sha256, sha256};
 use crate::common::observer::{Observer, StopFlag};
-use crate::encrypt::data_pass::{self, Encryption, FreeSpace, Part, Pass};
 use base::number::to_usize;
 use base::secret::Entropy;
 use base::storage::{MemoryStorage, ReadAt, WriteAt};

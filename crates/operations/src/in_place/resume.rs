@@ -9,14 +9,15 @@
 //!
 //! What was changed in other chunks goes unnoticed.
 
-use super::error::Error as InPlaceError;
-use super::mark::Mark;
 use super::moving::Moving;
-use super::record::{Facts, Record, sha256};
 use super::run::{Conversion, Move, Work, volume_key};
-use super::tail::{self, BODY, KEPT_HEAD_BYTES, NEW_HEAD_AT, Tail};
+use super::tail::{BODY, KEPT_HEAD_BYTES, NEW_HEAD_AT, Tail};
 use crate::Error;
 use crate::common::content::{HalfConverted, PartitionContent};
+use crate::common::half_converted::error::Error as InPlaceError;
+use crate::common::half_converted::mark::Mark;
+use crate::common::half_converted::record::tail_window;
+use crate::common::half_converted::record::{Facts, Record, sha256};
 use crate::common::partitions::{byte_range, window};
 use base::number::to_usize;
 use base::storage::{MemoryStorage, ReadAt, WriteAt};
@@ -149,7 +150,7 @@ impl Move {
     ) -> Result<Self, Error> {
         check_identity(&record.facts, root, partition.len_bytes())?;
         let tail = read_tail(partition, &record.facts)?;
-        let new_head = tail::window(partition)?
+        let new_head = tail_window(partition)?
             .read_vec(NEW_HEAD_AT, to_usize(KEPT_HEAD_BYTES))
             .map_err(Error::Source)?;
         if sha256(&new_head) != record.head_sha256 {
@@ -208,7 +209,7 @@ fn check_identity(facts: &Facts, root: &Partition, found_bytes: u64) -> Result<(
 }
 
 fn read_tail(partition: &dyn ReadAt, facts: &Facts) -> Result<Tail, Error> {
-    let body = tail::window(partition)?
+    let body = tail_window(partition)?
         .read_vec(BODY.start, to_usize(BODY.end - BODY.start))
         .map_err(Error::Source)?;
     let parsed = Tail::parse(&body, facts.filesystem_bytes);

@@ -5,14 +5,14 @@
 
 use std::ops::Range;
 
-use super::error::Error as InPlaceError;
 use super::journal::Journal;
 use super::leftovers;
-use super::mark::Mark;
 use super::moving::Moving;
-use super::record::Facts;
 use super::tail::Tail;
 use crate::Error;
+use crate::common::half_converted::error::Error as InPlaceError;
+use crate::common::half_converted::mark::Mark;
+use crate::common::half_converted::record::Facts;
 use crate::common::observer::{Observer, Phase, StopFlag};
 use crate::common::partitions::window;
 use base::secret::Entropy;

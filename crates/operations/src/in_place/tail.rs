@@ -5,7 +5,7 @@
 //!
 //! | offset | size | content |
 //! | --- | --- | --- |
-//! | 0 | 512 | the [record](super::record) |
+//! | 0 | 512 | the [record](crate::common::half_converted::record) |
 //! | 4096 | 60 KiB | index: number of extents, then offset and length of each (64 bits, little-endian) |
 //! | 64 KiB | 3 MiB | the extents' bytes, one behind the other: what the edits change in the filesystem |
 //! | 4 MiB | 2 MiB | the beginning of the partition as it was |
@@ -16,17 +16,15 @@
 
 use std::ops::Range;
 
-use super::error::Error as InPlaceError;
 use crate::Error;
+use crate::common::half_converted::MAX_EDITED_BYTES;
+use crate::common::half_converted::error::Error as InPlaceError;
 use crate::common::layout::TAIL_BYTES;
 use base::number::to_usize;
-use base::storage::{ReadAt, Slice};
+use base::storage::ReadAt;
 
 /// Length of the beginning of the partition that is kept: both header copies, and the keyslots that `encrypt` makes.
 pub const KEPT_HEAD_BYTES: u64 = 2 << 20;
-
-/// How much the edits may change, in bytes.
-pub const MAX_EDITED_BYTES: u64 = 3 << 20;
 
 /// Where index, extents and old beginning lie within the tail.
 pub const BODY: Range<u64> = 4096..NEW_HEAD_AT;
@@ -140,12 +138,6 @@ impl Tail {
             old_head: slice(OLD_HEAD_AT, KEPT_HEAD_BYTES)?.to_vec(),
         })
     }
-}
-
-/// The window onto a partition that its tail takes.
-pub fn window<S: ReadAt>(partition: S) -> Result<Slice<S>, Error> {
-    let start_bytes = partition.len_bytes().saturating_sub(TAIL_BYTES);
-    Slice::new(partition, start_bytes, TAIL_BYTES).map_err(Error::Source)
 }
 
 #[cfg(test)]

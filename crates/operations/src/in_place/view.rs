@@ -5,8 +5,8 @@
 
 use std::io;
 
-use super::record::Facts;
 use super::tail::Tail;
+use crate::common::half_converted::record::Facts;
 use base::number::to_usize;
 use base::storage::{Error, ReadAt, Result};
 use luks2::{HEAD_BYTES, SectorCipher, VolumeKey, XtsCipher};

@@ -1,6 +1,6 @@
 //! An image that is bound to a guest in memory, before its first byte is written.
 
-use crate::common::key_file::KeyFile;
+use crate::deploy::key_file::KeyFile;
 use crate::deploy::{self, Binding, Error, NewImage, Recovery, RecoveryKeyOf, RecoverySource};
 use crate::encrypt::{Plan, Prepared};
 use base::secret::Entropy;

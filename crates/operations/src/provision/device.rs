@@ -4,9 +4,10 @@
 //! sets aside either. A device has no name to get at the end: its partition table is what comes last.
 
 use crate::deploy::{self, Binding, Digests, Error, Recovery};
+use crate::encrypt::Job;
 use crate::encrypt::{Plan, ReadyOnDevice, UnlockKey};
 use crate::provision::bound::Bound;
-use crate::{Error as CommonError, Job, Observer, Phase, StopFlag};
+use crate::{Error as CommonError, Observer, Phase, StopFlag};
 use base::secret::Entropy;
 use base::storage::ReadAt as _;
 

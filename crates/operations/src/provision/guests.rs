@@ -13,11 +13,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use crate::common::backing::BackingFiles;
-use crate::common::key_file::KeyFile;
+use crate::common::data_pass::{self, CHUNK_BYTES, Part, Pass};
+use crate::deploy::key_file::KeyFile;
 use crate::deploy::{self, Binding, Done, Error, Recovery};
-use crate::encrypt::{self, CHUNK_BYTES, Opened, Part, Pass, Ready, Shrunk, UnlockKey};
+use crate::encrypt::Job;
+use crate::encrypt::{self, Opened, Ready, Shrunk, UnlockKey};
 use crate::provision::bound::Bound;
-use crate::{Error as CommonError, Job, Observer, Phase, StopFlag};
+use crate::{Error as CommonError, Observer, Phase, StopFlag};
 use base::secret::Entropy;
 use base::storage::{FileStorage, InStep, Kept, ReadAt, Slice};
 use image::{self, Lock, Output, Source};
@@ -222,7 +224,7 @@ fn encrypt(
     let made = pieces.iter().flatten();
     let passes: Vec<_> = made.map(|(parts, disk)| Pass::new(parts, disk)).collect();
     observer.begin(Phase::Encrypt, passes.iter().map(Pass::total_bytes).sum());
-    let mut outcomes = encrypt::run(passes, threads, observer, stop).into_iter();
+    let mut outcomes = data_pass::run(passes, threads, observer, stop).into_iter();
     let outcome = |piece: Result<_, CommonError>| {
         piece?;
         outcomes.next().unwrap_or(Ok(()))

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::tail::MAX_EDITED_BYTES;
+use super::MAX_EDITED_BYTES;
 
 /// Why a conversion in place cannot begin or go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{CHUNK_BYTES, Conversion};
+use super::plan::Route;
+use super::prepared::{Options, Prepared};
+use super::{Job, Plan, owners_mode};
+use crate::common::data_pass::{FreeSpace, threads};
 use crate::common::error::Error;
 use crate::common::observer::{Observer, StopFlag};
 use crate::common::partitions::{self, Named};
-use crate::encrypt::data_pass::{FreeSpace, threads};
-use crate::encrypt::plan::Route;
-use crate::encrypt::prepared::{Options, Prepared};
-use crate::encrypt::{Job, Plan, owners_mode};
+use crate::in_place::{CHUNK_BYTES, Conversion};
 use base::secret::Entropy;
 use base::storage::{ReadAt, Slice};
 use gpt::{self, Table};

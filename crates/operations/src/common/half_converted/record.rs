@@ -1,7 +1,7 @@
 //! The record: one sector that says which conversion was begun in a partition.
 //!
 //! It is written when everything that a crash must not lose is durable, and before the first byte of the filesystem is
-//! touched; it lies at the end of the partition, in front of the [tail](super::tail). Little-endian, 512 bytes:
+//! touched; it lies at the end of the partition, in front of the *tail*. Little-endian, 512 bytes:
 //!
 //! | offset | size | field |
 //! | --- | --- | --- |
@@ -20,10 +20,9 @@
 
 use uuid::Uuid;
 
-use super::tail;
 use crate::Error;
 use crate::common::layout::TAIL_BYTES;
-use base::storage::ReadAt;
+use base::storage::{ReadAt, Slice};
 use luks2::{HEAD_BYTES, SectorSize};
 use tpm::Bank;
 
@@ -139,7 +138,7 @@ impl Record {
     /// The record of a partition; `None` where there is none.
     pub fn read(partition: &dyn ReadAt) -> Result<Option<Self>, Error> {
         let mut bytes = [0; RECORD_BYTES];
-        let Ok(tail) = tail::window(partition) else {
+        let Ok(tail) = tail_window(partition) else {
             return Ok(None); // a partition that is shorter than a tail has none
         };
         tail.read_exact_at(&mut bytes, 0).map_err(Error::Source)?;
@@ -178,6 +177,12 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     let (first, rest) = bytes.split_first_chunk()?;
     *bytes = rest;
     Some(*first)
+}
+
+/// The window onto a partition that its tail takes.
+pub(crate) fn tail_window<S: ReadAt>(partition: S) -> Result<Slice<S>, Error> {
+    let start_bytes = partition.len_bytes().saturating_sub(TAIL_BYTES);
+    Slice::new(partition, start_bytes, TAIL_BYTES).map_err(Error::Source)
 }
 
 #[cfg(test)]
