@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 
-use super::args::{self, BindingOptions};
-use super::files::Named;
-use super::predict;
+use crate::args::{self, BindingOptions};
+use crate::files::Named;
+use crate::guest;
 use operations::deploy::{
     Binding, DEFAULT_SRK_HANDLE, KeyObject, RecoverySource, SrkOptions, TemplateChoice,
 };
@@ -27,7 +27,7 @@ pub fn binding(given: &BindingOptions, command: &str) -> Binding {
     let guest = OfGuest {
         srk_pub: given.srk_pub.clone().unwrap_or_default(), // the parser wants it
         unique_data: given.srk.srk_template_unique_data.clone(),
-        firmware: (!given.no_pcr_policy).then(|| predict::firmware(&given.firmware, command)),
+        firmware: (!given.no_pcr_policy).then(|| guest::firmware(&given.firmware, command)),
         recovery: recovery(&given.recovery),
     };
     binding_of(given, guest, command)
@@ -49,7 +49,7 @@ pub fn binding_of(given: &BindingOptions, of_guest: OfGuest, command: &str) -> B
         },
         guest: of_guest
             .firmware
-            .map(|firmware| guest(given, firmware, command)),
+            .map(|firmware| guest_of(given, firmware, command)),
         allow_uncovered_initrd: given.allow_uncovered_initrd,
         recovery: of_guest.recovery,
     }
@@ -71,27 +71,15 @@ pub fn files_read(given: &BindingOptions) -> Vec<Named<'_>> {
         ),
         ("--recovery-key-file", recovery.recovery_key_file.as_ref()),
     ];
-    files.extend(files_of_firmware(firmware));
+    files.extend(guest::files_of_firmware(firmware));
     files
 }
 
-/// Those that describe the guest's firmware.
-pub fn files_of_firmware(firmware: &args::Firmware) -> impl Iterator<Item = Named<'_>> {
-    let all = [
-        ("--uefi-config", &firmware.uefi_config),
-        ("--ovmf-vars", &firmware.ovmf_vars),
-        ("--az-disk-profile", &firmware.az_disk_profile),
-        ("--efivars", &firmware.efivars),
-    ];
-    all.into_iter()
-        .flat_map(|(option, paths)| paths.iter().map(move |path| (option, Some(path))))
-}
-
-fn guest(given: &BindingOptions, firmware: Vec<Source>, command: &str) -> Guest {
+fn guest_of(given: &BindingOptions, firmware: Vec<Source>, command: &str) -> Guest {
     Guest {
         firmware,
-        options: predict::options(&given.firmware, &given.rules),
-        reader: predict::reader(&given.key_object, command),
+        options: guest::options(&given.firmware, &given.rules),
+        reader: guest::reader(&given.key_object, command),
         allow_extra_measurements: given.key_object.allow_extra_measurements,
         profile: given.profiles.profile(&given.key_object),
         rules: given.rules.rules(),
@@ -108,12 +96,12 @@ fn key_object(given: &BindingOptions, command: &str) -> KeyObject {
     ];
     let out_of_place = key_object.only_for_systemd(&of_systemd);
     if let Some(option) = out_of_place.or(key_object.out_of_place()) {
-        predict::only_for_systemd(option, command);
+        guest::only_for_systemd(option, command);
     }
     if srk.srk_mode == Some(args::SrkMode::Derived) && srk.srk_handle.is_some() {
         let message =
             "--srk-handle does not go with --srk-mode derived: such a key lies at no handle";
-        predict::usage_error(ErrorKind::ArgumentConflict, message, command);
+        guest::usage_error(ErrorKind::ArgumentConflict, message, command);
     }
     match key_object.key_object {
         args::KeyObject::Secboot => KeyObject::Secboot,

@@ -11,7 +11,7 @@ use landlock::{
     RulesetCreatedAttr, RulesetError, Scope,
 };
 
-use super::message::Failure;
+use crate::message::Failure;
 use operations::is_device;
 
 /// Everything that this version of Landlock can forbid is forbidden; a kernel that knows less forbids less.

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 
-use super::args::{Compat, CreateUefiConfig, SecureBoot};
-use super::files::Files;
-use super::message::{Failure, answer, say, warn};
-use super::signals;
+use crate::args::{Compat, CreateUefiConfig, SecureBoot};
+use crate::files::Files;
+use crate::message::{Failure, answer, say, warn};
+use crate::signals;
 use operations::uefi_config::{
     self, Database, Found, FoundLists, Loaded, Options, Output, Rules, Source,
 };

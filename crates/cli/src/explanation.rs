@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::status::Status;
+use crate::status::Status;
 use operations::predict::{
     Comparison, Distinct, Explanation, Measured, Other, Prediction, Row, Verdict,
 };

@@ -7,8 +7,8 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use super::confinement::{Confinement, directory};
-use super::message::Failure;
+use crate::confinement::{Confinement, directory};
+use crate::message::Failure;
 use operations::FileIdentity;
 
 /// A file by its option; `None` where it is not given.

@@ -20,30 +20,22 @@
 
 mod args;
 mod binding;
+mod clock;
 mod confinement;
 mod create_uefi_config;
 mod deploy;
-mod deploy_plan;
-mod deploy_report;
 mod dumps;
 mod encrypt;
 mod explanation;
 mod files;
-mod guests_file;
-mod in_place;
+mod guest;
 mod inspect;
-mod inspect_report;
-mod inspect_table;
 mod message;
 mod parse;
-mod plan;
 mod predict;
 mod prediction;
 mod progress;
 mod provision;
-mod provision_device;
-mod provision_guests;
-mod provision_plan;
 mod recovery_key;
 mod report_file;
 mod signals;
@@ -108,7 +100,11 @@ fn program<A: Parser>(run: impl FnOnce(A) -> Result<(), Failure>) -> ExitCode {
         }
     };
     dumps::forbid();
-    let done = signals::install().and_then(|()| run(arguments));
+    let handled = signals::install().map_err(|error| {
+        let error = anyhow::Error::new(error).context("cannot handle signals");
+        Failure::new(error, None)
+    });
+    let done = handled.and_then(|()| run(arguments));
     let left = message::warn_of_left_behind();
     match done {
         Ok(()) => Status::Done.into(),

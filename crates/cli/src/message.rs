@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
 
-use super::signals;
-use super::status::Status;
+use crate::signals;
+use crate::status::Status;
 use operations::{About, left_behind};
 
 /// What an interrupted run promises, unless a temporary file could not be removed.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PathBufValueParser, TypedValueParser};
 
-use super::Arguments;
+use crate::Arguments;
 
 /// The arguments without long options whose value is empty: `--output=` counts as not given, so that
 /// scripts can write `--output="$FILE"` for a variable that may be empty.

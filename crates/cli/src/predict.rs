@@ -2,18 +2,14 @@
 
 use std::path::PathBuf;
 
-use clap::CommandFactory as _;
-use clap::error::ErrorKind;
-
-use super::args::{self, EncryptCloudImage};
-use super::files::Files;
-use super::message::{Failure, answer, warn};
-use super::status::Status;
-use super::{binding, explanation, prediction, signals};
+use crate::args;
+use crate::files::Files;
+use crate::message::{Failure, answer, warn};
+use crate::status::Status;
+use crate::{explanation, guest, prediction, signals};
 use operations::predict::{
-    self, BootFiles, Distinct, Guest, PredictError, Profile, Reader, Request, extra_folder,
+    self, BootFiles, Distinct, Guest, PredictError, Profile, Request, extra_folder,
 };
-use operations::uefi_config::{self, Options};
 
 /// Predicts, and prints what comes out. `verbose`: what a log has besides is shown as well.
 pub fn run(command: &args::Predict, verbose: bool) -> Result<(), Failure> {
@@ -85,7 +81,7 @@ fn check_files(command: &args::Predict) -> Result<(), Failure> {
         .reading(backing.map(|path| ("--backing-file", Some(path))))?
         .reading(chains.map(of_chain))?
         .reading(beside.iter().map(of_chain))?
-        .reading(binding::files_of_firmware(&command.firmware))
+        .reading(guest::files_of_firmware(&command.firmware))
         .map(|_| ())
 }
 
@@ -114,77 +110,14 @@ fn request(command: &args::Predict) -> Request {
     Request {
         boot_files,
         guest: Guest {
-            firmware: firmware(&command.firmware, "predict"),
-            options: options(&command.firmware, &command.rules),
-            reader: reader(&command.key_object, "predict"),
+            firmware: guest::firmware(&command.firmware, "predict"),
+            options: guest::options(&command.firmware, &command.rules),
+            reader: guest::reader(&command.key_object, "predict"),
             allow_extra_measurements: command.key_object.allow_extra_measurements,
             profile,
             rules,
             bank: command.bank.into(),
         },
-    }
-}
-
-/// Who reads the key in the guest, or the end of the program where options do not go together.
-pub fn reader(given: &args::KeyObjectOptions, command: &str) -> Reader {
-    if let Some(option) = given.out_of_place() {
-        only_for_systemd(option, command);
-    }
-    given.reader()
-}
-
-/// Ends the program: an option that only systemd's reader has was given for another.
-pub fn only_for_systemd(option: &str, command: &str) -> ! {
-    let message = format!("{option} goes with --key-object systemd-tpm2 only");
-    usage_error(ErrorKind::ArgumentConflict, &message, command)
-}
-
-/// Ends the program with a message of the parser.
-pub fn usage_error(kind: ErrorKind, message: &str, command: &str) -> ! {
-    let mut parser = EncryptCloudImage::command();
-    parser.build(); // so that the usage begins with the program's name
-    parser
-        .find_subcommand_mut(command)
-        .map_or_else(EncryptCloudImage::command, |command| command.clone())
-        .error(kind, message)
-        .exit()
-}
-
-/// What describes the guest's firmware, or the end of the program where nothing does.
-pub fn firmware(given: &args::Firmware, command: &str) -> Vec<uefi_config::Source> {
-    let sources = firmware_given(given);
-    if sources.is_empty() {
-        let message = "say what the guest's firmware holds: --uefi-config FILE, --ovmf-vars FILE, --az-disk-profile FILE or --efivars [DIR]";
-        usage_error(ErrorKind::MissingRequiredArgument, message, command);
-    }
-    sources
-}
-
-/// What describes the guest's firmware: several of one kind, or none.
-pub fn firmware_given(given: &args::Firmware) -> Vec<uefi_config::Source> {
-    use uefi_config::Source;
-    let of = |paths: &[PathBuf], source: fn(PathBuf) -> Source| -> Vec<Source> {
-        paths.iter().cloned().map(source).collect()
-    };
-    [
-        of(&given.uefi_config, Source::Json),
-        of(&given.ovmf_vars, Source::OvmfVars),
-        of(&given.az_disk_profile, Source::AzDiskProfile),
-        of(&given.efivars, Source::Efivars),
-    ]
-    .concat()
-}
-
-/// How that is read.
-pub fn options(firmware: &args::Firmware, rules: &args::Rules) -> Options {
-    Options {
-        rules: match rules.compat {
-            Some(args::Compat::Reference) => uefi_config::Rules::Reference,
-            None => uefi_config::Rules::Ours,
-        },
-        secure_boot_is_off: rules.secure_boot == args::SecureBoot::Off,
-        certificate_owner: None,
-        omits_ready_to_boot_event: firmware.omits_ready_to_boot_signal,
     }
 }
 

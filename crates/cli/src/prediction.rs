@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::explanation::JsonExplanation;
+use crate::explanation::JsonExplanation;
 use operations::predict::{Distinct, Gap, Prediction};
 
 /// The events of every branch, and the values that they lead to.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::message::say;
+use crate::message::say;
 use operations::{Observer, Phase, PublishStep};
 
 /// Shows how far the work is.

@@ -6,8 +6,8 @@ use std::path::Path;
 use rustix::fs::{OFlags, fcntl_getfl, fstat};
 use zeroize::Zeroizing;
 
-use super::args::RecoveryOptions;
-use super::message::{Failure, answer};
+use crate::args::RecoveryOptions;
+use crate::message::{Failure, answer};
 use operations::recovery_key;
 
 /// Prints the digits of the key in `file`.

@@ -10,10 +10,10 @@ use clap::error::ErrorKind;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::args::{EncryptCloudImage, RecoveryOptions};
-use super::files::Named;
-use super::message::{Failure, unanswered};
-use super::signals;
+use crate::args::{EncryptCloudImage, RecoveryOptions};
+use crate::files::Named;
+use crate::message::{Failure, unanswered};
+use crate::signals;
 use operations::{Staged, is_device};
 
 /// The file of a report, by its option; standard output is none.

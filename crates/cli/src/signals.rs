@@ -13,7 +13,6 @@ use std::sync::{Arc, OnceLock};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::{flag, low_level};
 
-use super::message::Failure;
 use operations::StopFlag;
 
 /// What the handlers look at, and what they leave.
@@ -33,14 +32,8 @@ fn signals() -> &'static Signals {
 }
 
 /// Installs the handlers: from here on a signal ends the program at once.
-pub fn install() -> Result<(), Failure> {
-    handlers(signals()).map_err(|error| {
-        let error = anyhow::Error::new(error).context("cannot handle signals");
-        Failure::new(error, None)
-    })
-}
-
-fn handlers(signals: &Signals) -> io::Result<()> {
+pub fn install() -> io::Result<()> {
+    let signals = signals();
     signals.at_once.store(true, Ordering::Relaxed);
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         // The second signal of a kind ends the program at once, should unwinding take too long.

@@ -56,7 +56,7 @@ use crate::{Error as CommonError, encrypt};
 use base::secret::Entropy;
 use base::storage::{ReadAt, Slice, WriteAt};
 use binding::{Parts, Unlocked};
-use container::{Container, LABEL, State};
+use container::{Container, State};
 use gpt::{self, Table};
 use image::{self, Lock, Output, Published, Replace, Source, Temporary};
 

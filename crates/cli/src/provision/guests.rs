@@ -4,18 +4,20 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::args;
-use super::binding::{OfGuest, binding_of};
-use super::encrypt::now;
-use super::files::Files;
+use super::common::{confine, failure, files_read, publish};
 use super::guests_file::{self, Guest};
-use super::message::{Failure, answer, say, warn};
-use super::progress::Progress;
-use super::provision::{confine, failure, files_read, publish};
-use super::report_file::{CheckedReport, ReportFile};
-use super::signals::{self, Kept};
-use super::status::Status;
-use super::{plan, predict, provision_plan};
+use super::plan;
+use crate::args;
+use crate::binding::{OfGuest, binding_of};
+use crate::clock::now;
+use crate::encrypt::plan as conversion;
+use crate::files::Files;
+use crate::guest;
+use crate::message::{Failure, answer, say, warn};
+use crate::progress::Progress;
+use crate::report_file::{CheckedReport, ReportFile};
+use crate::signals::{self, Kept};
+use crate::status::Status;
 use operations::deploy::{Binding, Error};
 use operations::provision::{AT_ONCE, Batch, GuestImage, PlainImage};
 use operations::{Error as CommonError, StopFlag, SystemEntropy};
@@ -119,7 +121,7 @@ fn bound(command: &args::Provision, path: &PathBuf) -> Result<Vec<(Guest, Bindin
     for (option, path) in files_read(command).chain([("--guests", Some(path))]) {
         files.read(option.into(), path)?;
     }
-    let for_all = predict::firmware_given(&command.binding.firmware);
+    let for_all = guest::firmware_given(&command.binding.firmware);
     let guests = guests_file::read(path, &mut files)?;
     confine(command, &files)?;
     let bound = guests.into_iter().map(|guest| {
@@ -176,7 +178,7 @@ impl Run<'_> {
         if self.command.conversion.dry_run {
             self.made += images.len();
             return images.iter().try_for_each(|image| {
-                let table = provision_plan::table(image.plan(), image.binding());
+                let table = plan::table(image.plan(), image.binding());
                 answer(&format!("{table}\n"))
             });
         }
@@ -242,12 +244,12 @@ impl Run<'_> {
 
     /// Says what was chosen, and what to know of it.
     fn tell(&mut self, guest: &Guest, image: &GuestImage) {
-        let choices = plan::choices(image.plan());
+        let choices = conversion::choices(image.plan());
         if !self.command.conversion.dry_run && self.told.insert(choices.clone()) {
             say(&choices);
         }
         if self.verbose && !self.command.conversion.dry_run {
-            say(&provision_plan::table(image.plan(), image.binding()));
+            say(&plan::table(image.plan(), image.binding()));
         }
         for warning in &image.plan().warnings {
             if self.told.insert(warning.clone()) {

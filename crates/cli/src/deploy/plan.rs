@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::plan::{Line, aligned, format_name, label, size};
-use super::prediction::leads_to;
+use crate::encrypt::plan::{Line, aligned, format_name, label, size};
+use crate::prediction::leads_to;
 use operations::deploy::{
     KeyObjectKind, KeyslotFacts, Parent, Plan, Purpose, RecoveryForm, SrkFacts,
 };

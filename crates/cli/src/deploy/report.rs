@@ -4,8 +4,8 @@
 
 use serde::Serialize;
 
-use super::plan::format_name;
-use super::prediction::{JsonBranch, json_branches};
+use crate::encrypt::plan::format_name;
+use crate::prediction::{JsonBranch, json_branches};
 use operations::deploy::{Digests, KeyObjectKind, Parent, Plan, Purpose, RecoveryForm, SrkFacts};
 use operations::predict::{self, Distinct};
 use operations::{self, Room};

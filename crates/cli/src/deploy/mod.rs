@@ -1,14 +1,17 @@
 //! `encrypt-cloud-image deploy`.
 
+pub mod plan;
+pub mod report;
+
 use std::time::Instant;
 
-use super::confinement::Confinement;
-use super::encrypt::now;
-use super::files::Files;
-use super::message::{Failure, answer, say, warn, warn_of_refusal};
-use super::progress::Progress;
-use super::report_file::{self, CheckedReport, ReportFile};
-use super::{args, binding, deploy_plan, deploy_report, recovery_key, signals};
+use crate::clock::now;
+use crate::confinement::Confinement;
+use crate::files::Files;
+use crate::message::{Failure, answer, say, warn, warn_of_refusal};
+use crate::progress::Progress;
+use crate::report_file::{self, CheckedReport, ReportFile};
+use crate::{args, binding, recovery_key, signals};
 use operations::deploy::{Done, Error, Job, Ready};
 use operations::{StopFlag, SystemEntropy};
 
@@ -30,12 +33,12 @@ pub fn run(command: &args::Deploy, verbose: bool) -> Result<(), Failure> {
     if command.dry_run {
         warn(&plan.warnings);
         warn_of_refusal(ready.check_room());
-        return answer(&deploy_plan::table(plan));
+        return answer(&plan::table(plan));
     }
     say(&if verbose {
-        deploy_plan::table(plan)
+        plan::table(plan)
     } else {
-        deploy_plan::choices(plan)
+        plan::choices(plan)
     });
     warn(&plan.warnings);
     let progress = Progress::new();
@@ -77,7 +80,7 @@ fn with_report(
     failure: impl Fn(Error) -> Failure,
 ) -> Result<Done, Failure> {
     let digests = ready.digests(progress, stop).map_err(&failure)?;
-    let staged = report.stage(deploy_report::json(ready.plan(), &digests))?;
+    let staged = report.stage(report::json(ready.plan(), &digests))?;
     let done = ready.run(progress, stop).map_err(&failure)?;
     staged.publish(&ready.plan().output)?;
     Ok(done)

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
-use super::status::Status;
+use crate::status::Status;
 use operations::deploy::{SEALED_KEY, SRK_TEMPLATE};
 use operations::inspect::{
     Answer, Blame, ContainerFacts, CopyFacts, CopyState, Inspection, KeyObjectKind, KeyslotRole,

@@ -1,17 +1,16 @@
 //! `encrypt-cloud-image encrypt --in-place`, `--resume`, and onto a device.
 
-use std::path::Path;
 use std::time::Instant;
 
-use super::args;
-use super::encrypt::{failure, now};
-use super::message::{Failure, answer, say, warn, warn_of_refusal};
 use super::plan;
-use super::progress::Progress;
-use super::signals;
-use operations::encrypt::Resume;
-use operations::encrypt::{Job, Plan};
-use operations::{Error, StopFlag, SystemEntropy};
+use super::run::{Run, failure, tell_done};
+use crate::args;
+use crate::clock::now;
+use crate::message::{Failure, answer, say};
+use crate::progress::Progress;
+use crate::signals;
+use operations::encrypt::{Job, Resume};
+use operations::{StopFlag, SystemEntropy};
 
 /// Converts a disk where it lies, or shows what that would do.
 pub fn run(command: &args::Encrypt, verbose: bool, stop: &StopFlag) -> Result<(), Failure> {
@@ -20,13 +19,11 @@ pub fn run(command: &args::Encrypt, verbose: bool, stop: &StopFlag) -> Result<()
     let ready = job(command)
         .prepare_in_place(&mut entropy, now()?)
         .map_err(|error| failure(command, error))?;
-    drive(
-        command,
-        verbose,
-        ready.plan(),
-        ready.check_room(),
-        |progress| ready.run(progress, stop, &mut entropy),
-    )?;
+    let has_room = ready.check_room();
+    let progress = Progress::new();
+    Run { command, verbose }.carry_out(&progress, ready.plan(), has_room, |progress| {
+        ready.run(progress, stop, &mut entropy)
+    })?;
     if !command.conversion.dry_run {
         tell_done(&command.source, "encrypted in place", started);
     }
@@ -39,7 +36,8 @@ pub fn onto_device(command: &args::Encrypt, verbose: bool, stop: &StopFlag) -> R
     let ready = job(command)
         .prepare_onto_device(&mut SystemEntropy::new(), now()?, &Progress::new(), stop)
         .map_err(|error| failure(command, error))?;
-    drive(command, verbose, ready.plan(), Ok(()), |progress| {
+    let progress = Progress::new();
+    Run { command, verbose }.carry_out(&progress, ready.plan(), Ok(()), |progress| {
         ready.run(progress, stop)
     })?;
     if !command.conversion.dry_run {
@@ -51,39 +49,6 @@ pub fn onto_device(command: &args::Encrypt, verbose: bool, stop: &StopFlag) -> R
 fn job(command: &args::Encrypt) -> Job {
     let output = command.output.as_deref();
     command.conversion.job(&command.source, output)
-}
-
-/// Tells the plan and carries it out, or answers with it.
-fn drive(
-    command: &args::Encrypt,
-    verbose: bool,
-    plan: &Plan,
-    has_room: Result<(), Error>,
-    run: impl FnOnce(&Progress) -> Result<(), Error>,
-) -> Result<(), Failure> {
-    let failure = |error| failure(command, error);
-    if command.conversion.dry_run {
-        warn(&plan.warnings);
-        warn_of_refusal(has_room);
-        return answer(&plan::table(plan));
-    }
-    has_room.map_err(failure)?;
-    say(&if verbose {
-        plan::table(plan)
-    } else {
-        plan::choices(plan)
-    });
-    warn(&plan.warnings);
-    let progress = Progress::new();
-    let kept = signals::unwinding();
-    let done = run(&progress);
-    progress.clear();
-    done.map_err(failure)?;
-    kept.until_the_end();
-    if verbose {
-        progress.say_times();
-    }
-    Ok(())
 }
 
 /// Goes on with a conversion that ended early, or says whether it can.
@@ -119,12 +84,4 @@ pub fn resume(command: &args::Encrypt, verbose: bool, stop: &StopFlag) -> Result
     }
     tell_done(&command.source, "encrypted in place", started);
     Ok(())
-}
-
-fn tell_done(path: &Path, what: &str, started: Instant) {
-    say(&format!(
-        "{}: {what} in {:.1} s\n",
-        path.display(),
-        started.elapsed().as_secs_f64()
-    ));
 }

@@ -1,13 +1,16 @@
 //! `encrypt-cloud-image inspect`.
 
+mod report;
+mod table;
+
 use std::collections::HashSet;
 
 use clap::error::ErrorKind;
 
-use super::confinement::Confinement;
-use super::message::{Failure, answer, warn};
-use super::status::Status;
-use super::{args, inspect_report, inspect_table, predict};
+use crate::confinement::Confinement;
+use crate::message::{Failure, answer, warn};
+use crate::status::Status;
+use crate::{args, guest};
 use operations::About;
 use operations::inspect::{Answer, Error, Job, Question};
 use operations::predict::{BootFiles, extra_folder};
@@ -37,13 +40,13 @@ pub fn run(command: &args::Inspect) -> Result<(), Failure> {
     };
     let told = judged.as_ref().map(|(question, told)| (*question, told));
     if command.json {
-        answer(&inspect_report::json(&image, told))?;
+        answer(&report::json(&image, told))?;
     } else {
         warn(&image.warnings);
         if let Some((_, told)) = told {
             warn(&told.warnings);
         }
-        answer(&inspect_table::table(&image, told))?;
+        answer(&table::table(&image, told))?;
     }
     match told {
         Some((_, told)) if !told.unlocks() => {
@@ -97,7 +100,7 @@ fn question(command: &args::Inspect) -> Option<Question> {
         ];
         if let Some((_, option)) = given.into_iter().find(|(is_given, _)| *is_given) {
             let message = format!("{option} goes with --against");
-            predict::usage_error(ErrorKind::MissingRequiredArgument, &message, "inspect");
+            guest::usage_error(ErrorKind::MissingRequiredArgument, &message, "inspect");
         }
         return None;
     }
@@ -108,12 +111,12 @@ fn question(command: &args::Inspect) -> Option<Question> {
             chains.iter().map(|chain| chain.0.clone()).collect(),
         )),
     };
-    let mut sources = predict::firmware(firmware, "inspect");
+    let mut sources = guest::firmware(firmware, "inspect");
     let mut known = HashSet::new();
     sources.retain(|source| known.insert(source.path().to_owned()));
     Some(Question {
         firmware: sources,
-        options: predict::options(firmware, &command.rules),
+        options: guest::options(firmware, &command.rules),
         rules: command.rules.rules(),
         separator: command.os_separator.into(),
         allow_extra_measurements: command.allow_extra_measurements,

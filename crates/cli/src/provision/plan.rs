@@ -1,6 +1,7 @@
 //! What a `provision` will do, in lines: all of it for `--dry-run`, the choices before a run.
 
-use super::{deploy_plan, plan};
+use crate::deploy::plan as deploy_plan;
+use crate::encrypt::plan;
 use operations::deploy;
 use operations::encrypt::Plan;
 

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::files::Files;
-use super::message::Failure;
+use crate::files::Files;
+use crate::message::Failure;
 use operations::deploy::RecoverySource;
 use operations::uefi_config::Source;
 

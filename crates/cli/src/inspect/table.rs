@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::plan::{label, size};
+use crate::encrypt::plan::{label, size};
 use operations::inspect::{
     Answer, Blame, ContainerFacts, CopyFacts, CopyState, Inspection, KeyObjectKind, KeyslotRole,
     Opener, Outcome, Question, RecoveryKind, State, TokenRole, Tpm2Token, Way,

@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::encrypt::now;
-use super::message::{Failure, answer, say, warn};
-use super::progress::Progress;
-use super::provision::failure;
-use super::report_file::ReportFile;
-use super::{args, binding, deploy_report, provision_plan, recovery_key, signals};
+use super::common::failure;
+use super::plan;
+use crate::clock::now;
+use crate::deploy::report as deploy_report;
+use crate::message::{Failure, answer, say, warn};
+use crate::progress::Progress;
+use crate::report_file::ReportFile;
+use crate::{args, binding, recovery_key, signals};
 use operations::provision::DeviceGuest;
 use operations::{StopFlag, SystemEntropy};
 
@@ -31,12 +33,12 @@ pub fn run(
     if command.conversion.dry_run {
         warn(&encrypted.warnings);
         warn(&bound.warnings);
-        return answer(&provision_plan::table(encrypted, bound));
+        return answer(&plan::table(encrypted, bound));
     }
     say(&if verbose {
-        provision_plan::table(encrypted, bound)
+        plan::table(encrypted, bound)
     } else {
-        provision_plan::choices(encrypted, bound)
+        plan::choices(encrypted, bound)
     });
     warn(&encrypted.warnings);
     warn(&bound.warnings);
