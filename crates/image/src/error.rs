@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use super::backing::BackingFormat;
-use super::detect::SourceFormat;
 use super::dynamic_vhd::DynamicVhdDefect;
+use super::format::{BackingFormat, SourceFormat};
 use super::other_format::OtherFormat;
 use super::packed::{PackedDefect, Packing};
 use super::qcow2::Qcow2Defect;

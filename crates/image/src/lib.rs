@@ -23,13 +23,14 @@
     )
 )]
 
-mod backing;
 mod detect;
 mod device;
 mod directory;
 mod dynamic_vhd;
 mod error;
+mod format;
 mod mapped;
+mod open;
 mod other_format;
 mod output;
 mod packed;
@@ -41,17 +42,18 @@ mod vhd;
 mod vhdx;
 mod vmdk;
 
-pub use backing::{BackingFile, BackingFormat};
-pub use detect::{Detected, DiskFormat, OpenDisk, SourceFormat, detect, open_disk, open_disk_over};
+pub use detect::{Detected, detect};
 pub use device::{Device, blank, is_device};
 pub use directory::flush_directory;
 pub use dynamic_vhd::{DynamicVhd, DynamicVhdDefect};
 pub use error::{Error, FileKind, Warning};
+pub use format::{BackingFile, BackingFormat, DiskFormat, OpenDisk, SourceFormat};
+pub use open::{open_disk, open_disk_over, open_qcow2};
 pub use other_format::{OtherFormat, quoted};
 pub use output::{Output, Replace, Temporary, free_bytes};
 pub use packed::{PackedDefect, Packing, Scratch, Unpacked, unpack};
 pub use publish::{Finished, PublishStep, Published};
-pub use qcow2::{Qcow2Defect, open_qcow2};
+pub use qcow2::Qcow2Defect;
 pub use source::{FileIdentity, Lock, Source, open_regular};
 pub use temporary_name::{LeftBehind, left_behind};
 pub use vhd::{FOOTER_BYTES, Footer, Geometry, vhd_time};

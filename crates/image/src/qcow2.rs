@@ -33,10 +33,9 @@ use std::sync::Arc;
 use zerocopy::byteorder::big_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::backing::{self as below_it, BackingFile};
+use super::format::{BackingFile, BackingFormat, OpenDisk, SourceFormat, refuse};
 use super::mapped::{Cache, Map, Mapped, Method, Place, Unit, damaged};
-use super::other_format::has;
-use super::{Error, OpenDisk, Result, SourceFormat};
+use super::{Error, Result};
 use base::number::to_usize;
 use base::storage::{self, ReadAt, check_range};
 
@@ -44,7 +43,7 @@ mod backing;
 
 use self::backing::Backing;
 
-const MAGIC: [u8; 4] = *b"QFI\xfb";
+pub(super) const MAGIC: [u8; 4] = *b"QFI\xfb";
 
 /// Cluster bits that the format allows.
 const CLUSTER_BITS: std::ops::RangeInclusive<u32> = 9..=21;
@@ -175,29 +174,24 @@ impl From<Qcow2Defect> for Error {
     }
 }
 
-/// The disk in a qcow2 image without a backing file, whatever the disk holds; `None` where the file does not begin as
-/// such an image does. What was not read yet can still fail as a read: [`storage::Error::Read`] without an error of the
-/// operating system, or [`storage::Error::BeyondEnd`], where the image is damaged.
-pub fn open_qcow2(file: impl ReadAt + 'static) -> Result<Option<Box<dyn ReadAt>>> {
-    if has(&file, 0, &MAGIC)? {
-        Ok(Some(open(file, &[])?.disk))
-    } else {
-        Ok(None)
-    }
-}
+/// Opens the disk in a backing file, of the format that is stated, above those below it.
+pub(super) type OpenBelow<'a> =
+    &'a dyn Fn(&BackingFile, Option<BackingFormat>, &[BackingFile]) -> Result<OpenDisk>;
 
 /// Opens the disk in a qcow2 image; the first of `below` is its backing file, which must be given where it has one.
-pub(super) fn open(file: impl ReadAt + 'static, below: &[BackingFile]) -> Result<OpenDisk> {
+pub(super) fn open(
+    file: impl ReadAt + 'static,
+    below: &[BackingFile],
+    open_below: OpenBelow<'_>,
+) -> Result<OpenDisk> {
     let header = read_header(&file)?;
     let backing = match (Backing::read(&file, &header)?, below) {
         (None, _) => {
-            below_it::refuse(below)?;
+            refuse(below)?;
             None
         }
         (Some(Backing { name, .. }), []) => return Err(Qcow2Defect::BackingFile { name }.into()),
-        (Some(backing), [first, rest @ ..]) => {
-            Some(below_it::open(first, backing.format()?, rest)?)
-        }
+        (Some(backing), [first, rest @ ..]) => Some(open_below(first, backing.format()?, rest)?),
     };
     let map = Tables::read(&file, &header)?;
     let (mut formats, mut warnings, mut disk) = (Vec::new(), Vec::new(), None);

@@ -10,7 +10,7 @@
 
 use super::{Header, Qcow2Defect, VERSION_2_BYTES, power_of_two};
 use crate::Result;
-use crate::backing::BackingFormat;
+use crate::format::BackingFormat;
 use base::number::to_usize;
 use base::storage::{ReadAt, check_range};
 

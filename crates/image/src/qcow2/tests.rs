@@ -1,6 +1,7 @@
 //! Images of a few clusters, made by hand: what qemu-img does not write. Its own are read in `tests/image`.
 
 use super::*;
+use crate::open_qcow2;
 use base::storage::MemoryStorage;
 
 const CLUSTER: usize = 512;

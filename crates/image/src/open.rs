@@ -1,4 +1,4 @@
-//! Backing files: what lies below an image that holds the changes to another one.
+//! Opens the disk in a file of any form that is read, and what lies below an image that holds the changes to another one.
 //!
 //! An image names the file below it, and whoever wrote the image chose that name: a guest's disk could name any file of
 //! the machine that reads it. So a stored name is never followed. The user names the files, from the top down
@@ -13,79 +13,76 @@
     warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
-use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::detect::{DiskFormat, OpenDisk, SourceFormat, detect, open_disk_over, open_virtual};
-use super::other_format::OtherFormat;
-use super::{Error, Result, Warning};
+use super::detect::detect;
+use super::dynamic_vhd::DynamicVhd;
+use super::format::{BackingFile, BackingFormat, DiskFormat, OpenDisk, SourceFormat, refuse};
+use super::other_format::{OtherFormat, has};
+use super::{Error, Result, Warning, qcow2, vhdx, vmdk};
 use base::storage::ReadAt;
 
-/// A file that the user named as the one below an image.
-#[derive(Clone)]
-pub struct BackingFile {
-    /// Its name, for messages.
-    pub path: PathBuf,
-    /// Its bytes.
-    pub file: Arc<dyn ReadAt>,
-    /// Where its disk ends by its partition table, if the file begins with one.
-    pub disk_end_bytes: Option<u64>,
+/// Opens the disk in a file; `disk_end_bytes` as for [`detect`].
+pub fn open_disk(file: impl ReadAt + 'static, disk_end_bytes: Option<u64>) -> Result<OpenDisk> {
+    open_disk_over(file, disk_end_bytes, &[])
 }
 
-/// The format of a backing file that is stated in the image above.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BackingFormat {
-    /// The disk's bytes, whatever they are.
-    Raw,
-    /// A fixed or a dynamic VHD.
-    Vhd,
-    /// QEMU copy-on-write.
-    Qcow2,
-    /// The format of `VMware`.
-    Vmdk,
-    /// Hyper-V's later format.
-    Vhdx,
-}
-
-impl BackingFormat {
-    /// The format that QEMU gives this name.
-    pub fn of(name: &[u8]) -> Option<Self> {
-        Some(match name {
-            b"raw" => Self::Raw,
-            b"vpc" => Self::Vhd,
-            b"qcow2" => Self::Qcow2,
-            b"vmdk" => Self::Vmdk,
-            b"vhdx" => Self::Vhdx,
-            _ => return None,
-        })
+/// The same for a file that may hold the changes to another one, which is the first of `below`, and that to the next.
+pub fn open_disk_over(
+    file: impl ReadAt + 'static,
+    disk_end_bytes: Option<u64>,
+    below: &[BackingFile],
+) -> Result<OpenDisk> {
+    match detect(&file, disk_end_bytes) {
+        Ok(detected) => {
+            refuse(below)?;
+            detected.open(file)
+        }
+        Err(Error::OtherFormat { format }) => open_virtual(file, format, below),
+        Err(error) => Err(error),
     }
 }
 
-impl fmt::Display for BackingFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Raw => "raw",
-            Self::Vhd => "VHD",
-            Self::Qcow2 => "qcow2",
-            Self::Vmdk => "VMDK",
-            Self::Vhdx => "VHDX",
-        })
-    }
+/// Opens the disk in a file of a format that has a map of the disk.
+fn open_virtual(
+    file: impl ReadAt + 'static,
+    format: OtherFormat,
+    below: &[BackingFile],
+) -> Result<OpenDisk> {
+    let mut warnings = Vec::new();
+    let (format, disk): (_, Box<dyn ReadAt>) = match format {
+        OtherFormat::Qcow2 => return qcow2::open(file, below, &open_below),
+        OtherFormat::DynamicVhd => {
+            let disk = DynamicVhd::open(file)?;
+            warnings = disk.warnings();
+            (SourceFormat::DynamicVhd, Box::new(disk))
+        }
+        OtherFormat::Vmdk => (SourceFormat::Vmdk, vmdk::open(file)?),
+        OtherFormat::Vhdx => (SourceFormat::Vhdx, vhdx::open(file)?),
+        format => return Err(Error::OtherFormat { format }),
+    };
+    refuse(below)?;
+    Ok(OpenDisk {
+        format,
+        disk,
+        below: Vec::new(),
+        warnings,
+    })
 }
 
-/// Fails where a file was named below an image that has none below it.
-pub(super) fn refuse(below: &[BackingFile]) -> Result<()> {
-    match below.first() {
-        None => Ok(()),
-        Some(file) => Err(Error::NoBackingFile {
-            named: file.path.clone(),
-        }),
+/// The disk in a qcow2 image without a backing file, whatever the disk holds; `None` where the file does not begin as
+/// such an image does. What was not read yet can still fail as a read: [`storage::Error::Read`] without an error of the
+/// operating system, or [`storage::Error::BeyondEnd`], where the image is damaged.
+pub fn open_qcow2(file: impl ReadAt + 'static) -> Result<Option<Box<dyn ReadAt>>> {
+    if has(&file, 0, &qcow2::MAGIC)? {
+        Ok(Some(qcow2::open(file, &[], &open_below)?.disk))
+    } else {
+        Ok(None)
     }
 }
 
 /// Opens the disk in a backing file, which lies on those `below` it.
-pub(super) fn open(
+fn open_below(
     file: &BackingFile,
     stated: Option<BackingFormat>,
     below: &[BackingFile],
