@@ -215,3 +215,75 @@ fn dependencies(package: &Value) -> impl Iterator<Item = &Value> {
 fn own(name: &Value) -> Option<&str> {
     name.as_str().unwrap().strip_prefix("eci-")
 }
+
+/// The use cases of `operations` and the commands of the programs: a module never uses one that uses it. `common` lies
+/// beneath all, and the modules of errors, which name the parts that they come from, do not count.
+#[test]
+fn no_module_uses_its_user() {
+    for folder in ["crates/operations/src", "crates/cli/src"] {
+        let uses = uses_of_modules(&root().join(folder));
+        assert!(uses.len() > 7, "{uses:?}");
+        for (module, used) in &uses {
+            for other in used {
+                let back = reached(&uses, other);
+                assert!(!back.contains(module), "{folder}: {module} and {other}");
+            }
+        }
+        if let Some(used) = uses.get("common") {
+            assert_eq!(*used, BTreeSet::new(), "{folder}: common");
+        }
+    }
+}
+
+/// The modules of a crate, each with those that its files name from the crate's root.
+fn uses_of_modules(source: &Path) -> BTreeMap<String, BTreeSet<String>> {
+    let mut files: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    for file in sources().iter().filter(|file| file.starts_with(source)) {
+        let first = file.strip_prefix(source).unwrap().iter().next().unwrap();
+        let module = first.to_str().unwrap().trim_end_matches(".rs").to_owned();
+        files.entry(module).or_default().push(file.clone());
+    }
+    let modules: BTreeSet<String> = files.keys().cloned().collect();
+    let named = |file: &PathBuf| {
+        let text = fs::read_to_string(file).unwrap();
+        let code = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
+        let code: String = code.collect::<Vec<_>>().join("\n");
+        let behind = |start: &str| {
+            let group = start
+                .strip_prefix('{')
+                .map(|group| group.split('}').next().unwrap());
+            let names = group.unwrap_or_else(|| start.split([':', ';', ' ']).next().unwrap());
+            names
+                .split([',', '\n', ' ', ':'])
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        code.split("crate::")
+            .skip(1)
+            .flat_map(behind)
+            .collect::<Vec<_>>()
+    };
+    files
+        .into_iter()
+        .filter(|(module, _)| module != "lib")
+        .map(|(module, files)| {
+            let found = files.iter().flat_map(named);
+            let used = found.filter(|name| modules.contains(name) && *name != module);
+            (module.clone(), used.collect())
+        })
+        .collect()
+}
+
+fn reached(uses: &BTreeMap<String, BTreeSet<String>>, from: &str) -> BTreeSet<String> {
+    let (mut seen, mut todo) = (BTreeSet::new(), vec![from.to_owned()]);
+    while let Some(module) = todo.pop() {
+        for next in uses.get(&module).into_iter().flatten() {
+            if seen.insert(next.clone()) {
+                todo.push(next.clone());
+            }
+        }
+    }
+    seen
+}

@@ -20,6 +20,7 @@
 use uuid::Uuid;
 
 use super::json::{self, Members, Problem};
+pub use super::rules::Rules;
 use super::{guid, signature_list};
 
 /// Most bytes of a file that describes a guest.
@@ -29,16 +30,6 @@ pub const MAX_FILE_BYTES: usize = 4 << 20;
 pub const MAX_VARIABLE_BYTES: usize = 1 << 20;
 
 const OMITS_READY_TO_BOOT_EVENT: &str = "omitsReadyToBootEvent";
-
-/// Whose rules count where this project and the reference (canonical/encrypt-cloud-image) differ.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Rules {
-    /// Refuse what cannot be meant.
-    #[default]
-    Ours,
-    /// Take what the reference takes, and as it takes it.
-    Reference,
-}
 
 /// A variable that says what firmware may start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::config::Rules;
+use super::rules::Rules;
 
 /// Standard alphabet and padding; bits that the last character has too many may be anything.
 const BASE64: GeneralPurpose = GeneralPurpose::new(

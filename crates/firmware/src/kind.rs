@@ -12,7 +12,6 @@
 //! | kernel | the header of Linux's boot protocol: `HdrS` at 0x202 (x86), `ARM\x64` or `RSC\x05` at 0x38 (arm64, RISC-V), `zimg` at 4 (a packed kernel) |
 
 use super::{Program, sbat};
-use base::storage::ReadAt;
 
 /// The component of GRUB in `.sbat`; distributions add a dot and their name.
 const GRUB: &str = "grub";
@@ -75,21 +74,12 @@ impl Program {
     }
 }
 
-/// True where a file begins as a Linux kernel that firmware can start.
-pub(super) fn begins_as_kernel(file: &dyn ReadAt) -> bool {
-    let has = |offset_bytes: u64, mark: &[u8; 4]| {
-        let mut bytes = [0; 4];
-        let read = file.read_exact_at(&mut bytes, offset_bytes);
-        read.is_ok() && bytes == *mark
-    };
-    has(0x202, b"HdrS") || has(0x38, b"ARM\x64") || has(0x38, b"RSC\x05") || has(4, b"zimg")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Hash;
     use crate::pe::Digests;
+    use crate::program::begins_as_kernel;
     use base::storage::MemoryStorage;
 
     fn program(sections: &[(&str, &str)]) -> Program {

@@ -71,6 +71,7 @@ mod kind;
 pub mod pe;
 pub mod pkcs7;
 mod program;
+mod rules;
 pub mod sbat;
 pub mod shim;
 pub mod signature_list;

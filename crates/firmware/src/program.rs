@@ -6,7 +6,7 @@
 use super::authenticode::{self, Signatures, Skipped};
 use super::pe::{Digests, Machine, Pe};
 use super::pkcs7::Signature;
-use super::{Error, Hash, Result, SHA256_BYTES, grub, kind};
+use super::{Error, Hash, Result, SHA256_BYTES, grub};
 use base::storage::{ReadAt, Slice};
 
 /// The longest of the small sections that are kept.
@@ -116,7 +116,7 @@ impl Program {
         program.skipped = skipped;
         program.bytes_behind_table = pe.bytes_behind_table();
         program.machine = Some(pe.machine());
-        program.has_kernel_header = kind::begins_as_kernel(file);
+        program.has_kernel_header = begins_as_kernel(file);
         program.names = pe
             .sections()
             .iter()
@@ -224,4 +224,14 @@ impl Program {
 fn digest(digests: &[Digests], hash: Hash) -> Option<&[u8]> {
     let found = digests.iter().find(|digests| digests.hash == hash)?;
     Some(&found.measured)
+}
+
+/// True where a file begins as a Linux kernel that firmware can start.
+pub(super) fn begins_as_kernel(file: &dyn ReadAt) -> bool {
+    let has = |offset_bytes: u64, mark: &[u8; 4]| {
+        let mut bytes = [0; 4];
+        let read = file.read_exact_at(&mut bytes, offset_bytes);
+        read.is_ok() && bytes == *mark
+    };
+    has(0x202, b"HdrS") || has(0x38, b"ARM\x64") || has(0x38, b"RSC\x05") || has(4, b"zimg")
 }

@@ -71,8 +71,8 @@ fn open_virtual(
 }
 
 /// The disk in a qcow2 image without a backing file, whatever the disk holds; `None` where the file does not begin as
-/// such an image does. What was not read yet can still fail as a read: [`storage::Error::Read`] without an error of the
-/// operating system, or [`storage::Error::BeyondEnd`], where the image is damaged.
+/// such an image does. What was not read yet can still fail as a read: [`base::storage::Error::Read`] without an error of the
+/// operating system, or [`base::storage::Error::BeyondEnd`], where the image is damaged.
 pub fn open_qcow2(file: impl ReadAt + 'static) -> Result<Option<Box<dyn ReadAt>>> {
     if has(&file, 0, &qcow2::MAGIC)? {
         Ok(Some(qcow2::open(file, &[], &open_below)?.disk))

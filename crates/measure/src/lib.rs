@@ -81,6 +81,7 @@ mod reader;
 mod release;
 mod rollover;
 mod rules;
+mod sealable;
 mod sections;
 
 pub use boot::{Boot, BootFile, Chain};
@@ -88,6 +89,7 @@ pub use branch::{Branch, Input, Prediction, predict};
 pub use error::{Error, Problem, Warning};
 pub use event::{Event, EventKind, Source, parse_variable_data};
 pub use explain::{Cause, Comparison, Explanation, Measured, Other, Row, Verdict, explain};
-pub use gap::{Gap, NotSealable, Sealable};
+pub use gap::Gap;
 pub use reader::{Reader, Separator};
 pub use rules::{Profile, Rules};
+pub use sealable::{NotSealable, Sealable};

@@ -11,6 +11,7 @@
 
 use std::fmt;
 
+use super::key_kind::KeyKind;
 use super::marshal::Cursor;
 use super::public_key_file::{self, PublicKey};
 use super::{EccScheme, Error, Name, Point, Public, PublicKind, UniqueData};
@@ -29,24 +30,6 @@ const NO_DA: u32 = 1 << 10;
 /// What 0 stands for.
 const DEFAULT_EXPONENT: u32 = 65537;
 const MODULUS_BYTES: usize = 256;
-
-/// The two kinds of key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyKind {
-    /// RSA with 2048 bits.
-    Rsa,
-    /// ECC on NIST P-256.
-    Ecc,
-}
-
-impl fmt::Display for KeyKind {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Rsa => "RSA",
-            Self::Ecc => "ECC",
-        })
-    }
-}
 
 /// What a file of an SRK's public half holds.
 #[derive(Debug, Clone, PartialEq, Eq)]

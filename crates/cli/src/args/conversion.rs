@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::{BackingOption, Partitions};
-use operations;
 use operations::encrypt::Datasources;
 
 /// What is made of a plain image, and how.

@@ -17,6 +17,7 @@ mod bitmap;
 mod edit;
 mod handle;
 mod path;
+mod resolve;
 mod superblock;
 
 pub use bitmap::BlockBitmap;
