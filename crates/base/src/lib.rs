@@ -14,6 +14,7 @@
 )]
 
 pub mod checksum;
+pub mod hash;
 pub mod number;
 pub mod secret;
 pub mod storage;

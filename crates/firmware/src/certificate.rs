@@ -13,8 +13,9 @@ mod name;
 use std::fmt;
 use std::ops::Range;
 
-pub use algorithm::Hash;
 pub(super) use algorithm::{Algorithm, KeyType, Verified, has_readable_key};
+pub(crate) use algorithm::{hash_of_oid, hash_that_begins};
+pub use base::hash::Hash;
 pub(super) use extensions::Extensions;
 pub(super) use name::CanonicalName;
 pub use name::Name;

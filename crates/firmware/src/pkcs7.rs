@@ -10,7 +10,9 @@
 //!
 //! Reading a signature does not verify it: [`Signature::flaw`] does, and [`Signature::bag`] is asked whom it leads to.
 
-use super::certificate::{Algorithm, Certificate, Hash, Name, Verified};
+use super::certificate::{
+    Algorithm, Certificate, Hash, Name, Verified, hash_of_oid, hash_that_begins,
+};
 use super::chain::Bag;
 use super::der::{Reader, Value, tag};
 use super::{Error, Result};
@@ -252,10 +254,7 @@ pub(super) fn firmware_hash(bytes: &[u8]) -> Option<Hash> {
     if bytes.get(LENGTH)? & TWO_BYTES != TWO_BYTES {
         return None;
     }
-    let name = bytes.get(NAME..)?;
-    [Hash::Sha1, Hash::Sha256, Hash::Sha384, Hash::Sha512]
-        .into_iter()
-        .find(|hash| name.starts_with(hash.oid()))
+    hash_that_begins(bytes.get(NAME..)?)
 }
 
 /// Takes a version, which must be 1.
@@ -271,7 +270,7 @@ fn version_1(reader: &mut Reader<'_>, what: &'static str) -> Result<()> {
 /// Takes the `AlgorithmIdentifier` of a hash function; `None` for one that is not known.
 fn hash(reader: &mut Reader<'_>) -> Result<Option<Hash>> {
     let mut algorithm = reader.sequence("a digest algorithm")?;
-    Ok(Hash::from_oid(algorithm.oid("a digest algorithm")?))
+    Ok(hash_of_oid(algorithm.oid("a digest algorithm")?))
 }
 
 /// The value of the attribute messageDigest, if it is there.

@@ -1,5 +1,5 @@
 //! The anti-forensic split as LUKS2 uses it, under the name `luks1`: a volume key over 4000 stripes, with
-//! the hash that the keyslot names. The split itself is the room `secret`'s.
+//! the hash that the keyslot names. The split itself is that of `base::secret`.
 
 use super::Hash;
 use base::secret::{Entropy, EntropyError, SecretBytes, anti_forensic};

@@ -8,6 +8,7 @@
 use std::num::NonZeroU32;
 
 use super::anti_forensic::{self, STRIPES};
+use super::pbkdf2::pbkdf2;
 use super::{Error, Hash, SectorCipher, SectorSize, VolumeKey, XtsCipher};
 use base::number::to_usize;
 use base::secret::{Entropy, SecretBytes};
@@ -61,7 +62,13 @@ pub(crate) fn seal(
     entropy: &mut dyn Entropy,
 ) -> Result<Vec<u8>, Error> {
     let mut key = SecretBytes::zeroed(VolumeKey::LEN_BYTES);
-    hash.pbkdf2(passphrase.expose(), salt, ITERATIONS, key.expose_mut());
+    pbkdf2(
+        hash,
+        passphrase.expose(),
+        salt,
+        ITERATIONS,
+        key.expose_mut(),
+    );
     let stripes = to_usize(STRIPES.into());
     let mut material = anti_forensic::split(volume_key.expose(), stripes, hash, entropy)?;
     area_cipher(key)?.encrypt(0, material.expose_mut())?;

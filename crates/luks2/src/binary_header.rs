@@ -15,9 +15,8 @@ use super::{Error, Hash, Position};
 /// Length of the binary header; the JSON area follows.
 pub(crate) const BINARY_HEADER_BYTES: usize = 4096;
 /// The sizes that a copy can have, JSON area included.
-pub(crate) const HEADER_SIZES_BYTES: [u64; 9] = [
-    0x4000, 0x8000, 0x1_0000, 0x2_0000, 0x4_0000, 0x8_0000, 0x10_0000, 0x20_0000, 0x40_0000,
-];
+/// The secondary one lies behind the primary, so these are the places where it can be.
+pub(crate) const HEADER_SIZES_BYTES: [u64; 9] = probe::SECONDARY_OFFSETS_BYTES;
 /// The salt makes the two copies differ, and serves nothing else.
 pub(crate) const SALT_BYTES: usize = 64;
 const LABEL_BYTES: usize = 48;

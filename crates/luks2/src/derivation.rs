@@ -9,6 +9,7 @@ use argon2::{Algorithm, Argon2, Params, Version};
 
 use super::digest::ITERATIONS_LIMIT;
 use super::keyslot::{Kdf, salt};
+use super::pbkdf2::pbkdf2;
 use super::{Error, Hash};
 use base::secret::SecretBytes;
 
@@ -45,7 +46,8 @@ impl Kdf {
                 let hash = Hash::from_name(hash).ok_or_else(|| unsupported(hash))?;
                 let iterations = NonZeroU32::new(*iterations);
                 let iterations = iterations.ok_or_else(|| unsupported("0 iterations"))?;
-                hash.pbkdf2(
+                pbkdf2(
+                    hash,
                     passphrase.expose(),
                     &salt(text)?,
                     iterations,

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::area::{ITERATIONS, SALT_BYTES};
 use super::json::Object;
 use super::keyslot::salt;
+use super::pbkdf2::pbkdf2;
 use super::refusal::Refusal;
 use super::{Error, Hash, VolumeKey};
 use base::secret::{Entropy, SecretBytes};
@@ -90,7 +91,8 @@ impl Digest {
             });
         }
         let mut found = SecretBytes::zeroed(self.expected.len());
-        self.hash.pbkdf2(
+        pbkdf2(
+            self.hash,
             key.expose(),
             &self.salt,
             self.iterations,
@@ -107,7 +109,13 @@ impl Digest {
         let mut salt = [0; SALT_BYTES];
         entropy.fill(&mut salt)?;
         let mut digest = [0; 32];
-        Hash::Sha256.pbkdf2(volume_key.expose(), &salt, ITERATIONS, &mut digest);
+        pbkdf2(
+            Hash::Sha256,
+            volume_key.expose(),
+            &salt,
+            ITERATIONS,
+            &mut digest,
+        );
         Ok(serde_json::json!({
             "type": "pbkdf2",
             "keyslots": [],

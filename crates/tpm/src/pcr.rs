@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use aws_lc_rs::digest::{self, digest};
+use base::hash::Hash;
 
 /// A bank of PCRs, named by its hash function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,10 +17,11 @@ pub enum Bank {
 }
 
 impl Bank {
-    fn algorithm(self) -> &'static digest::Algorithm {
+    /// The hash function of its values.
+    pub fn hash(self) -> Hash {
         match self {
-            Self::Sha256 => &digest::SHA256,
-            Self::Sha384 => &digest::SHA384,
+            Self::Sha256 => Hash::Sha256,
+            Self::Sha384 => Hash::Sha384,
         }
     }
 
@@ -34,12 +35,12 @@ impl Bank {
 
     /// Length of a value, in bytes.
     pub fn digest_bytes(self) -> usize {
-        self.algorithm().output_len()
+        self.hash().digest_bytes()
     }
 
     /// The digest of `bytes`.
     pub fn digest(self, bytes: &[u8]) -> Vec<u8> {
-        digest(self.algorithm(), bytes).as_ref().to_vec()
+        self.hash().digest(bytes).as_ref().to_vec()
     }
 
     /// The value of a PCR that nothing was extended into.
@@ -55,10 +56,7 @@ impl Bank {
 
 impl std::fmt::Display for Bank {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(match self {
-            Self::Sha256 => "sha256",
-            Self::Sha384 => "sha384",
-        })
+        formatter.write_str(self.hash().name())
     }
 }
 
@@ -89,9 +87,8 @@ impl Selection {
 /// The digest that a policy of SHA-256 holds of the values of its PCRs, in ascending order of their
 /// numbers.
 pub fn composite<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
-    let mut context = digest::Context::new(&digest::SHA256);
-    values.into_iter().for_each(|value| context.update(value));
-    context.finish().as_ref().to_vec()
+    let values: Vec<_> = values.into_iter().collect();
+    Hash::Sha256.of(&values).as_ref().to_vec()
 }
 
 #[cfg(test)]

@@ -3,9 +3,6 @@
 //! RFC 3279, 4055, 5480 and 8410 name them. AWS-LC verifies; what it cannot verify, firmware's library may be able
 //! to (MD5, keys below 1024 bits, uncommon curves), so the answer has three values.
 
-use std::fmt;
-
-use aws_lc_rs::digest;
 use aws_lc_rs::signature::{
     self, ParsedPublicKey, RsaParameters, RsaPssSaltLength, UnparsedPublicKey,
     VerificationAlgorithm,
@@ -13,6 +10,7 @@ use aws_lc_rs::signature::{
 
 use crate::Result;
 use crate::der::{Reader, Value, tag};
+use base::hash::Hash;
 
 /// Object identifiers, as the content octets of their DER.
 mod oid {
@@ -34,71 +32,24 @@ mod oid {
     pub const SHA512: &[u8] = b"\x60\x86\x48\x01\x65\x03\x04\x02\x03";
 }
 
-/// A hash function that a signature names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hash {
-    /// Only in certificates of old.
-    Sha1,
-    /// What Secure Boot uses.
-    Sha256,
-    /// Longer.
-    Sha384,
-    /// Longest.
-    Sha512,
+/// The hash functions that signatures name, by the content octets of their object identifiers.
+const HASHES: [(&[u8], Hash); 4] = [
+    (oid::SHA1, Hash::Sha1),
+    (oid::SHA256, Hash::Sha256),
+    (oid::SHA384, Hash::Sha384),
+    (oid::SHA512, Hash::Sha512),
+];
+
+/// The hash function of an `AlgorithmIdentifier`'s object identifier, `None` for any other.
+pub(crate) fn hash_of_oid(oid: &[u8]) -> Option<Hash> {
+    let known = HASHES.iter().find(|(known, _)| *known == oid);
+    known.map(|(_, hash)| *hash)
 }
 
-/// As documents write it.
-impl fmt::Display for Hash {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Sha1 => "SHA-1",
-            Self::Sha256 => "SHA-256",
-            Self::Sha384 => "SHA-384",
-            Self::Sha512 => "SHA-512",
-        })
-    }
-}
-
-impl Hash {
-    /// The hash function of an `AlgorithmIdentifier`'s object identifier, `None` for any other.
-    pub(crate) fn from_oid(oid: &[u8]) -> Option<Self> {
-        Some(match oid {
-            oid::SHA1 => Self::Sha1,
-            oid::SHA256 => Self::Sha256,
-            oid::SHA384 => Self::Sha384,
-            oid::SHA512 => Self::Sha512,
-            _ => return None,
-        })
-    }
-
-    /// The content octets of its object identifier.
-    pub(crate) fn oid(self) -> &'static [u8] {
-        match self {
-            Self::Sha1 => oid::SHA1,
-            Self::Sha256 => oid::SHA256,
-            Self::Sha384 => oid::SHA384,
-            Self::Sha512 => oid::SHA512,
-        }
-    }
-
-    /// The length of its digests.
-    pub fn digest_bytes(self) -> usize {
-        self.algorithm().output_len()
-    }
-
-    pub(crate) fn algorithm(self) -> &'static digest::Algorithm {
-        match self {
-            Self::Sha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
-            Self::Sha256 => &digest::SHA256,
-            Self::Sha384 => &digest::SHA384,
-            Self::Sha512 => &digest::SHA512,
-        }
-    }
-
-    /// The digest of `bytes`.
-    pub fn digest(self, bytes: &[u8]) -> digest::Digest {
-        digest::digest(self.algorithm(), bytes)
-    }
+/// The hash function whose object identifier the name begins with.
+pub(crate) fn hash_that_begins(name: &[u8]) -> Option<Hash> {
+    let known = HASHES.iter().find(|(known, _)| name.starts_with(known));
+    known.map(|(_, hash)| *hash)
 }
 
 /// How something was signed. `None` stands for parameters that AWS-LC does not verify with.
@@ -196,7 +147,7 @@ fn pss(identifier: &mut Reader<'_>) -> Option<Pss> {
     ];
     let named_hash = |reader: &mut Reader<'_>| {
         let mut identifier = reader.sequence("a hash algorithm").ok()?;
-        Hash::from_oid(identifier.oid("a hash algorithm").ok()?)
+        hash_of_oid(identifier.oid("a hash algorithm").ok()?)
     };
     let hash = match hash {
         Some(hash) => named_hash(&mut hash.reader())?,
