@@ -165,6 +165,10 @@ fn no_key_is_told_and_none_lies_in_the_output_but_the_token() {
         return;
     }
     let (encrypted, talk) = encrypted(&["-v"]);
+    // What is searched below has what each crate tells.
+    for told in [" threads encrypt", "confined"] {
+        assert!(talk.contains(told), "{told}: {talk}");
+    }
     let plain = encrypted.workshop.path("plain");
     encrypted.container.decrypt(&plain);
     let tree = crate::support::ext4::read(&plain);

@@ -5,7 +5,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::signals;
 use crate::status::Status;
@@ -183,18 +183,18 @@ pub fn unanswered(error: std::io::Error) -> Failure {
     Failure::new(error, None)
 }
 
-/// Details of the work go to standard error with `-v`.
+/// Details of the work go to standard error with `-v`. No crate tells any but those of this workspace.
 pub fn start_diagnostics(verbose: bool) {
     let level = if verbose {
-        "encrypt_cloud_image=debug"
+        LevelFilter::DEBUG
     } else {
-        "off"
+        LevelFilter::OFF
     };
     let colours = std::io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let _ = tracing_subscriber::fmt()
         .with_ansi(colours)
-        .with_env_filter(EnvFilter::new(level))
+        .with_max_level(level)
         .with_writer(std::io::stderr)
         .without_time()
         .with_target(false)
