@@ -10,7 +10,7 @@ use std::ops::Range;
 use base::secret::SecretBytes;
 use base::storage::{FileStorage, Overlay, ReadAt, Recorded, Slice};
 use filesystem::fat::Fat;
-use operations::deploy::{KeyObject, Phase, Ready, RecoverySource};
+use operations::deploy::{KeyObject, ReadyToDeploy, RecoverySource, WritePhase};
 
 use crate::crashed::{self, Run, damage_header, each_state, laid_out, recorded, storage};
 use crate::encrypted::{ESP, Encrypted, ROOT, SEALED_KEY, TEMPLATE, WITHOUT_PCRS, find_key, ready};
@@ -21,7 +21,7 @@ use crate::support::workshop::stderr;
 
 const RECOVERY_KEY: [u8; 16] = *b"0123456789abcdef";
 
-fn prepared(encrypted: &Encrypted) -> Ready {
+fn prepared(encrypted: &Encrypted) -> ReadyToDeploy {
     let recovery = encrypted.workshop.write("recovery.key", &RECOVERY_KEY);
     let run = Run {
         key_object: KeyObject::Secboot,
@@ -110,7 +110,7 @@ impl Truth {
 pub fn check(
     encrypted: &Encrypted,
     every: usize,
-    mut judge: impl FnMut(&Overlay<FileStorage>, Phase, bool),
+    mut judge: impl FnMut(&Overlay<FileStorage>, WritePhase, bool),
 ) {
     let truth = Truth::of(encrypted);
     let ready = prepared(encrypted);
@@ -123,11 +123,11 @@ pub fn check(
         let (disk, phase, place) = (state.disk, state.phase, state.place);
         let is_deployed = truth.is_deployed(disk, place.is_whole());
         let expected = match phase {
-            Phase::FirstHeader => place.is_whole(),
-            phase => phase > Phase::FirstHeader,
+            WritePhase::FirstHeader => place.is_whole(),
+            phase => phase > WritePhase::FirstHeader,
         };
         assert_eq!(is_deployed, expected, "{phase:?}, {place:?}");
-        if phase <= Phase::Directories || phase == Phase::Tidy || place.is_whole() {
+        if phase <= WritePhase::Directories || phase == WritePhase::Tidy || place.is_whole() {
             check_files(&truth, &truth.files(disk), &mut new_files, phase, place);
         }
         if state.is_sample {
@@ -141,12 +141,12 @@ fn check_files(
     truth: &Truth,
     found: &BTreeMap<String, Vec<u8>>,
     new: &mut BTreeMap<String, Vec<u8>>,
-    phase: Phase,
+    phase: WritePhase,
     place: Place,
 ) {
-    if phase < Phase::Directories {
+    if phase < WritePhase::Directories {
         assert!(*found == truth.old_files, "{phase:?}, {place:?}");
-    } else if phase == Phase::Directories && !place.is_whole() {
+    } else if phase == WritePhase::Directories && !place.is_whole() {
         for (name, bytes) in &truth.old_files {
             assert!(
                 found.contains_key(name) || bytes.is_empty(),
@@ -184,7 +184,7 @@ fn assert_keyslots_are_left_alone(truth: &Truth, log: &[Recorded]) {
 pub fn judge_by_programs(
     image: &Encrypted,
     state: &Overlay<FileStorage>,
-    phase: Phase,
+    phase: WritePhase,
     is_deployed: bool,
 ) {
     let copy = laid_out(state, image);
@@ -201,7 +201,7 @@ pub fn judge_by_programs(
             text.contains("the image is deployed already"),
             "{phase:?}: {text}"
         );
-        assert_eq!(phase, Phase::SecondHeader);
+        assert_eq!(phase, WritePhase::SecondHeader);
     } else {
         assert_eq!(output.status.code(), Some(0), "{phase:?}: {text}");
         assert_eq!(
@@ -239,7 +239,7 @@ fn a_crash_of_a_deploy_after_one_that_left_its_files() {
         encrypted.change_esp("mcopy", &[sealed.to_str().unwrap(), &place]);
     }
     check(&encrypted, 1, |state, phase, is_deployed| {
-        if phase == Phase::Directories || phase == Phase::Tidy {
+        if phase == WritePhase::Directories || phase == WritePhase::Tidy {
             judge_by_programs(&encrypted, state, phase, is_deployed);
         }
     });
@@ -254,7 +254,7 @@ fn a_crash_where_one_header_copy_was_damaged_before() {
         let encrypted = Encrypted::new();
         damage_header(&encrypted, damaged);
         check(&encrypted, 1, |state, phase, is_deployed| {
-            if phase == Phase::FirstHeader || phase == Phase::SecondHeader {
+            if phase == WritePhase::FirstHeader || phase == WritePhase::SecondHeader {
                 judge_by_programs(&encrypted, state, phase, is_deployed);
             }
         });
@@ -273,7 +273,7 @@ fn a_fixed_order_of_the_copies_loses_an_image_with_a_damaged_one() {
     let ready = prepared(&encrypted);
     let mut steps: Vec<_> = ready.steps().to_vec();
     let at = |phase| steps.iter().position(|step| step.phase == phase).unwrap();
-    let (first, second) = (at(Phase::FirstHeader), at(Phase::SecondHeader));
+    let (first, second) = (at(WritePhase::FirstHeader), at(WritePhase::SecondHeader));
     steps.swap(first, second);
     let disk = Overlay::new(storage(&encrypted.image));
     let mut lost = 0;

@@ -6,7 +6,9 @@
 
 use base::secret::SecretBytes;
 use base::storage::{FileStorage, Overlay, ReadAt, Slice};
-use operations::deploy::{DEFAULT_SRK_HANDLE, KeyObject, Phase, Ready, RecoverySource, SrkMode};
+use operations::deploy::{
+    DEFAULT_SRK_HANDLE, KeyObject, ReadyToDeploy, RecoverySource, SrkMode, WritePhase,
+};
 
 use crate::crashed::{
     self, COPY_BYTES, Run, damage_header, each_state, laid_out, recorded_of_header,
@@ -32,7 +34,7 @@ pub fn for_systemd(encrypted: Encrypted) -> Encrypted {
     encrypted
 }
 
-fn prepared(encrypted: &Encrypted) -> Ready {
+fn prepared(encrypted: &Encrypted) -> ReadyToDeploy {
     let run = Run {
         key_object: KeyObject::SystemdTpm2 {
             srk_mode: SrkMode::Auto,
@@ -49,7 +51,7 @@ fn prepared(encrypted: &Encrypted) -> Ready {
 pub fn check(
     encrypted: &Encrypted,
     every: usize,
-    mut judge: impl FnMut(&Overlay<FileStorage>, Phase, bool),
+    mut judge: impl FnMut(&Overlay<FileStorage>, WritePhase, bool),
 ) {
     let root = encrypted.table().byte_range(ROOT);
     let ready = prepared(encrypted);
@@ -65,8 +67,8 @@ pub fn check(
         let metadata = header.metadata();
         let is_deployed = metadata.clear_key().unwrap().is_none();
         let expected = match phase {
-            Phase::FirstHeader => place.is_whole(),
-            phase => phase > Phase::FirstHeader,
+            WritePhase::FirstHeader => place.is_whole(),
+            phase => phase > WritePhase::FirstHeader,
         };
         assert_eq!(is_deployed, expected, "{phase:?}, {place:?}");
         let mut numbers: Vec<_> = metadata.keyslots.iter().map(|slot| slot.number).collect();
@@ -116,7 +118,7 @@ fn is_overwritten(before: &[u8], after: &[u8]) -> bool {
 pub fn judge_by_programs(
     (image, systemd): (&Encrypted, &Systemd),
     state: &Overlay<FileStorage>,
-    phase: Phase,
+    phase: WritePhase,
     is_deployed: bool,
 ) {
     let copy = laid_out(state, image);
@@ -140,7 +142,7 @@ pub fn judge_by_programs(
     let text = stderr(&output);
     if output.status.code() == Some(1) {
         assert!(text.contains(ALREADY), "{phase:?}: {text}");
-        assert!(phase >= Phase::SecondHeader, "{phase:?}");
+        assert!(phase >= WritePhase::SecondHeader, "{phase:?}");
     } else {
         assert_eq!(output.status.code(), Some(0), "{phase:?}: {text}");
         let completed = text.contains("an interrupted deploy was completed");
@@ -169,7 +171,7 @@ fn a_crash_where_one_header_copy_was_damaged_before() {
         let encrypted = for_systemd(Encrypted::new());
         damage_header(&encrypted, damaged);
         check(&encrypted, 1, |state, phase, is_deployed| {
-            if phase == Phase::FirstHeader || phase == Phase::SecondHeader {
+            if phase == WritePhase::FirstHeader || phase == WritePhase::SecondHeader {
                 judge_by_programs((&encrypted, &systemd), state, phase, is_deployed);
             }
         });

@@ -6,7 +6,7 @@
 
 use base::storage::{FileStorage, Overlay, ReadAt, Slice};
 use filesystem::fat::Fat;
-use operations::deploy::{self, KeyObject, Phase, Ready};
+use operations::deploy::{self, KeyObject, ReadyToDeploy, WritePhase};
 
 use crate::crashed::{self, Run, damage_header, each_state, laid_out, recorded, storage};
 use crate::encrypted::{
@@ -19,21 +19,21 @@ use crate::support::workshop::{stderr, stdout};
 use crate::support::{exits, files};
 
 /// The order in which an image with a template is sealed again.
-const PHASES: [Phase; 10] = [
-    Phase::Keyslot,
-    Phase::FirstBesideOld,
-    Phase::SecondBesideOld,
-    Phase::FreeClusters,
-    Phase::Allocations,
-    Phase::Directories,
-    Phase::Template,
-    Phase::FirstHeader,
-    Phase::Tidy,
-    Phase::SecondHeader,
+const PHASES: [WritePhase; 10] = [
+    WritePhase::Keyslot,
+    WritePhase::FirstBesideOld,
+    WritePhase::SecondBesideOld,
+    WritePhase::FreeClusters,
+    WritePhase::Allocations,
+    WritePhase::Directories,
+    WritePhase::Template,
+    WritePhase::FirstHeader,
+    WritePhase::Tidy,
+    WritePhase::SecondHeader,
 ];
 
 /// A job that seals for another guest: the template changes, too.
-fn prepared(deployed: &Encrypted) -> Ready {
+fn prepared(deployed: &Encrypted) -> ReadyToDeploy {
     let public = std::fs::read(soft_srk("soft-ecc")).unwrap();
     let run = Run {
         key_object: KeyObject::Secboot,
@@ -108,7 +108,7 @@ pub fn check(
     deployed: &Encrypted,
     old: &Seal,
     every: usize,
-    mut judge: impl FnMut(&Overlay<FileStorage>, Phase, &str),
+    mut judge: impl FnMut(&Overlay<FileStorage>, WritePhase, &str),
 ) {
     let parts = Parts::of(deployed);
     let ready = prepared(deployed);
@@ -125,8 +125,8 @@ pub fn check(
     each_state(deployed, (&phases, &log), every, |state| {
         let (disk, phase, place) = (state.disk, state.phase, state.place);
         // What a step does not write stays as the whole state before it had it.
-        let is_of_esp = (Phase::FreeClusters..=Phase::Template).contains(&phase);
-        if is_of_esp || phase == Phase::Tidy || place.is_whole() {
+        let is_of_esp = (WritePhase::FreeClusters..=WritePhase::Template).contains(&phase);
+        if is_of_esp || phase == WritePhase::Tidy || place.is_whole() {
             there = check_files(&parts, disk, (old, &new), place);
         }
         if !is_of_esp || place.is_whole() {
@@ -170,13 +170,13 @@ fn check_files(
         true
     };
     assert!(is_new || !is_template_new, "{place:?}");
-    if flushes < at(Phase::Directories) {
+    if flushes < at(WritePhase::Directories) {
         assert!(!is_new, "{place:?}");
     }
-    if flushes > at(Phase::Directories) {
+    if flushes > at(WritePhase::Directories) {
         assert!(is_new, "{place:?}");
     }
-    if flushes > at(Phase::Template) {
+    if flushes > at(WritePhase::Template) {
         assert!(is_template_new, "{place:?}");
     }
     if is_new { "new" } else { "old" }
@@ -187,7 +187,7 @@ fn check_files(
 pub fn judge_by_programs(
     image: &Encrypted,
     state: &Overlay<FileStorage>,
-    phase: Phase,
+    phase: WritePhase,
     there: &str,
 ) {
     let copy = laid_out(state, image);
@@ -272,7 +272,10 @@ fn a_crash_of_the_run_after_a_crash() {
     if !ready() {
         return;
     }
-    for (stopped_after, keyslot) in [(Phase::SecondBesideOld, 0), (Phase::Directories, 2)] {
+    for (stopped_after, keyslot) in [
+        (WritePhase::SecondBesideOld, 0),
+        (WritePhase::Directories, 2),
+    ] {
         let deployed = deployed(&WITHOUT_PCRS);
         let first = prepared(&deployed);
         let done = first
@@ -292,12 +295,12 @@ fn a_crash_of_the_run_after_a_crash() {
         check(&half, &there, 1, |state, phase, there| {
             if matches!(
                 phase,
-                Phase::SecondBesideOld | Phase::Template | Phase::FirstHeader
+                WritePhase::SecondBesideOld | WritePhase::Template | WritePhase::FirstHeader
             ) {
                 let copy = laid_out(state, &half);
                 exits(&mut again(&copy, &WITHOUT_PCRS), 0);
                 assert_is_sealed_again(&copy, &[&copy.clear_key]);
-                assert!(there == "old" || phase != Phase::SecondBesideOld);
+                assert!(there == "old" || phase != WritePhase::SecondBesideOld);
             }
         });
     }
@@ -313,7 +316,10 @@ fn a_crash_where_one_header_copy_was_damaged_before() {
         damage_header(&deployed, damaged);
         let old = Parts::of(&deployed).seal(&storage(&deployed.image), 0);
         check(&deployed, &old, 1, |state, phase, there| {
-            if matches!(phase, Phase::FirstBesideOld | Phase::SecondBesideOld) {
+            if matches!(
+                phase,
+                WritePhase::FirstBesideOld | WritePhase::SecondBesideOld
+            ) {
                 judge_by_programs(&deployed, state, phase, there);
             }
         });
@@ -330,8 +336,12 @@ fn the_header_switched_before_the_file_loses_the_guest() {
     let parts = Parts::of(&deployed);
     let old = parts.seal(&storage(&deployed.image), 0);
     let ready = prepared(&deployed);
-    let is_switch =
-        |step: &deploy::Step| matches!(step.phase, Phase::FirstHeader | Phase::SecondHeader);
+    let is_switch = |step: &deploy::Step| {
+        matches!(
+            step.phase,
+            WritePhase::FirstHeader | WritePhase::SecondHeader
+        )
+    };
     let (switch, mut steps): (Vec<_>, Vec<_>) = ready.steps().iter().cloned().partition(is_switch);
     steps.splice(3..3, switch);
     let disk = Overlay::new(storage(&deployed.image));

@@ -2,7 +2,7 @@
 //! all of the old tokens or all of the new ones, and what they name opens. A second run ends well.
 
 use base::storage::{FileStorage, Overlay, ReadAt, Slice};
-use operations::deploy::{DEFAULT_SRK_HANDLE, KeyObject, Phase, Ready, SrkMode};
+use operations::deploy::{DEFAULT_SRK_HANDLE, KeyObject, ReadyToDeploy, SrkMode, WritePhase};
 
 use crate::a_crash_leaves_tokens_that_open::for_systemd;
 use crate::crashed::{self, Run, damage_header, each_state, laid_out, recorded_of_header};
@@ -21,7 +21,7 @@ pub fn with_tokens(image: Encrypted) -> Encrypted {
     deployed_of(for_systemd(image), &flags)
 }
 
-fn prepared(deployed: &Encrypted) -> Ready {
+fn prepared(deployed: &Encrypted) -> ReadyToDeploy {
     let run = Run {
         key_object: KeyObject::SystemdTpm2 {
             srk_mode: SrkMode::Auto,
@@ -38,7 +38,7 @@ fn prepared(deployed: &Encrypted) -> Ready {
 pub fn check(
     deployed: &Encrypted,
     every: usize,
-    mut judge: impl FnMut(&Overlay<FileStorage>, Phase, u32),
+    mut judge: impl FnMut(&Overlay<FileStorage>, WritePhase, u32),
 ) {
     let root = deployed.table().byte_range(ROOT);
     let ready = prepared(deployed);
@@ -58,8 +58,8 @@ pub fn check(
             .map(|token| token.keyslots.clone())
             .collect();
         let is_new = match phase {
-            Phase::FirstHeader => place.is_whole(),
-            phase => phase > Phase::FirstHeader,
+            WritePhase::FirstHeader => place.is_whole(),
+            phase => phase > WritePhase::FirstHeader,
         };
         let keyslot = u32::from(!is_new);
         assert_eq!(ours, [[keyslot]], "{phase:?}, {place:?}");
@@ -74,7 +74,7 @@ pub fn check(
 pub fn judge_by_programs(
     (image, systemd): (&Encrypted, &Systemd),
     state: &Overlay<FileStorage>,
-    phase: Phase,
+    phase: WritePhase,
     keyslot: u32,
 ) {
     let copy = laid_out(state, image);
@@ -118,7 +118,7 @@ fn a_crash_where_one_header_copy_was_damaged_before() {
         let deployed = with_tokens(Encrypted::new());
         damage_header(&deployed, damaged);
         check(&deployed, 1, |state, phase, keyslot| {
-            if phase == Phase::FirstHeader || phase == Phase::SecondHeader {
+            if phase == WritePhase::FirstHeader || phase == WritePhase::SecondHeader {
                 judge_by_programs((&deployed, &systemd), state, phase, keyslot);
             }
         });

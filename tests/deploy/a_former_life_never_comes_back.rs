@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use base::storage::ReadAt;
-use operations::deploy::Phase;
+use operations::deploy::WritePhase;
 
 use crate::a_crash_leaves_an_image_that_opens as deploys;
 use crate::a_crash_leaves_tokens_that_open as tokens;
@@ -117,7 +117,7 @@ fn when_it_is_deployed() {
     on_used_disks(quick, std::convert::identity, |put| {
         let mut judged = 0;
         deploys::check(&put.image, every(), |state, phase, is_deployed| {
-            if all() || matches!(phase, Phase::FirstHeader | Phase::SecondHeader) {
+            if all() || matches!(phase, WritePhase::FirstHeader | WritePhase::SecondHeader) {
                 judged += 1;
                 put.assert_is_new(state);
                 deploys::judge_by_programs(&put.image, state, phase, is_deployed);
@@ -137,7 +137,7 @@ fn when_it_is_sealed_again() {
         let old = seals_again::Parts::of(&put.image).seal(&storage(&put.image.image), 0);
         let mut judged = 0;
         seals_again::check(&put.image, &old, every(), |state, phase, there| {
-            if all() || matches!(phase, Phase::FirstBesideOld | Phase::SecondHeader) {
+            if all() || matches!(phase, WritePhase::FirstBesideOld | WritePhase::SecondHeader) {
                 judged += 1;
                 put.assert_is_new(state);
                 seals_again::judge_by_programs(&put.image, state, phase, there);
@@ -157,7 +157,7 @@ fn when_it_is_deployed_with_tokens() {
     on_used_disks(quick, tokens::for_systemd, |put| {
         let mut judged = 0;
         tokens::check(&put.image, every(), |state, phase, is_deployed| {
-            if all() || matches!(phase, Phase::FirstHeader | Phase::SecondHeader) {
+            if all() || matches!(phase, WritePhase::FirstHeader | WritePhase::SecondHeader) {
                 judged += 1;
                 put.assert_is_new(state);
                 tokens::judge_by_programs((&put.image, &systemd), state, phase, is_deployed);
@@ -177,7 +177,7 @@ fn when_its_tokens_are_replaced() {
     on_used_disks(quick, new_tokens::with_tokens, |put| {
         let mut judged = 0;
         new_tokens::check(&put.image, every(), |state, phase, keyslot| {
-            if all() || matches!(phase, Phase::FirstHeader | Phase::SecondHeader) {
+            if all() || matches!(phase, WritePhase::FirstHeader | WritePhase::SecondHeader) {
                 judged += 1;
                 put.assert_is_new(state);
                 new_tokens::judge_by_programs((&put.image, &systemd), state, phase, keyslot);

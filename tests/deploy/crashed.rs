@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use base::secret::SystemEntropy;
 use base::storage::{FileStorage, Overlay, ReadAt, Recorded, Recorder};
 use operations::deploy::{
-    self, Binding, Job, KeyObject, Phase, Ready, RecoverySource, SrkOptions, Step, TemplateChoice,
+    self, Binding, Job, KeyObject, ReadyToDeploy, RecoverySource, SrkOptions, Step, TemplateChoice,
+    WritePhase,
 };
 
 use crate::encrypted::{ESP, Encrypted, ROOT};
@@ -33,7 +34,7 @@ pub struct Run {
 
 impl Run {
     /// Its steps for an image, without PCRs.
-    pub fn prepared(self, image: &Encrypted) -> Ready {
+    pub fn prepared(self, image: &Encrypted) -> ReadyToDeploy {
         let job = Job {
             source: image.image.clone(),
             output: None,
@@ -61,7 +62,7 @@ pub fn storage(image: &Path) -> FileStorage {
     FileStorage::new(files::open(image).0).unwrap()
 }
 
-pub fn phases(steps: &[Step]) -> Vec<Phase> {
+pub fn phases(steps: &[Step]) -> Vec<WritePhase> {
     steps.iter().map(|step| step.phase).collect()
 }
 
@@ -83,10 +84,10 @@ pub fn recorded_of_header(image: &Encrypted, steps: &[Step]) -> Vec<Recorded> {
     assert_eq!(
         phases(steps),
         [
-            Phase::Keyslot,
-            Phase::FirstHeader,
-            Phase::Tidy,
-            Phase::SecondHeader
+            WritePhase::Keyslot,
+            WritePhase::FirstHeader,
+            WritePhase::Tidy,
+            WritePhase::SecondHeader
         ]
     );
     let esp = image.table().byte_range(ESP);
@@ -102,7 +103,7 @@ pub fn recorded_of_header(image: &Encrypted, steps: &[Step]) -> Vec<Recorded> {
 /// A state, and where the crash was.
 pub struct State<'s> {
     pub disk: &'s Overlay<FileStorage>,
-    pub phase: Phase,
+    pub phase: WritePhase,
     pub place: Place,
     /// One for programs to judge: the whole of a stretch, and one somewhere in its middle.
     pub is_sample: bool,
@@ -112,7 +113,7 @@ pub struct State<'s> {
 /// each that is a sample.
 pub fn each_state(
     image: &Encrypted,
-    (phases, log): (&[Phase], &[Recorded]),
+    (phases, log): (&[WritePhase], &[Recorded]),
     every: usize,
     mut visit: impl FnMut(&State<'_>),
 ) {

@@ -3,7 +3,7 @@
 use base::secret::SystemEntropy;
 use base::storage::{Fault, MemoryStorage, Overlay, ReadAt, Recorded, Recorder, WriteAt};
 use gpt::Table;
-use operations::encrypt::{Options, Prepared};
+use operations::encrypt::{EncryptedDisk, Options};
 use operations::{Error, Observer, Phase, PublishStep, StopFlag};
 
 use crate::a_device_is_a_source::extended;
@@ -37,7 +37,7 @@ fn write(device: &dyn WriteAt) -> Result<(), Error> {
     };
     let mut entropy = SystemEntropy::new();
     let source = MemoryStorage::new(source);
-    let prepared = Prepared::new(source, &options, 1_700_000_000, &mut entropy)?;
+    let prepared = EncryptedDisk::new(source, &options, 1_700_000_000, &mut entropy)?;
     prepared.write_to_device(device, 1, &Silent, &StopFlag::new())
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use base::secret::{Entropy, EntropyError};
 use base::storage::{ReadAt, WriteAt};
 use gpt::Table;
-use operations::encrypt::{Options, Prepared};
+use operations::encrypt::{EncryptedDisk, Options};
 use operations::in_place::Conversion;
 use operations::{self, Observer, Partition, Phase, PublishStep, StopFlag, SystemEntropy};
 
@@ -138,7 +138,7 @@ pub fn convert<S: WriteAt>(disk: S, chunk_bytes: u64) -> Result<(), operations::
         ..Options::default()
     };
     let mut entropy = TestOnlyEntropy::new();
-    let prepared = Prepared::new(disk, &options, NOW, &mut entropy)?;
+    let prepared = EncryptedDisk::new(disk, &options, NOW, &mut entropy)?;
     prepared.convert(2, (&Silent, &StopFlag::new()), &mut entropy)
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use base::secret::SystemEntropy;
 use base::storage::{Fault, FileStorage, Recorder, Slice};
-use operations::encrypt::{Options, Prepared};
+use operations::encrypt::{EncryptedDisk, Options};
 use operations::in_place::{self};
 use operations::{Error, Observer, Phase, PublishStep, StopFlag};
 
@@ -50,7 +50,7 @@ impl Half {
             ..Options::default()
         };
         let mut entropy = TestOnlyEntropy::new();
-        let prepared = Prepared::new(&file, &options, NOW, &mut entropy).unwrap();
+        let prepared = EncryptedDisk::new(&file, &options, NOW, &mut entropy).unwrap();
         let stop = StopFlag::new();
         let observer = StopAt(chunks * CHUNK_BYTES, AtomicU64::new(0), stop.clone());
         let error = prepared.convert(1, (&observer, &stop), &mut entropy);

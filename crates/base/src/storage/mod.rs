@@ -3,25 +3,25 @@
 //! A *storage* has a fixed length. [`ReadAt`] reads it and tells where data lies (the rest are *holes*,
 //! which read as zeros and cost nothing); [`WriteAt`] writes it and flushes. Both take `&self`, so one
 //! storage serves several threads. [`Slice`] is a window onto a storage, [`Overlay`] keeps changed blocks
-//! in memory above a storage that is never written, [`Kept`] and [`InStep`] let several readers cost one,
+//! in memory above a storage that is never written, [`Cached`] and [`ReadOnce`] let several readers cost one,
 //! [`FileStorage`] is an open file, [`MemoryStorage`] a buffer, and [`Recorder`] notes every write and flush
 //! and injects faults, for tests.
 
+mod cached;
 mod error;
 mod file;
-mod in_step;
-mod kept;
 mod memory;
 mod overlay;
+mod read_once;
 mod recorder;
 mod slice;
 
+pub use cached::Cached;
 pub use error::Error;
 pub use file::FileStorage;
-pub use in_step::InStep;
-pub use kept::Kept;
 pub use memory::MemoryStorage;
 pub use overlay::{BLOCK_BYTES as OVERLAY_BLOCK_BYTES, Overlay};
+pub use read_once::ReadOnce;
 pub use recorder::{Fault, Recorded, Recorder};
 pub use slice::Slice;
 

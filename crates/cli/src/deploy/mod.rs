@@ -12,7 +12,7 @@ use crate::message::{Failure, answer, say, warn, warn_of_refusal};
 use crate::progress::Progress;
 use crate::report_file::{self, CheckedReport, ReportFile};
 use crate::{args, binding, recovery_key, signals};
-use operations::deploy::{Done, Error, Job, Ready};
+use operations::deploy::{Done, Error, Job, ReadyToDeploy};
 use operations::{StopFlag, SystemEntropy};
 
 /// Deploys an image, or shows what that would do. `verbose`: a run tells its whole plan.
@@ -74,7 +74,7 @@ pub fn run(command: &args::Deploy, verbose: bool) -> Result<(), Failure> {
 /// Deploys with a report, which is written beside its name before the image changes, and appears behind it.
 fn with_report(
     report: &CheckedReport<'_>,
-    ready: &Ready,
+    ready: &ReadyToDeploy,
     progress: &Progress,
     stop: &StopFlag,
     failure: impl Fn(Error) -> Failure,

@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 use crate::encrypt::plan::{Line, aligned, format_name, label, size};
 use crate::prediction::leads_to;
 use operations::deploy::{
-    KeyObjectKind, KeyslotFacts, Parent, Plan, Purpose, RecoveryForm, SrkFacts,
+    DeployPlan, KeyObjectKind, KeyslotFacts, Parent, Purpose, RecoveryForm, SrkFacts,
 };
 use operations::{Partition, partition_types, predict};
 
 /// What was chosen where there was a choice.
-pub fn choices(plan: &Plan) -> String {
+pub fn choices(plan: &DeployPlan) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "root: {}", partition(plan, plan.disk.root));
     if let Some(again) = &plan.again {
@@ -20,7 +20,7 @@ pub fn choices(plan: &Plan) -> String {
 }
 
 /// What was chosen about the guest.
-pub fn binding_choices(plan: &Plan) -> String {
+pub fn binding_choices(plan: &DeployPlan) -> String {
     let mut text = String::new();
     if plan.srk.is_some() {
         let _ = writeln!(text, "sealed to: {}", policy(plan));
@@ -32,7 +32,7 @@ pub fn binding_choices(plan: &Plan) -> String {
 }
 
 /// The whole plan.
-pub fn table(plan: &Plan) -> String {
+pub fn table(plan: &DeployPlan) -> String {
     let mut lines = vec![
         ("source", plan.source.display().to_string()),
         (
@@ -79,7 +79,7 @@ pub fn table(plan: &Plan) -> String {
 }
 
 /// To whom the key is sealed, in what, and in which states.
-pub fn binding_facts(plan: &Plan) -> Vec<Line> {
+pub fn binding_facts(plan: &DeployPlan) -> Vec<Line> {
     let mut lines = Vec::new();
     if let Some(srk) = &plan.srk {
         lines.push(("key object", key_object(plan).to_owned()));
@@ -92,7 +92,7 @@ pub fn binding_facts(plan: &Plan) -> Vec<Line> {
 }
 
 /// The keyslots, and who opens them.
-pub fn keyslots(plan: &Plan) -> String {
+pub fn keyslots(plan: &DeployPlan) -> String {
     let mut text = String::new();
     for keyslot in &plan.luks.keyslots {
         let name = format!("keyslot {}", keyslot.number);
@@ -102,7 +102,7 @@ pub fn keyslots(plan: &Plan) -> String {
 }
 
 /// The states that the key is sealed to.
-pub fn branches(plan: &Plan) -> String {
+pub fn branches(plan: &DeployPlan) -> String {
     let mut text = String::new();
     let prediction = plan.prediction.as_ref();
     let branches = prediction.map(predict::distinct).unwrap_or_default();
@@ -116,7 +116,7 @@ pub fn branches(plan: &Plan) -> String {
 }
 
 /// Files on the EFI system partition.
-pub fn esp_files(plan: &Plan) -> String {
+pub fn esp_files(plan: &DeployPlan) -> String {
     let mut text = String::new();
     for file in &plan.files {
         let what = match &file.content {
@@ -128,7 +128,7 @@ pub fn esp_files(plan: &Plan) -> String {
     text
 }
 
-fn header(plan: &Plan) -> String {
+fn header(plan: &DeployPlan) -> String {
     match plan.again.as_ref().map(|again| &again.replaced[..]) {
         None => "no clear key, in neither copy".to_owned(),
         Some([]) => "a new keyslot".to_owned(),
@@ -142,7 +142,7 @@ fn header(plan: &Plan) -> String {
     }
 }
 
-fn policy(plan: &Plan) -> String {
+fn policy(plan: &DeployPlan) -> String {
     let Some(prediction) = &plan.prediction else {
         return "the vTPM alone, in any state".to_owned();
     };
@@ -174,7 +174,7 @@ fn each_once(texts: impl Iterator<Item = String>) -> Vec<String> {
     found
 }
 
-fn partition(plan: &Plan, number: u32) -> String {
+fn partition(plan: &DeployPlan, number: u32) -> String {
     let find = |partition: &&Partition| partition.number == number;
     let Some(partition) = plan.disk.partitions.iter().find(find) else {
         return format!("partition {number}");
@@ -184,7 +184,7 @@ fn partition(plan: &Plan, number: u32) -> String {
     format!("partition {number} ({kind}, {})", size(bytes))
 }
 
-fn key_object(plan: &Plan) -> &'static str {
+fn key_object(plan: &DeployPlan) -> &'static str {
     match plan.key_object {
         KeyObjectKind::Secboot => "secboot, a file on the EFI system partition",
         KeyObjectKind::SystemdTpm2 => "systemd-tpm2, tokens in the LUKS2 header",
@@ -203,7 +203,7 @@ fn parent(srk: &SrkFacts) -> Option<String> {
     })
 }
 
-fn purpose(keyslot: &KeyslotFacts, plan: &Plan) -> &'static str {
+fn purpose(keyslot: &KeyslotFacts, plan: &DeployPlan) -> &'static str {
     match keyslot.purpose {
         Purpose::Unlock => "the key that is sealed to the vTPM",
         Purpose::Growpart => "the growpart key, removed by cloud-init at the first boot",

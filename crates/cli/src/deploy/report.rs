@@ -6,7 +6,9 @@ use serde::Serialize;
 
 use crate::encrypt::plan::format_name;
 use crate::prediction::{JsonBranch, json_branches};
-use operations::deploy::{Digests, KeyObjectKind, Parent, Plan, Purpose, RecoveryForm, SrkFacts};
+use operations::deploy::{
+    DeployPlan, Digests, KeyObjectKind, Parent, Purpose, RecoveryForm, SrkFacts,
+};
 use operations::predict::{self, Distinct};
 use operations::{self, Room};
 
@@ -146,7 +148,7 @@ struct EspFile<'a> {
 }
 
 /// What a `deploy` did, with a line end behind it.
-pub fn json(plan: &Plan, digests: &Digests) -> String {
+pub fn json(plan: &DeployPlan, digests: &Digests) -> String {
     let input = Image {
         path: plan.source.display().to_string(),
         format: format_name(plan.format).to_owned(),
@@ -159,7 +161,7 @@ pub fn json(plan: &Plan, digests: &Digests) -> String {
 
 /// What a `provision` did; the source has so many bytes.
 pub fn of_provision(
-    (encrypted, bound): (&operations::encrypt::Plan, &Plan),
+    (encrypted, bound): (&operations::encrypt::EncryptPlan, &DeployPlan),
     source_bytes: u64,
     digests: &Digests,
 ) -> String {
@@ -191,13 +193,13 @@ pub fn of_provision(
     })
 }
 
-fn branches(plan: &Plan) -> Vec<Distinct<'_>> {
+fn branches(plan: &DeployPlan) -> Vec<Distinct<'_>> {
     let branches = plan.prediction.as_ref().map(predict::distinct);
     branches.unwrap_or_default()
 }
 
 fn report<'a>(
-    plan: &'a Plan,
+    plan: &'a DeployPlan,
     branches: &'a [Distinct<'a>],
     input: Image,
     output_sha256: &[u8],
@@ -289,7 +291,7 @@ fn place(srk: &SrkFacts) -> Option<Place> {
     })
 }
 
-fn disk(plan: &Plan) -> Disk<'_> {
+fn disk(plan: &DeployPlan) -> Disk<'_> {
     let disk = &plan.disk;
     Disk {
         guid: disk.guid.to_string(),
@@ -312,7 +314,7 @@ fn disk(plan: &Plan) -> Disk<'_> {
     }
 }
 
-fn luks2(plan: &Plan) -> Luks2<'_> {
+fn luks2(plan: &DeployPlan) -> Luks2<'_> {
     let luks = &plan.luks;
     Luks2 {
         uuid: &luks.uuid,

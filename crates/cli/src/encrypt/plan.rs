@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use operations::encrypt::Plan;
+use operations::encrypt::EncryptPlan;
 use operations::{DiskFormat, Partition, Room, partition_types};
 
 /// What was chosen where there was a choice.
-pub fn choices(plan: &Plan) -> String {
+pub fn choices(plan: &EncryptPlan) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "root: {}", partition(&plan.root, plan));
     if plan.profile.because.is_some() {
@@ -29,7 +29,7 @@ pub fn choices(plan: &Plan) -> String {
 pub type Line = (&'static str, String);
 
 /// The whole plan.
-pub fn table(plan: &Plan) -> String {
+pub fn table(plan: &EncryptPlan) -> String {
     let mut lines = facts(plan);
     lines.push((
         "keyslot 0",
@@ -54,7 +54,7 @@ pub fn aligned(lines: &[Line]) -> String {
 }
 
 /// What is known of the image before its keyslots.
-pub fn facts(plan: &Plan) -> Vec<Line> {
+pub fn facts(plan: &EncryptPlan) -> Vec<Line> {
     let mut lines = vec![(
         "source",
         format!(
@@ -104,7 +104,7 @@ pub fn facts(plan: &Plan) -> Vec<Line> {
 }
 
 /// Where everything goes.
-pub fn where_table(plan: &Plan) -> String {
+pub fn where_table(plan: &EncryptPlan) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "\n{:<24}{:>16}{:>16}", "where", "offset", "bytes");
     for (name, offset, bytes) in places(plan) {
@@ -114,7 +114,7 @@ pub fn where_table(plan: &Plan) -> String {
 }
 
 /// What is written into the filesystems.
-pub fn edits(plan: &Plan) -> String {
+pub fn edits(plan: &EncryptPlan) -> String {
     let mut text = "\nchanges in the filesystems\n".to_owned();
     for edit in &plan.edits {
         let _ = writeln!(text, "  {edit}");
@@ -123,13 +123,13 @@ pub fn edits(plan: &Plan) -> String {
 }
 
 /// How the source is packed, for the plan's line about it.
-fn packed(plan: &Plan) -> String {
+fn packed(plan: &EncryptPlan) -> String {
     plan.packing
         .map(|packing| format!(" packed ({packing})"))
         .unwrap_or_default()
 }
 
-fn places(plan: &Plan) -> Vec<(&'static str, u64, u64)> {
+fn places(plan: &EncryptPlan) -> Vec<(&'static str, u64, u64)> {
     let layout = &plan.layout;
     let segment = layout.segment_start_bytes();
     let root_end = segment + layout.segment_bytes;
@@ -155,13 +155,13 @@ fn places(plan: &Plan) -> Vec<(&'static str, u64, u64)> {
     places
 }
 
-fn partition(partition: &Partition, plan: &Plan) -> String {
+fn partition(partition: &Partition, plan: &EncryptPlan) -> String {
     let kind = partition_types::type_name(partition.type_guid).unwrap_or("unknown type");
     let bytes = partition.sectors() * plan.sector_bytes;
     format!("partition {} ({kind}, {})", partition.number, size(bytes))
 }
 
-fn profile(plan: &Plan) -> String {
+fn profile(plan: &EncryptPlan) -> String {
     let profile = &plan.profile;
     match &profile.because {
         Some(because) => format!("{} ({because})", profile.profile),
@@ -185,7 +185,7 @@ pub fn format_name(format: DiskFormat) -> &'static str {
     }
 }
 
-fn room(plan: &Plan) -> String {
+fn room(plan: &EncryptPlan) -> String {
     let bytes = |sectors: u64| size(sectors * plan.sector_bytes);
     match plan.layout.room {
         Room::Fits => "the partition has it".to_owned(),

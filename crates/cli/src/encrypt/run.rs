@@ -9,7 +9,7 @@ use crate::message::{Failure, answer, say, warn, warn_of_refusal};
 use crate::progress::Progress;
 use crate::signals;
 use operations::Error;
-use operations::encrypt::Plan;
+use operations::encrypt::EncryptPlan;
 
 /// An `encrypt` as it was asked for.
 #[derive(Clone, Copy)]
@@ -25,7 +25,7 @@ impl Run<'_> {
     pub fn carry_out(
         self,
         progress: &Progress,
-        plan: &Plan,
+        plan: &EncryptPlan,
         has_room: Result<(), Error>,
         run: impl FnOnce(&Progress) -> Result<(), Error>,
     ) -> Result<(), Failure> {

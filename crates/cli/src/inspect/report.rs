@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::status::Status;
 use operations::deploy::{SEALED_KEY, SRK_TEMPLATE};
 use operations::inspect::{
-    Answer, Blame, ContainerFacts, CopyFacts, CopyState, Inspection, KeyObjectKind, KeyslotRole,
+    Answer, ContainerFacts, CopyFacts, CopyState, Inspection, KeyObjectKind, KeyslotRole, Mismatch,
     Opener, Outcome, Question, RecoveryKind, State, TokenRole, Tpm2Facts, Way,
 };
 use operations::predict::BootFiles;
@@ -282,12 +282,12 @@ fn way(way: &Way) -> Value {
         Outcome::StaysLocked(blame) => {
             set("unlocks", false.into());
             match blame {
-                Blame::Pcrs { pcrs, like } => {
+                Mismatch::Pcrs { pcrs, like } => {
                     set("blamed_pcrs", pcrs.iter().copied().collect());
                     set("would_unlock_as_in", like.clone().into());
                     set("reason", "other values of PCRs".into());
                 }
-                Blame::Untold { .. } => set(
+                Mismatch::Untold { .. } => set(
                     "reason",
                     "other values of PCRs; one hash covers all, so which cannot be told".into(),
                 ),

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::encrypt::plan::{label, size};
 use operations::inspect::{
-    Answer, Blame, ContainerFacts, CopyFacts, CopyState, Inspection, KeyObjectKind, KeyslotRole,
+    Answer, ContainerFacts, CopyFacts, CopyState, Inspection, KeyObjectKind, KeyslotRole, Mismatch,
     Opener, Outcome, Question, RecoveryKind, State, TokenRole, Tpm2Token, Way,
 };
 use operations::predict::BootFiles;
@@ -296,7 +296,7 @@ fn outcome(way: &Way) -> String {
         }
         Outcome::DoesNotStart { why } => format!("does not start: {why}"),
         Outcome::Unknown { why } => format!("cannot be told: {why}"),
-        Outcome::StaysLocked(Blame::Pcrs { pcrs, like }) => {
+        Outcome::StaysLocked(Mismatch::Pcrs { pcrs, like }) => {
             let verb = if pcrs.len() == 1 { "is" } else { "are" };
             let like = match like.as_slice() {
                 [] => String::new(),
@@ -307,7 +307,7 @@ fn outcome(way: &Way) -> String {
                 pcrs_in_words(pcrs)
             )
         }
-        Outcome::StaysLocked(Blame::Untold { pcrs }) => format!(
+        Outcome::StaysLocked(Mismatch::Untold { pcrs }) => format!(
             "does not unlock; which of {} is to blame cannot be told, since one hash covers all: try --report or --earlier-uefi-config",
             pcrs_in_words(pcrs)
         ),

@@ -3,15 +3,15 @@
 use crate::deploy::plan as deploy_plan;
 use crate::encrypt::plan;
 use operations::deploy;
-use operations::encrypt::Plan;
+use operations::encrypt::EncryptPlan;
 
 /// What was chosen where there was a choice.
-pub fn choices(encrypted: &Plan, bound: &deploy::Plan) -> String {
+pub fn choices(encrypted: &EncryptPlan, bound: &deploy::DeployPlan) -> String {
     plan::choices(encrypted) + &deploy_plan::binding_choices(bound)
 }
 
 /// The whole plan.
-pub fn table(encrypted: &Plan, bound: &deploy::Plan) -> String {
+pub fn table(encrypted: &EncryptPlan, bound: &deploy::DeployPlan) -> String {
     let mut lines = plan::facts(encrypted);
     lines.extend(deploy_plan::binding_facts(bound));
     plan::aligned(&lines)

@@ -6,7 +6,7 @@
 //! Blocks that the filesystem does not use are not read: their plaintext is zeros.
 //!
 //! Several outputs can be made in one go: a thread produces the same chunk of each, one after the other, so a source that
-//! they share is read once where it stands behind an [`InStep`](base::storage::InStep). One that fails is left out from
+//! they share is read once where it stands behind an [`ReadOnce`](base::storage::ReadOnce). One that fails is left out from
 //! there on, and the others go on.
 
 use std::ops::Range;

@@ -10,7 +10,7 @@ use gpt::{self, Partition, Table};
 
 /// The two partitions that the use cases work on.
 #[derive(Debug, Clone)]
-pub struct Chosen {
+pub struct RootAndEsp {
     /// The root partition.
     pub root: Partition,
     /// The EFI system partition.
@@ -27,8 +27,8 @@ pub struct Named {
 }
 
 /// Finds both partitions: those that are named, else the only ones of their types.
-pub fn choose(table: &Table, named: Option<Named>) -> Result<Chosen, Error> {
-    Ok(Chosen {
+pub fn choose(table: &Table, named: Option<Named>) -> Result<RootAndEsp, Error> {
+    Ok(RootAndEsp {
         root: choose_root(table, named)?,
         esp: choose_esp(table, named.map(|named| named.esp))?,
     })

@@ -10,7 +10,7 @@ use super::plan::{FileFacts, KeyObjectKind, SrkFacts};
 use super::recovery::{Recovery, RecoverySource};
 use super::sealing::{self, Access, KeyObject, Srk, SrkOptions};
 use super::step::Step;
-use super::unlock::Opened;
+use super::unlock::OpenedKeyslot;
 use super::{esp, header, reseal, step, tokens};
 use crate::predict::{EspVolume, Guest, Sealable};
 use base::secret::Entropy;
@@ -51,11 +51,11 @@ pub enum Unlocked {
     /// The key that lies open in its header. It goes into the sealed-key file.
     ByClearKey(ClearKeyToken),
     /// A key of its owner's; the disk is deployed, and gets a fresh key in place of the one that was sealed.
-    ByOwner(Opened),
+    ByOwner(OpenedKeyslot),
 }
 
 /// A binding that was planned for a disk.
-pub struct Bound {
+pub struct PlannedBinding {
     /// What is to be written, in its order.
     pub steps: Vec<Step>,
     /// To whom the key is sealed.
@@ -78,7 +78,7 @@ impl Binding {
         unlocked: &Unlocked,
         now: i64,
         entropy: &mut dyn Entropy,
-    ) -> Result<Bound, Error> {
+    ) -> Result<PlannedBinding, Error> {
         let recovery = match &self.recovery {
             Some(from) => Some((from.clone(), from.key(self.key_object, entropy)?)),
             None => None,
@@ -92,7 +92,7 @@ impl Binding {
         }
         let mut warnings = Vec::new();
         let prediction = self.predict(parts.esp, &mut warnings)?;
-        let mut bound = Bound {
+        let mut bound = PlannedBinding {
             steps: Vec::new(),
             srk: SrkFacts::new(&self.srk, &srk),
             prediction,
@@ -126,7 +126,7 @@ impl Binding {
     }
 }
 
-impl Bound {
+impl PlannedBinding {
     /// The steps that seal the key, and take the clear one or the old one away.
     fn sealing_steps(
         &mut self,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::plan::KeyObjectKind;
-use super::step::Phase;
+use super::step::WritePhase;
 use crate::common::error::LOST_PRIMARY;
 use crate::common::recovery_key;
 use crate::predict::{NotSealable, PredictError};
@@ -324,7 +324,7 @@ pub enum Error {
     #[error("writing {phase}")]
     Write {
         /// What was being written.
-        phase: Phase,
+        phase: WritePhase,
         /// What the operating system said.
         source: storage::Error,
     },
@@ -493,7 +493,7 @@ impl Error {
             }
             // The first header copy counts: the image is bound, and the next run completes it.
             Self::Write {
-                phase: Phase::SecondHeader | Phase::Tidy,
+                phase: WritePhase::SecondHeader | WritePhase::Tidy,
                 ..
             } => {
                 "when the cause is gone, run deploy again, without --unlock-with and --recovery-key-out: it completes what this run began, and binds nothing anew; do not ship the image before"

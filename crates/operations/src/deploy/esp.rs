@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::error::Error;
 use super::plan::{FileFacts, KeyObjectKind};
-use super::step::{Phase, Step};
+use super::step::{Step, WritePhase};
 use base::storage::{Overlay, ReadAt};
 use filesystem::fat::{self, Entry, Fat, SectorWrite};
 use filesystem::{self, Result as FatResult};
@@ -87,11 +87,11 @@ pub fn steps(
     let changed = edited.changed_ranges();
     let phases = fat::phases(&geometry, esp, &edited, &changed).map_err(Error::esp)?;
     let names = [
-        Phase::FreeClusters,
-        Phase::Allocations,
-        Phase::Links,
-        Phase::Directories,
-        Phase::Tidy,
+        WritePhase::FreeClusters,
+        WritePhase::Allocations,
+        WritePhase::Links,
+        WritePhase::Directories,
+        WritePhase::Tidy,
     ];
     let mut steps = phases.into_steps().into_iter();
     Ok(names.map(|phase| Step::at(start_bytes, phase, steps.next().unwrap_or_default())))
@@ -123,8 +123,8 @@ pub fn switching(
             clusters,
             tables,
             links,
-            step(Phase::Directories, key),
-            step(Phase::Template, template),
+            step(WritePhase::Directories, key),
+            step(WritePhase::Template, template),
         ],
         tidy,
     })
@@ -147,7 +147,7 @@ fn directories_of_key(
     let phases = fat::phases(&geometry, esp, &edited, &changed).map_err(Error::esp)?;
     Ok(Step::at(
         start_bytes,
-        Phase::Directories,
+        WritePhase::Directories,
         phases.directories,
     ))
 }
@@ -175,7 +175,7 @@ pub fn mending_step(esp: &dyn ReadAt, start_bytes: u64, now: i64) -> Result<Step
     };
     let changed = edited.changed_ranges();
     let phases = fat::phases(&geometry, esp, &edited, &changed).map_err(Error::esp)?;
-    Ok(Step::at(start_bytes, Phase::Tidy, phases.tidy))
+    Ok(Step::at(start_bytes, WritePhase::Tidy, phases.tidy))
 }
 
 /// Makes the edits.

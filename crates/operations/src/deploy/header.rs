@@ -7,7 +7,7 @@
 use super::container::Container;
 use super::error::Error;
 use super::recovery::Recovery;
-use super::step::{Phase, Step};
+use super::step::{Step, WritePhase};
 use base::number::to_usize;
 use base::secret::{Entropy, SecretBytes};
 use base::storage::ReadAt;
@@ -167,7 +167,7 @@ impl<'a> Change<'a> {
     /// The steps that write new keyslots and both header copies, after what they make was read back.
     pub fn write(&self, entropy: &mut dyn Entropy) -> Result<[Step; 3], Error> {
         let start = self.container.range.start;
-        let keyslots = Step::at(start, Phase::Keyslot, self.keyslots.clone());
+        let keyslots = Step::at(start, WritePhase::Keyslot, self.keyslots.clone());
         let [first, second] = copies(self.container, &self.update, entropy)?;
         let steps = [keyslots, first, second];
         self.verify(&steps)?;
@@ -280,7 +280,7 @@ pub fn overwriting(
             bytes,
         });
     }
-    Ok(Step::at(container.range.start, Phase::Tidy, writes))
+    Ok(Step::at(container.range.start, WritePhase::Tidy, writes))
 }
 
 /// Steps of a header with what is done when the first copy has dropped the old keyslots: before the second copy, which says
@@ -332,8 +332,8 @@ fn copies(
     };
     let [first, second] = update.order();
     Ok([
-        step(Phase::FirstHeader, first)?,
-        step(Phase::SecondHeader, second)?,
+        step(WritePhase::FirstHeader, first)?,
+        step(WritePhase::SecondHeader, second)?,
     ])
 }
 

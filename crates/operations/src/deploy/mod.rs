@@ -4,7 +4,7 @@
 //! values, and goes to the EFI system partition; then it vanishes from the header. Or, for systemd's reader, a new
 //! keyslot takes a key that is sealed in tokens of the header. [`Job`] is what is asked for.
 //! [`Job::prepare`] plans everything down to the bytes and reads it back; any error until then leaves the image as it
-//! was. [`Ready::run`] writes the planned [`Step`]s in an order that survives a crash at any point, into the image
+//! was. [`ReadyToDeploy::run`] writes the planned [`Step`]s in an order that survives a crash at any point, into the image
 //! itself or into a copy.
 //!
 //! A deploy that ended between the two header copies, of which the second is the last that is written, is completed by the
@@ -38,17 +38,17 @@ pub use error::Error;
 pub use esp::{SEALED_KEY, SRK_TEMPLATE};
 pub(super) use new_image::{NewImage, RecoveryKeyOf};
 pub use plan::{
-    Again, Disk, FileFacts, KeyObjectKind, KeyslotFacts, Luks, Plan, Purpose, SrkFacts,
+    Again, DeployPlan, Disk, FileFacts, KeyObjectKind, KeyslotFacts, Luks, Purpose, SrkFacts,
 };
 pub use recovery::{Recovery, RecoveryForm, RecoverySource};
 pub use sealing::{KeyObject, SrkMode, SrkOptions, TemplateChoice};
 use step::Before;
-pub use step::{Phase, Step, write};
+pub use step::{Step, WritePhase, write};
 
 pub use filesystem::fat::SectorWrite;
 pub use keyobject::systemd_tpm2::{DEFAULT_SRK_HANDLE, Parent};
 
-use crate::common::observer::{Observer, Phase as Work, StopFlag};
+use crate::common::observer::{Observer, Phase, StopFlag};
 use crate::common::partitions::{self, Named, byte_range, window};
 use crate::deploy::key_file::KeyFile;
 use crate::predict::Sealable;
@@ -80,8 +80,8 @@ pub struct Job {
 }
 
 /// A job that was found feasible; nothing is written yet.
-pub struct Ready {
-    plan: Plan,
+pub struct ReadyToDeploy {
+    plan: DeployPlan,
     steps: Vec<Step>,
     source: Source,
     /// Both header copies, in the file.
@@ -118,7 +118,7 @@ impl Job {
     /// Opens the image and plans everything. `now` is the time of all changes, in seconds since 1970.
     ///
     /// Nothing is written; whatever can be found wrong with image, guest and flags is found here.
-    pub fn prepare(self, entropy: &mut dyn Entropy, now: i64) -> Result<Ready, Error> {
+    pub fn prepare(self, entropy: &mut dyn Entropy, now: i64) -> Result<ReadyToDeploy, Error> {
         let source = self.open()?;
         let copy = self.checked_output(&source)?;
         let disk_end_bytes = gpt::disk_end_bytes(source.storage()).map_err(CommonError::Gpt)?;
@@ -138,7 +138,7 @@ impl Job {
         warnings.extend(container.header.warnings().iter().map(ToString::to_string));
 
         let storage = container.window(&disk)?;
-        let mut plan = Plan {
+        let mut plan = DeployPlan {
             source: self.source.clone(),
             output: self.output.as_ref().unwrap_or(&self.source).clone(),
             file_bytes: source.len_bytes(),
@@ -180,7 +180,7 @@ impl Job {
         plan.written_bytes = steps.iter().map(Step::len_bytes).sum();
         let copies = container.header.metadata().keyslots_start_bytes();
         let header_copies = container.range.start..container.range.start + copies;
-        Ok(Ready {
+        Ok(ReadyToDeploy {
             plan,
             steps,
             source,
@@ -224,7 +224,7 @@ impl Job {
     }
 
     /// What opens the container; `None` where an interrupted deploy is completed, which takes no key.
-    fn unlocked(&self, parts: Parts<'_>, plan: &mut Plan) -> Result<Option<Unlocked>, Error> {
+    fn unlocked(&self, parts: Parts<'_>, plan: &mut DeployPlan) -> Result<Option<Unlocked>, Error> {
         if let State::NotDeployed { clear_key } = &parts.container.state {
             return Ok(Some(Unlocked::ByClearKey(clear_key.clone())));
         }
@@ -289,9 +289,9 @@ fn completing_steps(
     Ok(vec![first, tidy, second])
 }
 
-impl Ready {
+impl ReadyToDeploy {
     /// What will be done.
-    pub fn plan(&self) -> &Plan {
+    pub fn plan(&self) -> &DeployPlan {
         &self.plan
     }
 
@@ -310,11 +310,11 @@ impl Ready {
 
     /// Reads the whole image for its digests before and after, without writing.
     pub fn digests(&self, observer: &dyn Observer, stop: &StopFlag) -> Result<Digests, Error> {
-        observer.begin(Work::Digest, self.source.len_bytes());
+        observer.begin(Phase::Digest, self.source.len_bytes());
         digests::digests(&self.source, &self.steps, observer, stop)
     }
 
-    /// Refuses what the output's file system has no room for. [`Ready::run`] begins with it.
+    /// Refuses what the output's file system has no room for. [`ReadyToDeploy::run`] begins with it.
     pub fn check_room(&self) -> Result<(), Error> {
         let Some((path, _)) = &self.copy else {
             return Ok(());
@@ -358,7 +358,7 @@ impl Ready {
                 key.give_name()?;
                 first_header = Some(Before::of(step, disk)?);
             }
-            if step.phase == Phase::SecondHeader {
+            if step.phase == WritePhase::SecondHeader {
                 last_header = Some(Before::of(step, disk)?);
             }
             Ok(())
@@ -387,7 +387,7 @@ impl Ready {
         let (source, left_out) = (&self.source, &self.header_copies);
         let output = Output::create(path, source.len_bytes(), replace, Temporary::default());
         let output = output.map_err(CommonError::OutputFile)?;
-        observer.begin(Work::CopyImage, copy::data_bytes(source, left_out)?);
+        observer.begin(Phase::CopyImage, copy::data_bytes(source, left_out)?);
         copy::copy(source, output.storage(), left_out, observer, stop)?;
         // No step matters: there is no image yet.
         let written = self.write_steps(output.storage(), |_| Ok(()));

@@ -9,7 +9,7 @@ use super::binding::{self, Binding, Parts, Unlocked};
 use super::container::{Container, State};
 use super::error::Error;
 use super::esp;
-use super::plan::{Disk, Luks, Plan};
+use super::plan::{DeployPlan, Disk, Luks};
 use super::recovery::{Recovery, RecoverySource};
 use crate::common::partitions;
 use crate::predict::Sealable;
@@ -53,7 +53,7 @@ impl NewImage<'_> {
         binding: &Binding,
         now: i64,
         entropy: &mut dyn Entropy,
-    ) -> Result<(Plan, Option<RecoveryKeyOf>), Error> {
+    ) -> Result<(DeployPlan, Option<RecoveryKeyOf>), Error> {
         let container = self.container()?;
         let key_object = binding::key_object_for(&container, binding.key_object)?;
         let esp = self.partition(self.esp)?;
@@ -79,7 +79,7 @@ impl NewImage<'_> {
             };
             written.map_err(crate::Error::Source)?;
         }
-        let plan = Plan {
+        let plan = DeployPlan {
             luks: Luks::after(&[], self.head, &container)?,
             disk: Disk::new(self.table, self.root, self.esp),
             source: self.source,

@@ -20,7 +20,7 @@ use tpm::Bank;
 
 /// What a deploy will do.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct DeployPlan {
     /// The encrypted image.
     pub source: PathBuf,
     /// The image that is written: the source itself, or a copy.

@@ -17,8 +17,8 @@ use super::error::Error;
 use super::esp;
 use super::header::{self, Change, UNLOCK_KEYSLOT};
 use super::recovery::Recovery;
-use super::step::{Phase, Step};
-use super::unlock::Opened;
+use super::step::{Step, WritePhase};
+use super::unlock::OpenedKeyslot;
 use base::secret::{Entropy, SecretBytes};
 use base::storage::ReadAt;
 use keyobject::reseal_token;
@@ -52,7 +52,7 @@ pub fn new_key(entropy: &mut dyn Entropy) -> Result<SecretBytes, Error> {
 /// All steps, in their order. `key` is what the new file holds, `files` are the steps that bring it.
 pub fn steps(
     (container, storage): (&Container, &dyn ReadAt),
-    opened: &Opened,
+    opened: &OpenedKeyslot,
     key: &SecretBytes,
     files: esp::Switching,
     recovery: Option<&Recovery>,
@@ -72,9 +72,9 @@ pub fn steps(
     added.map_err(|error| beside.problem(error))?;
     let mut steps = beside.write(entropy)?.to_vec();
     for (step, phase) in steps.iter_mut().zip([
-        Phase::Keyslot,
-        Phase::FirstBesideOld,
-        Phase::SecondBesideOld,
+        WritePhase::Keyslot,
+        WritePhase::FirstBesideOld,
+        WritePhase::SecondBesideOld,
     ]) {
         step.phase = phase;
     }

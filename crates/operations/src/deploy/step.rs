@@ -13,7 +13,7 @@ use filesystem::fat::SectorWrite;
 
 /// What a step writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
+pub enum WritePhase {
     /// Clusters of the EFI system partition that were free: new files and directories.
     FreeClusters,
     /// Its allocation tables: new chains; those that will be freed stay.
@@ -40,7 +40,7 @@ pub enum Phase {
     SecondHeader,
 }
 
-impl Phase {
+impl WritePhase {
     /// True where a header copy is written: from then on the keyslots that it names may count.
     pub fn is_header(self) -> bool {
         matches!(
@@ -50,7 +50,7 @@ impl Phase {
     }
 }
 
-impl fmt::Display for Phase {
+impl fmt::Display for WritePhase {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::FreeClusters => "free clusters of the EFI system partition",
@@ -79,14 +79,14 @@ const SECTOR_BYTES: usize = 512;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     /// What they are.
-    pub phase: Phase,
+    pub phase: WritePhase,
     /// The writes: whole sectors, none twice.
     pub writes: Vec<SectorWrite>,
 }
 
 impl Step {
     /// A step whose writes are given with offsets from `start_bytes` of the disk.
-    pub fn at(start_bytes: u64, phase: Phase, mut writes: Vec<SectorWrite>) -> Self {
+    pub fn at(start_bytes: u64, phase: WritePhase, mut writes: Vec<SectorWrite>) -> Self {
         for write in &mut writes {
             write.offset_bytes += start_bytes;
         }

@@ -14,7 +14,7 @@ use super::error::Error;
 use super::header::{self, Change, UNLOCK_KEYSLOT};
 use super::recovery::Recovery;
 use super::step::Step;
-use super::unlock::Opened;
+use super::unlock::OpenedKeyslot;
 use crate::predict::{Sealable, distinct};
 use base::secret::Entropy;
 use base::storage::ReadAt;
@@ -63,7 +63,7 @@ pub fn replaced(container: &Container) -> Vec<u32> {
 /// update. What no keyslot has is overwritten, since an interrupted run may have left material there.
 pub fn replacing(
     (container, storage): (&Container, &dyn ReadAt),
-    opened: &Opened,
+    opened: &OpenedKeyslot,
     sealing: &Sealing<'_>,
     recovery: Option<&Recovery>,
     entropy: &mut dyn Entropy,

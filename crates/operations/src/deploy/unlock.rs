@@ -19,7 +19,7 @@ use luks2::{self, Kdf, Keyslot, VolumeKey};
 const MAX_KEY_FILE_BYTES: usize = 8 << 20;
 
 /// A container that was opened.
-pub struct Opened {
+pub struct OpenedKeyslot {
     /// The keyslot that the key opens.
     pub keyslot: u32,
     /// What it holds.
@@ -32,7 +32,7 @@ pub fn open(
     storage: &dyn ReadAt,
     path: &Path,
     replaced: &[u32],
-) -> Result<Opened, Error> {
+) -> Result<OpenedKeyslot, Error> {
     let partition = container.partition.number;
     let problem = |error| Error::container(partition, error);
     let key = read(path)?;
@@ -51,7 +51,7 @@ pub fn open(
     for (left_out, key) in attempts.chain([(replaced, &key)]) {
         match header.unlock_any(left_out, key, storage) {
             Ok((keyslot, volume_key)) => {
-                return Ok(Opened {
+                return Ok(OpenedKeyslot {
                     keyslot,
                     volume_key,
                 });

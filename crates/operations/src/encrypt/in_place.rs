@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::encrypted_disk::{EncryptedDisk, Options};
 use super::plan::Route;
-use super::prepared::{Options, Prepared};
-use super::{Job, Plan, owners_mode};
+use super::{EncryptPlan, Job, owners_mode};
 use crate::common::data_pass::{FreeSpace, threads};
 use crate::common::error::Error;
 use crate::common::observer::{Observer, StopFlag};
@@ -18,8 +18,8 @@ use image::{self, Output, Source, SourceFormat};
 
 /// A conversion in place that was found feasible; nothing is written yet.
 pub struct ReadyInPlace {
-    plan: Plan,
-    prepared: Prepared<Slice<Arc<Source>>>,
+    plan: EncryptPlan,
+    prepared: EncryptedDisk<Slice<Arc<Source>>>,
     source: Arc<Source>,
     mode: Option<u32>,
     threads: usize,
@@ -55,7 +55,7 @@ impl Job {
             in_place: Some(CHUNK_BYTES),
             ..self.options()?
         };
-        let prepared = Prepared::new(disk, &options, now, entropy)?;
+        let prepared = EncryptedDisk::new(disk, &options, now, entropy)?;
         if let Some(device_bytes) = source.device_sector_bytes()
             && device_bytes != prepared.sector_bytes
         {
@@ -90,7 +90,7 @@ impl Job {
 
 impl ReadyInPlace {
     /// What will be done.
-    pub fn plan(&self) -> &Plan {
+    pub fn plan(&self) -> &EncryptPlan {
         &self.plan
     }
 

@@ -1,15 +1,15 @@
 //! The use case `encrypt`, by path: opens the source, decides everything, writes an output that appears
 //! whole or not at all.
 //!
-//! [`Job`] is what is asked for, [`Ready`] what was decided before the first write; its [`Plan`] tells it.
+//! [`Job`] is what is asked for, [`ReadyToEncrypt`] what was decided before the first write; its [`EncryptPlan`] tells it.
 
 mod boot_file;
 mod customise;
+mod encrypted_disk;
 mod in_place;
 mod onto_device;
 mod open;
 mod plan;
-mod prepared;
 mod profile;
 mod shrink;
 
@@ -23,8 +23,8 @@ use uuid::Builder;
 pub use crate::common::data_pass::FreeSpace;
 pub use customise::{DatasourceNameError, Datasources, Edit, GROWPART_KEYSLOT};
 pub use onto_device::ReadyOnDevice;
-pub use plan::Plan;
-pub use profile::{Chosen as ChosenProfile, Profile, ProfileChoice};
+pub use plan::EncryptPlan;
+pub use profile::{ChosenProfile, Profile, ProfileChoice};
 
 use crate::common::backing::BackingFiles;
 use crate::common::data_pass::{self, Part, Pass, threads};
@@ -41,9 +41,9 @@ use image::{
 use plan::Route;
 
 pub use boot_file::BootFile;
+pub(crate) use encrypted_disk::UnlockKey;
+pub use encrypted_disk::{EncryptedDisk, Options};
 pub use in_place::{ReadyInPlace, ReadyToResume, Resume};
-pub(crate) use prepared::UnlockKey;
-pub use prepared::{Options, Prepared};
 pub(crate) use shrink::Shrunk;
 
 /// What is asked for.
@@ -80,9 +80,9 @@ pub struct Job {
 }
 
 /// A job that was found feasible; nothing is written yet.
-pub struct Ready {
-    plan: Plan,
-    prepared: Prepared<Arc<dyn ReadAt>>,
+pub struct ReadyToEncrypt {
+    plan: EncryptPlan,
+    prepared: EncryptedDisk<Arc<dyn ReadAt>>,
     source: Arc<Source>,
     replace: Replace,
     replaces_source: bool,
@@ -93,7 +93,7 @@ pub struct Ready {
 }
 
 /// A source that is open, and what its file was found to hold.
-pub(crate) struct Opened {
+pub(crate) struct OpenedSource {
     /// The file.
     pub source: Arc<Source>,
     /// Its form.
@@ -107,7 +107,7 @@ pub(crate) struct Opened {
     warnings: Vec<String>,
 }
 
-impl Opened {
+impl OpenedSource {
     /// Looks what the file holds. A packed one is unpacked beside the output that `beside` names.
     pub fn new(
         source: Arc<Source>,
@@ -139,14 +139,14 @@ impl Job {
     ///
     /// Nothing is written, but for the plain bytes of a packed source, into a file without a name beside the output.
     /// Whatever can be found wrong with source, flags and output's place is found here, but for the room that the output
-    /// takes ([`Ready::check_room`]).
+    /// takes ([`ReadyToEncrypt::check_room`]).
     pub fn prepare(
         self,
         entropy: &mut dyn Entropy,
         now: i64,
         observer: &dyn Observer,
         stop: &StopFlag,
-    ) -> Result<Ready, Error> {
+    ) -> Result<ReadyToEncrypt, Error> {
         let lock = if self.output.is_some() {
             Lock::Shared
         } else {
@@ -159,7 +159,7 @@ impl Job {
             let output = self.output.clone();
             output.ok_or(Error::PackedInPlace { packing })
         };
-        let opened = Opened::new(source, backing, beside, observer, stop)?;
+        let opened = OpenedSource::new(source, backing, beside, observer, stop)?;
         let format = opened.format;
         if self.output.is_none() && !format.is_replaced_by_its_output() {
             return Err(Error::NotInPlace { format });
@@ -171,12 +171,12 @@ impl Job {
     /// Decides everything for a source that is open; `disk` is its disk.
     pub(crate) fn prepare_on(
         self,
-        opened: &Opened,
+        opened: &OpenedSource,
         disk: Arc<dyn ReadAt>,
         unlock_key: UnlockKey,
         entropy: &mut dyn Entropy,
         now: i64,
-    ) -> Result<Ready, Error> {
+    ) -> Result<ReadyToEncrypt, Error> {
         let replace = self.replace();
         let source = &opened.source;
         let output = self.output.as_ref().unwrap_or(&self.source).clone();
@@ -187,7 +187,7 @@ impl Job {
             unlock_key,
             ..self.options()?
         };
-        let prepared = Prepared::new(disk, &options, now, entropy)?;
+        let prepared = EncryptedDisk::new(disk, &options, now, entropy)?;
         let mut warnings = opened.warnings.clone();
         warnings.extend_from_slice(&prepared.warnings);
         if self.output_format.is_none() {
@@ -218,7 +218,7 @@ impl Job {
             in_place: false,
             warnings,
         });
-        Ok(Ready {
+        Ok(ReadyToEncrypt {
             plan,
             prepared,
             source: Arc::clone(source),
@@ -283,13 +283,13 @@ impl Job {
     }
 }
 
-impl Ready {
+impl ReadyToEncrypt {
     /// What will be done.
-    pub fn plan(&self) -> &Plan {
+    pub fn plan(&self) -> &EncryptPlan {
         &self.plan
     }
 
-    /// Refuses what the output's file system has no room for. [`Ready::run`] begins with it; a plan alone is no reason
+    /// Refuses what the output's file system has no room for. [`ReadyToEncrypt::run`] begins with it; a plan alone is no reason
     /// to refuse.
     pub fn check_room(&self) -> Result<(), Error> {
         self.check_room_beside(0)
@@ -310,7 +310,7 @@ impl Ready {
         root_bytes + copy_bytes
     }
 
-    /// The same as [`Ready::check_room`], where so much will be taken by other outputs.
+    /// The same as [`ReadyToEncrypt::check_room`], where so much will be taken by other outputs.
     pub(crate) fn check_room_beside(&self, taken_bytes: u64) -> Result<(), Error> {
         let needed_bytes = self.needed_bytes();
         let folder = Output::directory(&self.plan.output);
@@ -345,7 +345,7 @@ impl Ready {
     }
 
     /// The image in memory.
-    pub(crate) fn prepared(&self) -> &Prepared<Arc<dyn ReadAt>> {
+    pub(crate) fn prepared(&self) -> &EncryptedDisk<Arc<dyn ReadAt>> {
         &self.prepared
     }
 

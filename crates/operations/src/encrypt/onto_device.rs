@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use super::encrypted_disk::{EncryptedDisk, Options, UnlockKey};
 use super::plan::Route;
-use super::prepared::{Options, Prepared, UnlockKey};
-use super::{Job, Opened, Plan};
+use super::{EncryptPlan, Job, OpenedSource};
 use crate::common::backing::BackingFiles;
 use crate::common::data_pass::{FreeSpace, threads};
 use crate::common::error::Error;
@@ -15,9 +15,9 @@ use image::{self, Device, DiskFormat, Lock, Source};
 
 /// A job with a device as its output that was found feasible; nothing is written yet.
 pub struct ReadyOnDevice {
-    plan: Plan,
+    plan: EncryptPlan,
     source: Arc<Source>,
-    prepared: Prepared<Arc<dyn ReadAt>>,
+    prepared: EncryptedDisk<Arc<dyn ReadAt>>,
     device: Device,
     threads: usize,
 }
@@ -59,14 +59,14 @@ impl Job {
             .map_err(Error::OutputFile)?;
         backing.refuse_as_output(&output)?;
         let beside = |packing| Err(Error::PackedOntoDevice { packing });
-        let opened = Opened::new(source, backing, beside, observer, stop)?;
+        let opened = OpenedSource::new(source, backing, beside, observer, stop)?;
         let device = Device::open(&output, self.overwrite).map_err(Error::OutputFile)?;
         let options = Options {
             unlock_key,
             device_bytes: Some(device.storage().len_bytes()),
             ..self.options()?
         };
-        let prepared = Prepared::new(Arc::clone(&opened.disk), &options, now, entropy)?;
+        let prepared = EncryptedDisk::new(Arc::clone(&opened.disk), &options, now, entropy)?;
         if device.sector_bytes() != prepared.sector_bytes {
             return Err(Error::OutputFile(image::Error::DeviceSectors {
                 device_bytes: device.sector_bytes(),
@@ -98,7 +98,7 @@ impl Job {
 
 impl ReadyOnDevice {
     /// What will be done.
-    pub fn plan(&self) -> &Plan {
+    pub fn plan(&self) -> &EncryptPlan {
         &self.plan
     }
 
@@ -108,7 +108,7 @@ impl ReadyOnDevice {
     }
 
     /// The image in memory.
-    pub(crate) fn prepared(&self) -> &Prepared<Arc<dyn ReadAt>> {
+    pub(crate) fn prepared(&self) -> &EncryptedDisk<Arc<dyn ReadAt>> {
         &self.prepared
     }
 

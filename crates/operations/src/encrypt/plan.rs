@@ -3,15 +3,15 @@
 use std::path::PathBuf;
 
 use super::customise::Edit;
-use super::prepared::Prepared;
-use super::profile::Chosen as ChosenProfile;
+use super::encrypted_disk::EncryptedDisk;
+use super::profile::ChosenProfile;
 use crate::common::layout::Layout;
 use gpt::Partition;
 use image::{DiskFormat, Packing, SourceFormat};
 
 /// What will be done, for people to read.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct EncryptPlan {
     /// The image to encrypt.
     pub source: PathBuf,
     /// How it is packed, if it is.
@@ -48,7 +48,7 @@ pub struct Plan {
     pub warnings: Vec<String>,
 }
 
-/// What a [`Plan`] tells beside what was decided of the disk: where it comes from, and where it goes.
+/// What a [`EncryptPlan`] tells beside what was decided of the disk: where it comes from, and where it goes.
 pub(crate) struct Route {
     pub source: PathBuf,
     pub packing: Option<Packing>,
@@ -61,10 +61,10 @@ pub(crate) struct Route {
     pub warnings: Vec<String>,
 }
 
-impl<S> Prepared<S> {
+impl<S> EncryptedDisk<S> {
     /// What will be done with this disk on this route.
-    pub(crate) fn plan(&self, route: Route) -> Plan {
-        Plan {
+    pub(crate) fn plan(&self, route: Route) -> EncryptPlan {
+        EncryptPlan {
             source: route.source,
             packing: route.packing,
             source_format: route.source_format,

@@ -59,7 +59,7 @@ impl fmt::Display for Profile {
 
 /// A profile, and why it was taken where the image decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Chosen {
+pub struct ChosenProfile {
     /// The profile.
     pub profile: Profile,
     /// What the image says; `None` where the operator chose.
@@ -68,8 +68,8 @@ pub struct Chosen {
 
 impl ProfileChoice {
     /// Decides, by the image's filesystem where that is asked.
-    pub fn decide(self, filesystem: &Filesystem<'_>) -> filesystem::Result<Chosen> {
-        let told = |profile| Chosen {
+    pub fn decide(self, filesystem: &Filesystem<'_>) -> filesystem::Result<ChosenProfile> {
+        let told = |profile| ChosenProfile {
             profile,
             because: None,
         };
@@ -81,7 +81,7 @@ impl ProfileChoice {
     }
 }
 
-fn of_image(filesystem: &Filesystem<'_>) -> filesystem::Result<Chosen> {
+fn of_image(filesystem: &Filesystem<'_>) -> filesystem::Result<ChosenProfile> {
     for place in PLACES {
         // A directory, a device or an endless file says no more than a missing one.
         let text = match filesystem.read_file(place, MAX_BYTES) {
@@ -94,7 +94,7 @@ fn of_image(filesystem: &Filesystem<'_>) -> filesystem::Result<Chosen> {
         let like = value(&text, "ID_LIKE").unwrap_or_default();
         let is_ubuntu = id == "ubuntu" || like.split_whitespace().any(|one| one == "ubuntu");
         let shown: String = id.chars().take(40).flat_map(char::escape_debug).collect();
-        return Ok(Chosen {
+        return Ok(ChosenProfile {
             profile: if is_ubuntu {
                 Profile::Ubuntu
             } else {
@@ -103,7 +103,7 @@ fn of_image(filesystem: &Filesystem<'_>) -> filesystem::Result<Chosen> {
             because: Some(format!("{place} says ID={shown}")),
         });
     }
-    Ok(Chosen {
+    Ok(ChosenProfile {
         profile: Profile::Ubuntu,
         because: Some(format!("the image has no {}", PLACES[0])),
     })

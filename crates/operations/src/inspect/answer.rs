@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::blame::{Blame, Known, blame};
 use super::lock::{Lock, Locks, Opener, Values};
+use super::mismatch::{Known, Mismatch, mismatch};
 use super::report::Report;
 use super::{Error, Inspection, KeyObjectKind, State};
 use crate::predict::{
@@ -68,7 +68,7 @@ pub enum Outcome {
     /// It comes out.
     Unlocks(Opener),
     /// It does not.
-    StaysLocked(Blame),
+    StaysLocked(Mismatch),
     /// It is sealed to values that this way to boot leaves behind it, since more is measured.
     NeverReached {
         /// What.
@@ -362,7 +362,7 @@ fn outcome(locks: &Locks<'_>, branch: &Branch, known: &[Known]) -> Outcome {
     }
     match (locks.opened_by(values), locks.unjudged.as_slice()) {
         (Some(opener), _) => Outcome::Unlocks(opener),
-        (None, []) => Outcome::StaysLocked(blame(locks, values, known)),
+        (None, []) => Outcome::StaysLocked(mismatch(locks, values, known)),
         (None, unjudged) => Outcome::Unknown {
             why: unjudged.join("; "),
         },
@@ -395,7 +395,7 @@ fn outcome_with_gap(locks: &Locks<'_>, values: &Values, gap: &Gap, known: &[Know
         pcrs.all(|pcr| certain.contains_key(pcr))
     };
     if locks.locks.iter().all(are_certain) {
-        return Outcome::StaysLocked(blame(locks, values, known));
+        return Outcome::StaysLocked(mismatch(locks, values, known));
     }
     Outcome::Unknown { why }
 }

@@ -9,11 +9,11 @@
 //! partition, or with a token, is told with the rest.
 
 mod answer;
-mod blame;
 mod container;
 mod error;
 mod key_files;
 mod lock;
+mod mismatch;
 mod report;
 
 use std::path::PathBuf;
@@ -21,7 +21,6 @@ use std::path::PathBuf;
 use uuid::Uuid;
 
 pub use answer::{Answer, Outcome, Question, Way};
-pub use blame::Blame;
 pub use container::{
     ContainerFacts, CopyFacts, CopyState, KeyslotFacts, KeyslotRole, RecoveryFacts, RecoveryKind,
     TokenFacts, TokenRole, Tpm2Facts,
@@ -29,6 +28,7 @@ pub use container::{
 pub use error::Error;
 pub use key_files::{KeyFiles, SealedKeyFacts, TemplateFacts};
 pub use lock::Opener;
+pub use mismatch::Mismatch;
 
 pub use crate::deploy::KeyObjectKind;
 pub use keyobject::secboot::SealedKey;

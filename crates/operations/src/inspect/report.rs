@@ -7,9 +7,9 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::Error;
-use super::blame::Known;
 use super::error::ReportProblem;
 use super::lock::Values;
+use super::mismatch::Known;
 use tpm::Bank;
 
 /// The longest report that is read: 4096 branches have some 30 MiB.

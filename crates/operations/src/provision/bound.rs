@@ -2,20 +2,20 @@
 
 use crate::deploy::key_file::KeyFile;
 use crate::deploy::{self, Binding, Error, NewImage, Recovery, RecoveryKeyOf, RecoverySource};
-use crate::encrypt::{Plan, Prepared};
+use crate::encrypt::{EncryptPlan, EncryptedDisk};
 use base::secret::Entropy;
 use base::storage::ReadAt;
 
 /// To whom an image is bound, and how.
-pub(super) struct Bound {
-    plan: deploy::Plan,
+pub(super) struct BoundImage {
+    plan: deploy::DeployPlan,
     recovery: Option<RecoveryKeyOf>,
 }
 
-impl Bound {
+impl BoundImage {
     /// Binds an image, which is that of `encrypted` and becomes a file or a device of so many bytes.
     pub fn new<S: ReadAt>(
-        (encrypted, prepared): (&Plan, &Prepared<S>),
+        (encrypted, prepared): (&EncryptPlan, &EncryptedDisk<S>),
         file_bytes: u64,
         binding: &Binding,
         now: i64,
@@ -38,7 +38,7 @@ impl Bound {
     }
 
     /// What was done.
-    pub fn plan(&self) -> &deploy::Plan {
+    pub fn plan(&self) -> &deploy::DeployPlan {
         &self.plan
     }
 

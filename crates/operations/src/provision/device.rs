@@ -5,8 +5,8 @@
 
 use crate::deploy::{self, Binding, Digests, Error, Recovery};
 use crate::encrypt::Job;
-use crate::encrypt::{Plan, ReadyOnDevice, UnlockKey};
-use crate::provision::bound::Bound;
+use crate::encrypt::{EncryptPlan, ReadyOnDevice, UnlockKey};
+use crate::provision::bound::BoundImage;
 use crate::{Error as CommonError, Observer, Phase, StopFlag};
 use base::secret::Entropy;
 use base::storage::ReadAt as _;
@@ -14,7 +14,7 @@ use base::storage::ReadAt as _;
 /// A guest's device that was found feasible; nothing is written yet.
 pub struct DeviceGuest {
     ready: ReadyOnDevice,
-    bound: Bound,
+    bound: BoundImage,
 }
 
 impl DeviceGuest {
@@ -31,17 +31,17 @@ impl DeviceGuest {
     ) -> Result<Self, Error> {
         let ready = job.prepare_with_key(UnlockKey::InMemory, entropy, now, (observer, stop))?;
         let image = (ready.plan(), ready.prepared());
-        let bound = Bound::new(image, ready.device().len_bytes(), binding, now, entropy)?;
+        let bound = BoundImage::new(image, ready.device().len_bytes(), binding, now, entropy)?;
         Ok(Self { ready, bound })
     }
 
     /// What is encrypted, and how.
-    pub fn plan(&self) -> &Plan {
+    pub fn plan(&self) -> &EncryptPlan {
         self.ready.plan()
     }
 
     /// To whom it is bound, and how.
-    pub fn binding(&self) -> &deploy::Plan {
+    pub fn binding(&self) -> &deploy::DeployPlan {
         self.bound.plan()
     }
 

@@ -17,11 +17,11 @@ use crate::common::data_pass::{self, CHUNK_BYTES, Part, Pass};
 use crate::deploy::key_file::KeyFile;
 use crate::deploy::{self, Binding, Done, Error, Recovery};
 use crate::encrypt::Job;
-use crate::encrypt::{self, Opened, Ready, Shrunk, UnlockKey};
-use crate::provision::bound::Bound;
+use crate::encrypt::{self, OpenedSource, ReadyToEncrypt, Shrunk, UnlockKey};
+use crate::provision::bound::BoundImage;
 use crate::{Error as CommonError, Observer, Phase, StopFlag};
 use base::secret::Entropy;
-use base::storage::{FileStorage, InStep, Kept, ReadAt, Slice};
+use base::storage::{Cached, FileStorage, ReadAt, ReadOnce, Slice};
 use image::{self, Lock, Output, Source};
 
 /// The most guests of a batch: each has the 16 MiB before its segment, and what changes in its filesystems, in memory.
@@ -32,7 +32,7 @@ const KEPT_BYTES: usize = 64 << 20;
 
 /// A plain image that is open.
 pub struct PlainImage {
-    opened: Opened,
+    opened: OpenedSource,
     digest: OnceLock<[u8; 32]>,
 }
 
@@ -43,12 +43,12 @@ pub struct Batch<'a> {
     shared: Option<Arc<Shared>>,
 }
 
-type Shared = InStep<Kept<Arc<dyn ReadAt>>>;
+type Shared = ReadOnce<Cached<Arc<dyn ReadAt>>>;
 
 /// A guest's image that was found feasible; nothing is written yet.
 pub struct GuestImage {
-    ready: Ready,
-    bound: Bound,
+    ready: ReadyToEncrypt,
+    bound: BoundImage,
 }
 
 /// A guest's image that is complete and has no name yet.
@@ -80,7 +80,7 @@ impl PlainImage {
             first_that_does(jobs.into_iter().map(checked))
         };
         Ok(Self {
-            opened: Opened::new(source, backing, beside, observer, stop)?,
+            opened: OpenedSource::new(source, backing, beside, observer, stop)?,
             digest: OnceLock::new(),
         })
     }
@@ -88,8 +88,8 @@ impl PlainImage {
     /// Begins so many guests; [`AT_ONCE`] at most.
     pub fn batch(&self, guests: usize) -> Batch<'_> {
         let shared = if guests > 1 {
-            let kept = Kept::new(Arc::clone(&self.opened.disk), KEPT_BYTES);
-            Some(Arc::new(InStep::new(kept, CHUNK_BYTES)))
+            let kept = Cached::new(Arc::clone(&self.opened.disk), KEPT_BYTES);
+            Some(Arc::new(ReadOnce::new(kept, CHUNK_BYTES)))
         } else {
             None
         };
@@ -148,7 +148,7 @@ impl Batch<'_> {
         };
         let ready = job.prepare_on(opened, disk, UnlockKey::InMemory, entropy, now)?;
         let image = (ready.plan(), ready.prepared());
-        let bound = Bound::new(image, ready.file_bytes()?, binding, now, entropy)?;
+        let bound = BoundImage::new(image, ready.file_bytes()?, binding, now, entropy)?;
         Ok(GuestImage { ready, bound })
     }
 
@@ -241,7 +241,7 @@ struct Room {
 
 impl Room {
     /// Refuses what has no room beside those before it.
-    fn take(&mut self, ready: &Ready) -> Result<(), Error> {
+    fn take(&mut self, ready: &ReadyToEncrypt) -> Result<(), Error> {
         let folder = fs::metadata(Output::directory(&ready.plan().output));
         let device = folder.map_or(0, |folder| folder.dev());
         let taken = self.taken.entry(device).or_default();
@@ -253,12 +253,12 @@ impl Room {
 
 impl GuestImage {
     /// What is encrypted, and how.
-    pub fn plan(&self) -> &encrypt::Plan {
+    pub fn plan(&self) -> &encrypt::EncryptPlan {
         self.ready.plan()
     }
 
     /// To whom it is bound, and how.
-    pub fn binding(&self) -> &deploy::Plan {
+    pub fn binding(&self) -> &deploy::DeployPlan {
         self.bound.plan()
     }
 

@@ -1,9 +1,9 @@
 //! The use case `encrypt`, on storages: a plain disk in, a disk with an encrypted root out.
 //!
-//! [`Prepared::new`] does all that can fail for reasons that lie in the source: it reads the partition
+//! [`EncryptedDisk::new`] does all that can fail for reasons that lie in the source: it reads the partition
 //! table, checks the filesystem, makes the changes in an overlay, decides the layout and builds the
-//! container. Nothing is written before it has succeeded. [`Prepared::parts`] is then what the output is made of, with
-//! [`Prepared::write_tables`] behind it.
+//! container. Nothing is written before it has succeeded. [`EncryptedDisk::parts`] is then what the output is made of, with
+//! [`EncryptedDisk::write_tables`] behind it.
 
 use std::ops::Range;
 
@@ -19,7 +19,7 @@ use crate::common::data_pass::{self, Encryption, FreeSpace, Part, Pass};
 use crate::common::error::Error;
 use crate::common::layout::{self, Layout, MakeRoom, SectorSizeChoice};
 use crate::common::observer::{Observer, Phase, StopFlag};
-use crate::common::partitions::{self, Chosen, Named, byte_range, window};
+use crate::common::partitions::{self, Named, RootAndEsp, byte_range, window};
 use crate::in_place::{NewTable, Start};
 use base::number::to_usize;
 use base::secret::{Entropy, SecretBytes};
@@ -137,7 +137,7 @@ fn of_unsigned(file: &BootFile) -> Option<String> {
 }
 
 /// Everything about an `encrypt` that has to be decided before the first byte is written.
-pub struct Prepared<S> {
+pub struct EncryptedDisk<S> {
     /// The source with the changes on top.
     edited: Overlay<S>,
     used: BlockBitmap,
@@ -153,7 +153,7 @@ pub struct Prepared<S> {
     /// Where the source's partitions may lie, in bytes: behind it there is nothing but a partition table.
     usable_bytes: Range<u64>,
     /// The root and the EFI system partition, as they are in the source.
-    pub chosen: Chosen,
+    pub chosen: RootAndEsp,
     /// Sector size of the disk in bytes.
     pub sector_bytes: u64,
     /// The root filesystem, as it is in the source.
@@ -161,7 +161,7 @@ pub struct Prepared<S> {
     /// Where everything goes.
     pub layout: Layout,
     /// Whose habits the image has.
-    pub profile: profile::Chosen,
+    pub profile: profile::ChosenProfile,
     /// What is written into the filesystems.
     pub edits: Vec<Edit>,
     /// True where the container has a keyslot for cloud-init.
@@ -170,7 +170,7 @@ pub struct Prepared<S> {
     pub warnings: Vec<String>,
 }
 
-impl<S: ReadAt> Prepared<S> {
+impl<S: ReadAt> EncryptedDisk<S> {
     /// Decides and builds everything for a disk, in memory.
     ///
     /// `now` is the time of all changes, in seconds since 1970.
@@ -331,7 +331,7 @@ impl<S: ReadAt> Prepared<S> {
     }
 }
 
-impl<S: ReadAt> Prepared<S> {
+impl<S: ReadAt> EncryptedDisk<S> {
     /// Writes the whole disk to a device, which is as long as the layout says and holds whatever it holds.
     ///
     /// Both its ends are overwritten first and the partition table comes last: until then the device has none.
@@ -402,7 +402,7 @@ impl<S: ReadAt> ReadAt for WithoutHoles<'_, S> {
     }
 }
 
-impl<S: WriteAt> Prepared<S> {
+impl<S: WriteAt> EncryptedDisk<S> {
     /// Converts the disk itself. Fails before anything is written where that was not [asked for](Options::in_place).
     pub fn convert(
         &self,
@@ -440,7 +440,7 @@ fn customise<S: ReadAt>(
     options: &Options,
     growpart_key: &SecretBytes,
     now: i64,
-) -> Result<(profile::Chosen, Customised, BlockBitmap), Error> {
+) -> Result<(profile::ChosenProfile, Customised, BlockBitmap), Error> {
     let range = byte_range(root, table.sector_bytes());
     let problem = |problem| Error::in_root_filesystem(problem, &range);
     let window = window(edited, &range)?;

@@ -18,14 +18,14 @@ const BLOCK: usize = 4096;
 type Block = Box<[u8; BLOCK]>;
 
 /// Keeps what is read.
-pub struct Kept<S> {
+pub struct Cached<S> {
     base: S,
     blocks: Mutex<HashMap<u64, Block>>,
     most_blocks: usize,
     is_complete: AtomicBool,
 }
 
-impl<S: ReadAt> Kept<S> {
+impl<S: ReadAt> Cached<S> {
     /// Keeps at most about `most_bytes` bytes of `base`.
     pub fn new(base: S, most_bytes: usize) -> Self {
         Self {
@@ -71,7 +71,7 @@ impl<S: ReadAt> Kept<S> {
     }
 }
 
-impl<S: ReadAt> ReadAt for Kept<S> {
+impl<S: ReadAt> ReadAt for Cached<S> {
     fn len_bytes(&self) -> u64 {
         self.base.len_bytes()
     }
@@ -136,12 +136,12 @@ mod tests {
         }
     }
 
-    fn kept(most_bytes: usize) -> (Kept<Counted>, Vec<u8>) {
+    fn kept(most_bytes: usize) -> (Cached<Counted>, Vec<u8>) {
         let bytes: Vec<_> = (0..5 * BLOCK + 7)
             .map(|i| u8::try_from(i % 251).unwrap())
             .collect();
         let storage = Counted(MemoryStorage::new(bytes.clone()), AtomicU64::new(0));
-        (Kept::new(storage, most_bytes), bytes)
+        (Cached::new(storage, most_bytes), bytes)
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::thread::{self, ThreadId};
 use super::{ReadAt, Result, check_range};
 
 /// Gives what a thread read last once more.
-pub struct InStep<S> {
+pub struct ReadOnce<S> {
     base: S,
     window_bytes: u64,
     windows: Mutex<HashMap<ThreadId, Window>>,
@@ -28,7 +28,7 @@ struct Window {
     read: Vec<Range<u64>>,
 }
 
-impl<S: ReadAt> InStep<S> {
+impl<S: ReadAt> ReadOnce<S> {
     /// Readers go on when they are through with `window_bytes` bytes at most.
     pub fn new(base: S, window_bytes: u64) -> Self {
         Self {
@@ -88,7 +88,7 @@ impl Window {
     }
 }
 
-impl<S: ReadAt> ReadAt for InStep<S> {
+impl<S: ReadAt> ReadAt for ReadOnce<S> {
     fn len_bytes(&self) -> u64 {
         self.base.len_bytes()
     }
@@ -135,11 +135,11 @@ mod tests {
         }
     }
 
-    fn counted() -> InStep<Counted> {
-        InStep::new(Counted(AtomicU64::new(0)), 50)
+    fn counted() -> ReadOnce<Counted> {
+        ReadOnce::new(Counted(AtomicU64::new(0)), 50)
     }
 
-    fn read(storage: &InStep<Counted>, range: Range<u64>) {
+    fn read(storage: &ReadOnce<Counted>, range: Range<u64>) {
         let bytes = storage
             .read_vec(range.start, to_usize(range.end - range.start))
             .unwrap();

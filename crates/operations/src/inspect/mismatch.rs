@@ -19,7 +19,7 @@ pub struct Known {
 
 /// Why a way to boot does not unlock.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Blame {
+pub enum Mismatch {
     /// These PCRs are others than what was sealed.
     Pcrs {
         /// Their numbers.
@@ -35,7 +35,7 @@ pub enum Blame {
 }
 
 /// Tries the values of known states.
-pub fn blame(locks: &Locks<'_>, values: &Values, known: &[Known]) -> Blame {
+pub fn mismatch(locks: &Locks<'_>, values: &Values, known: &[Known]) -> Mismatch {
     let mut trials = Trials { left: MAX_TRIALS };
     let all: BTreeSet<u8> = locks
         .locks
@@ -51,7 +51,7 @@ pub fn blame(locks: &Locks<'_>, values: &Values, known: &[Known]) -> Blame {
                 let mut like = Vec::new();
                 if trials.open(lock, &chosen, &mut changed, known, &mut like) {
                     like.dedup();
-                    return Blame::Pcrs {
+                    return Mismatch::Pcrs {
                         pcrs: chosen.into_iter().collect(),
                         like,
                     };
@@ -64,12 +64,12 @@ pub fn blame(locks: &Locks<'_>, values: &Values, known: &[Known]) -> Blame {
         .iter()
         .all(|lock| lock.selection.pcrs.len() == 1);
     if is_lone && all.len() == 1 {
-        return Blame::Pcrs {
+        return Mismatch::Pcrs {
             pcrs: all,
             like: Vec::new(),
         };
     }
-    Blame::Untold { pcrs: all }
+    Mismatch::Untold { pcrs: all }
 }
 
 struct Trials {
