@@ -7,7 +7,7 @@ use base::storage::{ReadAt, WriteAt};
 use gpt::Table;
 use operations::encrypt::{EncryptedDisk, Options};
 use operations::in_place::Conversion;
-use operations::{self, Observer, Partition, Phase, PublishStep, StopFlag, SystemEntropy};
+use operations::{self, Control, Observer, Partition, Phase, PublishStep, StopFlag, SystemEntropy};
 
 use crate::support::image::{Image, ROOT, Shape, image};
 use crate::support::judge::{self, Expected};
@@ -139,7 +139,11 @@ pub fn convert<S: WriteAt>(disk: S, chunk_bytes: u64) -> Result<(), operations::
     };
     let mut entropy = TestOnlyEntropy::new();
     let prepared = EncryptedDisk::new(disk, &options, NOW, &mut entropy)?;
-    prepared.convert(2, (&Silent, &StopFlag::new()), &mut entropy)
+    let control = Control {
+        observer: &Silent,
+        stop: &StopFlag::new(),
+    };
+    prepared.convert(2, control, &mut entropy)
 }
 
 /// The root partition of a disk, and the disk's sector size.
@@ -152,10 +156,9 @@ pub fn root(disk: &dyn ReadAt) -> (Partition, u64) {
 pub fn resume(disk: &dyn WriteAt) -> Result<(), operations::Error> {
     let (root, sector_bytes) = root(disk);
     let conversion = Conversion::find(disk, &root, sector_bytes)?;
-    conversion.run(
-        disk,
-        2,
-        (&Silent, &StopFlag::new()),
-        &mut SystemEntropy::new(),
-    )
+    let control = Control {
+        observer: &Silent,
+        stop: &StopFlag::new(),
+    };
+    conversion.run(disk, 2, control, &mut SystemEntropy::new())
 }

@@ -7,7 +7,7 @@ use base::secret::SystemEntropy;
 use base::storage::{Fault, FileStorage, Recorder, Slice};
 use operations::encrypt::{EncryptedDisk, Options};
 use operations::in_place::{self};
-use operations::{Error, Observer, Phase, PublishStep, StopFlag};
+use operations::{Control, Error, Observer, Phase, PublishStep, StopFlag};
 
 use crate::disks::{CHUNK_BYTES, NOW, Roomy, TestOnlyEntropy, convert, ready};
 use crate::support::container::Container;
@@ -53,7 +53,11 @@ impl Half {
         let prepared = EncryptedDisk::new(&file, &options, NOW, &mut entropy).unwrap();
         let stop = StopFlag::new();
         let observer = StopAt(chunks * CHUNK_BYTES, AtomicU64::new(0), stop.clone());
-        let error = prepared.convert(1, (&observer, &stop), &mut entropy);
+        let control = Control {
+            observer: &observer,
+            stop: &stop,
+        };
+        let error = prepared.convert(1, control, &mut entropy);
         let stopped = |error| matches!(error, Error::InPlace(in_place::Error::Stopped { .. }));
         assert!(stopped(error.unwrap_err()));
         Self { workshop, disk }

@@ -31,7 +31,7 @@ pub use common::error::{About, Error, RootContent};
 pub use common::layout::{
     Error as LayoutError, Layout, MakeRoom, Obstacle, Room, SectorSizeChoice,
 };
-pub use common::observer::{Observer, Phase, StopFlag};
+pub use common::observer::{Control, Observer, Phase, StopFlag};
 pub use common::partitions::Named;
 pub use common::recovery_key;
 pub use common::staged::Staged;

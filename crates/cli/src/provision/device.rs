@@ -12,7 +12,7 @@ use crate::progress::Progress;
 use crate::report_file::ReportFile;
 use crate::{args, binding, recovery_key, signals};
 use operations::provision::DeviceGuest;
-use operations::{StopFlag, SystemEntropy};
+use operations::{Control, StopFlag, SystemEntropy};
 
 /// Makes a device that of one guest, or shows what that would do.
 pub fn run(
@@ -27,7 +27,11 @@ pub fn run(
     let job = command.conversion.job(&command.source, Some(device));
     let progress = Progress::new();
     let mut entropy = SystemEntropy::new();
-    let guest = DeviceGuest::prepare(job, &binding, &mut entropy, now()?, (&progress, stop));
+    let control = Control {
+        observer: &progress,
+        stop,
+    };
+    let guest = DeviceGuest::prepare(job, &binding, &mut entropy, now()?, control);
     let guest = guest.map_err(failure)?;
     let (encrypted, bound) = (guest.plan(), guest.binding());
     if command.conversion.dry_run {

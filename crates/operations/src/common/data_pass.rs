@@ -248,7 +248,7 @@ pub fn run_one(
     stop: &StopFlag,
 ) -> Result<(), Error> {
     let outcome = run(vec![pass], threads, observer, stop).pop();
-    outcome.unwrap_or(Ok(()))
+    outcome.unwrap_or(Err(Error::Interrupted)) // what nobody answers for was not made
 }
 
 /// The part that holds a chunk, and the chunk's offset within it.

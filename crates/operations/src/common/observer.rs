@@ -54,6 +54,15 @@ impl fmt::Display for Phase {
     }
 }
 
+/// Who watches a run, and what ends it.
+#[derive(Clone, Copy)]
+pub struct Control<'a> {
+    /// Is told how far it is.
+    pub observer: &'a dyn Observer,
+    /// Ends it at its next step.
+    pub stop: &'a StopFlag,
+}
+
 /// Raised from outside, by a signal handler, to make a use case end at its next step.
 #[derive(Debug, Clone, Default)]
 pub struct StopFlag(Arc<AtomicBool>);

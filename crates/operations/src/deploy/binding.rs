@@ -4,7 +4,7 @@
 //! The plan is the steps down to their bytes, read back before anybody writes them: the keys open their keyslots, the
 //! files on the EFI system partition are what they shall be.
 
-use super::container::Container;
+use super::container::{Container, Stored};
 use super::error::Error;
 use super::plan::{FileFacts, KeyObjectKind, SrkFacts};
 use super::recovery::{Recovery, RecoverySource};
@@ -138,7 +138,10 @@ impl PlannedBinding {
     ) -> Result<Vec<Step>, Error> {
         let sealed_to = self.prediction.as_ref();
         let recovery = self.recovery.as_ref().map(|(_, key)| key);
-        let place = (parts.container, parts.storage);
+        let place = Stored {
+            container: parts.container,
+            storage: parts.storage,
+        };
         Ok(match &srk.access {
             Access::Template(template) => {
                 let key = match unlocked {

@@ -17,6 +17,15 @@ use probe::Content;
 /// Label of the containers that `encrypt` makes.
 pub use crate::common::content::LABEL;
 
+/// A container, and the storage of its partition; of the segment nothing is read.
+#[derive(Clone, Copy)]
+pub struct Stored<'a> {
+    /// The container.
+    pub container: &'a Container,
+    /// Its partition.
+    pub storage: &'a dyn ReadAt,
+}
+
 /// A LUKS2 container in a partition.
 pub struct Container {
     /// Its partition.

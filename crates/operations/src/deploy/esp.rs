@@ -86,15 +86,15 @@ pub fn steps(
     verify(&edited, files, before)?;
     let changed = edited.changed_ranges();
     let phases = fat::phases(&geometry, esp, &edited, &changed).map_err(Error::esp)?;
-    let names = [
-        WritePhase::FreeClusters,
-        WritePhase::Allocations,
-        WritePhase::Links,
-        WritePhase::Directories,
-        WritePhase::Tidy,
+    let [free_clusters, allocations, links, directories, tidy] = phases.into_steps();
+    let phases = [
+        (WritePhase::FreeClusters, free_clusters),
+        (WritePhase::Allocations, allocations),
+        (WritePhase::Links, links),
+        (WritePhase::Directories, directories),
+        (WritePhase::Tidy, tidy),
     ];
-    let mut steps = phases.into_steps().into_iter();
-    Ok(names.map(|phase| Step::at(start_bytes, phase, steps.next().unwrap_or_default())))
+    Ok(phases.map(|(phase, writes)| Step::at(start_bytes, phase, writes)))
 }
 
 /// The steps that bring the files to an EFI system partition where a sealed key lies already.

@@ -4,7 +4,7 @@
 //! token away, and the keyslot that this key opens stays. A recovery key brings a keyslot, and the token that names it
 //! for its reader. Both copies are written whole, so nothing of the old text stays.
 
-use super::container::Container;
+use super::container::{Container, Stored};
 use super::error::Error;
 use super::recovery::Recovery;
 use super::step::{Step, WritePhase};
@@ -226,7 +226,7 @@ impl<'a> Change<'a> {
 
 /// The header of a container whose keyslot 0 the sealed-key file opens.
 pub fn deployed(
-    (container, storage): (&Container, &dyn ReadAt),
+    Stored { container, storage }: Stored<'_>,
     clear_key: &ClearKeyToken,
     recovery: Option<&Recovery>,
     entropy: &mut dyn Entropy,

@@ -12,7 +12,7 @@
 //! preceded by one that ended in between: nobody knows which file lies there, so all keyslots that the token names stay
 //! until this run's own file is there, and go then.
 
-use super::container::Container;
+use super::container::{Container, Stored};
 use super::error::Error;
 use super::esp;
 use super::header::{self, Change, UNLOCK_KEYSLOT};
@@ -20,7 +20,6 @@ use super::recovery::Recovery;
 use super::step::{Step, WritePhase};
 use super::unlock::OpenedKeyslot;
 use base::secret::{Entropy, SecretBytes};
-use base::storage::ReadAt;
 use keyobject::reseal_token;
 use luks2::{Hash, Header};
 
@@ -51,7 +50,7 @@ pub fn new_key(entropy: &mut dyn Entropy) -> Result<SecretBytes, Error> {
 
 /// All steps, in their order. `key` is what the new file holds, `files` are the steps that bring it.
 pub fn steps(
-    (container, storage): (&Container, &dyn ReadAt),
+    Stored { container, storage }: Stored<'_>,
     opened: &OpenedKeyslot,
     key: &SecretBytes,
     files: esp::Switching,

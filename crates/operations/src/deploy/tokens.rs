@@ -9,7 +9,7 @@
 
 use std::collections::BTreeSet;
 
-use super::container::Container;
+use super::container::{Container, Stored};
 use super::error::Error;
 use super::header::{self, Change, UNLOCK_KEYSLOT};
 use super::recovery::Recovery;
@@ -17,7 +17,6 @@ use super::step::Step;
 use super::unlock::OpenedKeyslot;
 use crate::predict::{Sealable, distinct};
 use base::secret::Entropy;
-use base::storage::ReadAt;
 use keyobject::systemd_tpm2::{self, Parent, TOKEN_TYPE, UnlockSecret};
 use luks2::{self, ClearKeyToken, Hash};
 use tpm::{Bank, KeyKind, Selection, StorageParent, composite};
@@ -37,7 +36,7 @@ pub struct Sealing<'a> {
 
 /// Builds the header of a deployed container and checks it.
 pub fn deployed(
-    (container, storage): (&Container, &dyn ReadAt),
+    Stored { container, storage }: Stored<'_>,
     clear_key: &ClearKeyToken,
     sealing: &Sealing<'_>,
     recovery: Option<&Recovery>,
@@ -62,7 +61,7 @@ pub fn replaced(container: &Container) -> Vec<u32> {
 /// Builds the header of a container that is sealed again: the old tokens and their keyslots go, new ones come, all in one
 /// update. What no keyslot has is overwritten, since an interrupted run may have left material there.
 pub fn replacing(
-    (container, storage): (&Container, &dyn ReadAt),
+    Stored { container, storage }: Stored<'_>,
     opened: &OpenedKeyslot,
     sealing: &Sealing<'_>,
     recovery: Option<&Recovery>,

@@ -18,7 +18,7 @@ use crate::common::content::{self, PartitionContent};
 use crate::common::data_pass::{self, Encryption, FreeSpace, Part, Pass};
 use crate::common::error::Error;
 use crate::common::layout::{self, Layout, MakeRoom, SectorSizeChoice};
-use crate::common::observer::{Observer, Phase, StopFlag};
+use crate::common::observer::{Control, Observer, Phase, StopFlag};
 use crate::common::partitions::{self, Named, RootAndEsp, byte_range, window};
 use crate::in_place::{NewTable, Start};
 use base::number::to_usize;
@@ -407,14 +407,14 @@ impl<S: WriteAt> EncryptedDisk<S> {
     pub fn convert(
         &self,
         threads: usize,
-        (observer, stop): (&dyn Observer, &StopFlag),
+        control: Control<'_>,
         entropy: &mut dyn Entropy,
     ) -> Result<(), Error> {
         let (start, table) = self.in_place.as_ref().ok_or(layout::Error::NotInPlace)?;
         let disk = self.edited.base();
         start
             .write(disk, table, &self.head)?
-            .run(disk, threads, (observer, stop), entropy)
+            .run(disk, threads, control, entropy)
     }
 }
 

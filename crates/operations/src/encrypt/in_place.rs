@@ -8,7 +8,7 @@ use super::plan::Route;
 use super::{EncryptPlan, Job, owners_mode};
 use crate::common::data_pass::{FreeSpace, threads};
 use crate::common::error::Error;
-use crate::common::observer::{Observer, StopFlag};
+use crate::common::observer::{Control, Observer, StopFlag};
 use crate::common::partitions::{self, Named};
 use crate::in_place::{CHUNK_BYTES, Conversion};
 use base::secret::Entropy;
@@ -134,7 +134,7 @@ impl ReadyInPlace {
             self.source.set_mode(mode).map_err(Error::SourceFile)?;
         }
         self.prepared
-            .convert(self.threads, (observer, stop), entropy)
+            .convert(self.threads, Control { observer, stop }, entropy)
     }
 }
 
@@ -187,8 +187,12 @@ impl ReadyToResume {
         stop: &StopFlag,
         entropy: &mut dyn Entropy,
     ) -> Result<(), Error> {
-        self.conversion
-            .run(&self.disk, self.threads, (observer, stop), entropy)
+        self.conversion.run(
+            &self.disk,
+            self.threads,
+            Control { observer, stop },
+            entropy,
+        )
     }
 }
 

@@ -8,7 +8,7 @@ use super::{EncryptPlan, Job, OpenedSource};
 use crate::common::backing::BackingFiles;
 use crate::common::data_pass::{FreeSpace, threads};
 use crate::common::error::Error;
-use crate::common::observer::{Observer, StopFlag};
+use crate::common::observer::{Control, Observer, StopFlag};
 use base::secret::Entropy;
 use base::storage::{FileStorage, ReadAt};
 use image::{self, Device, DiskFormat, Lock, Source};
@@ -34,7 +34,7 @@ impl Job {
         observer: &dyn Observer,
         stop: &StopFlag,
     ) -> Result<ReadyOnDevice, Error> {
-        self.prepare_with_key(UnlockKey::InToken, entropy, now, (observer, stop))
+        self.prepare_with_key(UnlockKey::InToken, entropy, now, Control { observer, stop })
     }
 
     /// The same, where the unlock key goes elsewhere.
@@ -43,7 +43,7 @@ impl Job {
         unlock_key: UnlockKey,
         entropy: &mut dyn Entropy,
         now: i64,
-        (observer, stop): (&dyn Observer, &StopFlag),
+        control: Control<'_>,
     ) -> Result<ReadyOnDevice, Error> {
         let output = self.output.as_ref().unwrap_or(&self.source).clone();
         if self.free_space == FreeSpace::Skip {
@@ -59,7 +59,7 @@ impl Job {
             .map_err(Error::OutputFile)?;
         backing.refuse_as_output(&output)?;
         let beside = |packing| Err(Error::PackedOntoDevice { packing });
-        let opened = OpenedSource::new(source, backing, beside, observer, stop)?;
+        let opened = OpenedSource::new(source, backing, beside, control.observer, control.stop)?;
         let device = Device::open(&output, self.overwrite).map_err(Error::OutputFile)?;
         let options = Options {
             unlock_key,

@@ -13,7 +13,7 @@ use crate::Error;
 use crate::common::half_converted::error::Error as InPlaceError;
 use crate::common::half_converted::mark::Mark;
 use crate::common::half_converted::record::Facts;
-use crate::common::observer::{Observer, Phase, StopFlag};
+use crate::common::observer::{Control, Phase};
 use crate::common::partitions::window;
 use base::secret::Entropy;
 use base::storage::{ReadAt, WriteAt};
@@ -85,10 +85,10 @@ impl Conversion {
         &self,
         disk: &dyn WriteAt,
         threads: usize,
-        (observer, stop): (&dyn Observer, &StopFlag),
+        control: Control<'_>,
         entropy: &mut dyn Entropy,
     ) -> Result<(), Error> {
-        let moved = self.go_on(disk, threads, (observer, stop), entropy);
+        let moved = self.go_on(disk, threads, control, entropy);
         moved.map_err(|error| match error {
             Error::InPlace(_) => error,
             error => Error::Unfinished(Box::new(error)),
@@ -99,12 +99,12 @@ impl Conversion {
         &self,
         disk: &dyn WriteAt,
         threads: usize,
-        (observer, stop): (&dyn Observer, &StopFlag),
+        control: Control<'_>,
         entropy: &mut dyn Entropy,
     ) -> Result<(), Error> {
         let partition = window(disk, &self.partition)?;
         match &self.work {
-            Work::Move(work) => work.go_on(&partition, threads, (observer, stop), entropy),
+            Work::Move(work) => work.go_on(&partition, threads, control, entropy),
             Work::Close(header) => close(&partition, header, entropy),
         }
     }
@@ -115,9 +115,10 @@ impl Move {
         &self,
         partition: &dyn WriteAt,
         threads: usize,
-        (observer, stop): (&dyn Observer, &StopFlag),
+        control: Control<'_>,
         entropy: &mut dyn Entropy,
     ) -> Result<(), Error> {
+        let Control { observer, stop } = control;
         if let Some(head) = &self.new_head {
             leftovers::replace(partition, head).map_err(Error::Output)?;
             write_head(partition, head).map_err(Error::Output)?;

@@ -7,7 +7,7 @@ use crate::deploy::{self, Binding, Digests, Error, Recovery};
 use crate::encrypt::Job;
 use crate::encrypt::{EncryptPlan, ReadyOnDevice, UnlockKey};
 use crate::provision::bound::BoundImage;
-use crate::{Error as CommonError, Observer, Phase, StopFlag};
+use crate::{Control, Error as CommonError, Observer, Phase, StopFlag};
 use base::secret::Entropy;
 use base::storage::ReadAt as _;
 
@@ -27,9 +27,9 @@ impl DeviceGuest {
         binding: &Binding,
         entropy: &mut dyn Entropy,
         now: i64,
-        (observer, stop): (&dyn Observer, &StopFlag),
+        control: Control<'_>,
     ) -> Result<Self, Error> {
-        let ready = job.prepare_with_key(UnlockKey::InMemory, entropy, now, (observer, stop))?;
+        let ready = job.prepare_with_key(UnlockKey::InMemory, entropy, now, control)?;
         let image = (ready.plan(), ready.prepared());
         let bound = BoundImage::new(image, ready.device().len_bytes(), binding, now, entropy)?;
         Ok(Self { ready, bound })

@@ -171,7 +171,7 @@ impl Batch<'_> {
             let Begun {
                 image, output, key, ..
             } = begun?;
-            outcomes.next().unwrap_or(Ok(()))?;
+            outcomes.next().unwrap_or(Err(CommonError::Interrupted))?;
             image.ready.complete(&output)?;
             Ok(Written { image, output, key })
         };
@@ -227,7 +227,7 @@ fn encrypt(
     let mut outcomes = data_pass::run(passes, threads, observer, stop).into_iter();
     let outcome = |piece: Result<_, CommonError>| {
         piece?;
-        outcomes.next().unwrap_or(Ok(()))
+        outcomes.next().unwrap_or(Err(CommonError::Interrupted))
     };
     pieces.into_iter().map(outcome).collect()
 }
