@@ -1,6 +1,6 @@
 //! A conversion in place by path: what is asked for is a [`Job`], as for any other `encrypt`, without an output.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::encrypted_disk::{EncryptedDisk, Options};
@@ -14,7 +14,7 @@ use crate::in_place::{CHUNK_BYTES, Conversion};
 use base::secret::Entropy;
 use base::storage::{ReadAt, Slice};
 use gpt::{self, Table};
-use image::{self, Output, Source, SourceFormat};
+use image::{self, Detected, Output, Source, SourceFormat};
 
 /// A conversion in place that was found feasible; nothing is written yet.
 pub struct ReadyInPlace {
@@ -40,10 +40,7 @@ impl Job {
         if self.output_format.is_some() {
             return Err(Error::KeepsFormat);
         }
-        let source = Arc::new(Source::open_to_change(&self.source).map_err(Error::SourceFile)?);
-        let disk_end_bytes = gpt::disk_end_bytes(source.storage())?;
-        let detected =
-            image::detect(source.storage(), disk_end_bytes).map_err(Error::SourceFile)?;
+        let (source, detected) = open_to_change(&self.source)?;
         // What is changed where it lies lies on no other file.
         if let Some(named) = self.backing_files.first().cloned() {
             return Err(Error::SourceFile(image::Error::NoBackingFile { named }));
@@ -159,10 +156,7 @@ pub struct ReadyToResume {
 impl Resume {
     /// Finds the conversion, and checks that nothing was changed that would spoil it. Nothing is written.
     pub fn prepare(self) -> Result<ReadyToResume, Error> {
-        let source = Arc::new(Source::open_to_change(&self.source).map_err(Error::SourceFile)?);
-        let disk_end_bytes = gpt::disk_end_bytes(source.storage())?;
-        let detected =
-            image::detect(source.storage(), disk_end_bytes).map_err(Error::SourceFile)?;
+        let (source, detected) = open_to_change(&self.source)?;
         let disk = detected.disk(source).map_err(Error::SourceFile)?;
         let (table, _) = Table::read(&disk)?;
         let root = partitions::choose(&table, self.partitions)?.root;
@@ -194,6 +188,14 @@ impl ReadyToResume {
             entropy,
         )
     }
+}
+
+/// Opens a file or device for writing, and tells the form of its disk.
+fn open_to_change(path: &Path) -> Result<(Arc<Source>, Detected), Error> {
+    let source = Source::open_to_change(path).map_err(Error::SourceFile)?;
+    let disk_end_bytes = gpt::disk_end_bytes(source.storage())?;
+    let detected = image::detect(source.storage(), disk_end_bytes).map_err(Error::SourceFile)?;
+    Ok((Arc::new(source), detected))
 }
 
 /// The mode of a file that will hold its own key, where it is another one than it has.
