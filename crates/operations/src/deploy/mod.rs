@@ -45,7 +45,6 @@ pub use sealing::{KeyObject, SrkMode, SrkOptions, TemplateChoice};
 use step::Before;
 pub use step::{Step, WritePhase, write};
 
-pub use filesystem::fat::SectorWrite;
 pub use keyobject::systemd_tpm2::{DEFAULT_SRK_HANDLE, Parent};
 
 use crate::common::observer::{Observer, Phase, StopFlag};

@@ -21,7 +21,8 @@ use tracing::debug;
 use uuid::Builder;
 
 pub use crate::common::data_pass::FreeSpace;
-pub use customise::{DatasourceNameError, Datasources, Edit, GROWPART_KEYSLOT};
+pub(crate) use customise::GROWPART_KEYSLOT;
+pub use customise::{DatasourceNameError, Datasources, Edit};
 pub use onto_device::ReadyOnDevice;
 pub use plan::EncryptPlan;
 pub use profile::{ChosenProfile, Profile, ProfileChoice};

@@ -19,7 +19,8 @@ mod run;
 mod tail;
 mod view;
 
-pub use begin::{CHUNK_BYTES, NewTable, Start};
+pub use begin::CHUNK_BYTES;
+pub(crate) use begin::{NewTable, Start};
 pub use run::Conversion;
 
-pub use crate::common::half_converted::{Error, RESUME};
+pub use crate::common::half_converted::Error;
