@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
+use crate::packages::Need;
 use crate::{packages, process, sources};
 
 /// The release whose systemd can open what is sealed without its TPM.
@@ -12,9 +13,9 @@ pub const SUITE: &str = "trixie";
 
 /// The Debian packages that this machine needs for it.
 pub fn packages() -> Result<Vec<&'static packages::Package>> {
-    let mut needed = vec![&packages::MMDEBSTRAP];
+    let mut needed: Vec<_> = packages::of(&[Need::OtherRelease]).collect();
     if sources::for_suite(Path::new("/"), SUITE)?.is_none() {
-        needed.push(&packages::DEBIAN_KEYS);
+        needed.extend(packages::of(&[Need::DebianKeys]));
     }
     Ok(needed)
 }

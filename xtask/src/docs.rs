@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
+use crate::packages::Need;
 use crate::{packages, process};
 
 #[derive(clap::Args)]
@@ -17,7 +18,7 @@ pub struct Arguments {
 ///
 /// An example program of the library does it, since only the library has the definitions.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    packages::install(packages::BUILD.iter().chain(packages::DOCS))?;
+    packages::install(packages::of(&[Need::Build, Need::Docs]))?;
     let generated = crate::target_folder()?.join("docs");
     let reference = Path::new("docs/reference");
     if arguments.check {

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::packages::Need;
 use crate::{packages, process};
 
 #[derive(clap::Args)]
@@ -33,7 +34,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     ) {
         bail!("{missing}");
     }
-    packages::install(packages::BUILD.iter().chain(packages::FUZZ))?;
+    packages::install(packages::of(&[Need::Build, Need::Fuzz]))?;
 
     let folder = crate::target_folder()?.join("fuzz");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;

@@ -8,57 +8,92 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use self::Need::{
+    Bench, Boot, Build, DebianKeys, Demo, Dist, DistCheck, Docs, Fuzz, Go, Guest, Interop,
+    OtherRelease, Pip, Test,
+};
 use crate::process;
 
 /// A Debian package and what shows that it is there: programs, or files by their absolute path.
 pub struct Package {
     name: &'static str,
     signs: &'static [&'static str],
+    needs: &'static [Need],
 }
 
-const fn package(name: &'static str, signs: &'static [&'static str]) -> Package {
-    Package { name, signs }
+const fn package(
+    name: &'static str,
+    signs: &'static [&'static str],
+    needs: &'static [Need],
+) -> Package {
+    Package { name, signs, needs }
 }
 
-/// What building the library takes: a C compiler and the headers of libext2fs.
-pub const BUILD: &[Package] = &[
-    package("gcc", &["cc"]),
-    package("libc6-dev", &["/usr/include/stdlib.h"]),
-    package("pkg-config", &["pkg-config"]),
-    package("libext2fs-dev", &["/usr/include/ext2fs/ext2fs.h"]),
-];
+/// What packages are needed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// What building the library takes: a C compiler and the headers of libext2fs.
+    Build,
+    /// What `docs` takes beside [`Need::Build`]: its program is an example, and those build with all that tests take.
+    Docs,
+    /// What makes packages, beside [`Need::Build`] and [`Need::Docs`].
+    Dist,
+    /// What checks packages.
+    DistCheck,
+    /// The programs that judge our output in tests, and those that make its input.
+    Test,
+    /// What installs programs from Python's index.
+    Pip,
+    /// What the demo takes beside [`Need::Build`] and its guest: a TPM, firmware's variables, and what shows the result.
+    Demo,
+    /// What the rivals of the bench are, beside [`Need::Test`].
+    Bench,
+    /// What boots a guest, beside [`Need::Build`] and [`Need::Guest`]: a machine, its firmware and its TPM.
+    Boot,
+    /// What building libFuzzer takes beside [`Need::Build`].
+    Fuzz,
+    /// What `interop` takes beside [`Need::Build`] and [`Need::Go`]: a TPM, and what makes an image to deploy.
+    Interop,
+    /// What builds the reader of `interop`.
+    Go,
+    /// What fetches packages of another release of Debian.
+    OtherRelease,
+    /// What builds the demo's guest.
+    Guest,
+    /// The keys of Debian's archive, which other distributions lack.
+    DebianKeys,
+}
 
-/// What `docs` takes beside [`BUILD`]: its program is an example, and those build with all that tests take.
-pub const DOCS: &[Package] = &[package("libssl-dev", &["/usr/include/openssl/evp.h"])];
-
-/// What makes packages, beside [`BUILD`] and [`DOCS`].
-pub const DIST: &[Package] = &[
-    package("binutils", &["readelf", "strip"]),
-    package("dpkg-dev", &["dpkg-shlibdeps"]),
-    package("gzip", &["gzip"]),
-    package("tar", &["tar"]),
-];
-
-/// What checks packages.
-pub const DIST_CHECK: &[Package] = &[
-    package("cryptsetup-bin", &["cryptsetup"]),
-    package("gdisk", &["sgdisk"]),
-    package("lintian", &["lintian"]),
-    package("uidmap", &["newgidmap", "newuidmap"]),
-    package("util-linux", &["setpriv", "unshare"]),
-];
-
-/// The programs that judge our output in tests, and those that make its input.
-pub const TEST: &[Package] = &[
-    package("attr", &["getfattr", "setfattr"]),
-    package("bash", &["bash"]),
-    package("bsdutils", &["script"]),
-    package("btrfs-progs", &["mkfs.btrfs"]),
-    package("coreutils", &["mkfifo"]),
-    package("cryptsetup-bin", &["cryptsetup"]),
-    package("diffutils", &["cmp"]),
-    package("dosfstools", &["fsck.vfat", "mkfs.vfat"]),
-    package("dpkg", &["dpkg-deb"]),
+/// Every package that xtask installs: its name, what shows that it is there, and what it is needed for.
+const TABLE: &[Package] = &[
+    package("attr", &["getfattr", "setfattr"], &[Test]),
+    package("bash", &["bash"], &[Test]),
+    package("binutils", &["readelf", "strip"], &[Dist]),
+    package("bsdutils", &["script"], &[Test]),
+    package("btrfs-progs", &["mkfs.btrfs"], &[Test]),
+    package(
+        "coreutils",
+        &["cp", "install", "mkfifo", "sha256sum"],
+        &[Test, Bench, Guest],
+    ),
+    package(
+        "cryptsetup-bin",
+        &["cryptsetup"],
+        &[Test, Demo, Interop, DistCheck],
+    ),
+    package(
+        "debian-archive-keyring",
+        &["/usr/share/keyrings/debian-archive-keyring.gpg"],
+        &[DebianKeys],
+    ),
+    package("diffutils", &["cmp"], &[Test]),
+    package(
+        "dosfstools",
+        &["fsck.vfat", "mkfs.vfat"],
+        &[Test, Guest, Boot, Interop],
+    ),
+    package("dpkg", &["dpkg-deb"], &[Test]),
+    package("dpkg-dev", &["dpkg-shlibdeps"], &[Dist]),
     package(
         "e2fsprogs",
         &[
@@ -71,37 +106,71 @@ pub const TEST: &[Package] = &[
             "resize2fs",
             "tune2fs",
         ],
+        &[Test, Guest, Boot, Interop],
     ),
-    package("efitools", &["cert-to-efi-sig-list"]),
-    package("fdisk", &["fdisk", "sfdisk"]),
-    package("gdisk", &["sgdisk"]),
-    package("gzip", &["gzip"]),
-    package("libssl-dev", &["/usr/include/openssl/evp.h"]),
-    package("mount", &["losetup", "mount", "umount"]),
+    package("efitools", &["cert-to-efi-sig-list"], &[Test]),
+    package("fdisk", &["fdisk", "sfdisk"], &[Test]),
+    package("g++", &["c++"], &[Fuzz]),
+    package("gcc", &["cc"], &[Build]),
+    package(
+        "gdisk",
+        &["sgdisk"],
+        &[Test, Demo, Guest, Interop, DistCheck],
+    ),
+    package("golang-go", &["go"], &[Go]),
+    package("gzip", &["gzip"], &[Test, Guest, Boot, Dist]),
+    package("libc6-dev", &["/usr/include/stdlib.h"], &[Build]),
+    package("libext2fs-dev", &["/usr/include/ext2fs/ext2fs.h"], &[Build]),
+    package("libssl-dev", &["/usr/include/openssl/evp.h"], &[Docs, Test]),
+    package("lintian", &["lintian"], &[DistCheck]),
+    package("mmdebstrap", &["mmdebstrap"], &[OtherRelease]),
+    package("mount", &["losetup", "mount", "umount"], &[Test]),
     package(
         "mtools",
         &[
             "mattrib", "mcopy", "mdel", "mdir", "minfo", "mmd", "mrd", "mren", "mshowfat", "mtype",
         ],
+        &[Test, Demo, Guest, Boot, Interop],
     ),
-    package("openssl", &["openssl"]),
-    package("ovmf", &["/usr/share/OVMF/OVMF_VARS_4M.ms.fd"]),
-    package("python3", &["python3"]),
+    package("openssl", &["openssl"], &[Test, Guest, Boot]),
+    package(
+        "ovmf",
+        &[
+            "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd",
+            "/usr/share/OVMF/OVMF_VARS_4M.fd",
+            "/usr/share/OVMF/OVMF_VARS_4M.ms.fd",
+        ],
+        &[Test, Demo, Guest, Boot],
+    ),
+    package("pkg-config", &["pkg-config"], &[Build]),
+    package("python3", &["python3"], &[Test, Demo, Guest, Boot]),
     package(
         "python3-cryptography",
         &["/usr/lib/python3/dist-packages/cryptography"],
+        &[Test, Guest, Boot],
     ),
-    package("python3-jsonschema", &["jsonschema"]),
+    package("python3-jsonschema", &["jsonschema"], &[Test]),
+    package(
+        "python3-pip",
+        &["/usr/lib/python3/dist-packages/pip"],
+        &[Pip],
+    ),
     package(
         "python3-requests",
         &["/usr/lib/python3/dist-packages/requests"],
+        &[Test],
     ),
-    package("python3-yaml", &["/usr/lib/python3/dist-packages/yaml"]),
-    package("qemu-utils", &["qemu-img", "qemu-io"]),
-    package("sbsigntool", &["sbattach", "sbsign"]),
-    package("strace", &["strace"]),
-    package("swtpm", &["swtpm"]),
-    package("tar", &["tar"]),
+    package(
+        "python3-yaml",
+        &["/usr/lib/python3/dist-packages/yaml"],
+        &[Test],
+    ),
+    package("qemu-system-x86", &["qemu-system-x86_64"], &[Boot]),
+    package("qemu-utils", &["qemu-img", "qemu-io"], &[Test]),
+    package("sbsigntool", &["sbattach", "sbsign"], &[Test, Bench, Guest]),
+    package("strace", &["strace"], &[Test]),
+    package("swtpm", &["swtpm"], &[Test, Demo, Boot, Interop]),
+    package("tar", &["tar"], &[Test, Dist]),
     package(
         "tpm2-tools",
         &[
@@ -115,6 +184,7 @@ pub const TEST: &[Package] = &[
             "tpm2_import",
             "tpm2_load",
             "tpm2_loadexternal",
+            "tpm2_pcrallocate",
             "tpm2_pcrextend",
             "tpm2_pcrread",
             "tpm2_policyauthorize",
@@ -127,142 +197,25 @@ pub const TEST: &[Package] = &[
             "tpm2_unseal",
             "tpm2_verifysignature",
         ],
+        &[Test, Demo, Boot, Interop],
     ),
-    package("unzip", &["unzip"]),
+    package("uidmap", &["newgidmap", "newuidmap"], &[Guest, DistCheck]),
+    package("unzip", &["unzip"], &[Test]),
     package(
         "util-linux",
         &["blkid", "flock", "mkswap", "prlimit", "setpriv", "unshare"],
+        &[Test, Guest, Boot, DistCheck],
     ),
-    package("xfsprogs", &["mkfs.xfs"]),
-    package("xz-utils", &["xz"]),
-    package("zstd", &["zstd"]),
+    package("xfsprogs", &["mkfs.xfs"], &[Test]),
+    package("xz-utils", &["xz"], &[Test, Guest]),
+    package("zstd", &["zstd"], &[Test]),
 ];
 
-/// What installs programs from Python's index.
-pub const PIP: &[Package] = &[package(
-    "python3-pip",
-    &["/usr/lib/python3/dist-packages/pip"],
-)];
-
-/// What the demo takes beside [`BUILD`] and its guest: a TPM, firmware's variables, and what shows the result.
-pub const DEMO: &[Package] = &[
-    package("cryptsetup-bin", &["cryptsetup"]),
-    package("gdisk", &["sgdisk"]),
-    package("mtools", &["mcopy", "mdir"]),
-    package("ovmf", &["/usr/share/OVMF/OVMF_VARS_4M.ms.fd"]),
-    package("python3", &["python3"]),
-    package("swtpm", &["swtpm"]),
-    package(
-        "tpm2-tools",
-        &[
-            "tpm2_createprimary",
-            "tpm2_pcrextend",
-            "tpm2_pcrread",
-            "tpm2_unseal",
-        ],
-    ),
-];
-
-/// What the rivals of the bench are, beside [`TEST`].
-pub const BENCH: &[Package] = &[
-    package("coreutils", &["cp", "sha256sum"]),
-    package("sbsigntool", &["sbsign"]),
-];
-
-/// What boots a guest, beside [`BUILD`] and [`GUEST`]: a machine, its firmware and its TPM.
-pub const BOOT: &[Package] = &[
-    package("dosfstools", &["mkfs.vfat"]),
-    package("e2fsprogs", &["debugfs"]),
-    package("gzip", &["gzip"]),
-    package("mtools", &["mcopy"]),
-    package("openssl", &["openssl"]),
-    package(
-        "ovmf",
-        &[
-            "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd",
-            "/usr/share/OVMF/OVMF_VARS_4M.fd",
-            "/usr/share/OVMF/OVMF_VARS_4M.ms.fd",
-        ],
-    ),
-    package("python3", &["python3"]),
-    package(
-        "python3-cryptography",
-        &["/usr/lib/python3/dist-packages/cryptography"],
-    ),
-    package("qemu-system-x86", &["qemu-system-x86_64"]),
-    package("swtpm", &["swtpm"]),
-    package(
-        "tpm2-tools",
-        &[
-            "tpm2_createprimary",
-            "tpm2_evictcontrol",
-            "tpm2_flushcontext",
-            "tpm2_pcrallocate",
-            "tpm2_pcrextend",
-            "tpm2_pcrread",
-            "tpm2_readpublic",
-            "tpm2_shutdown",
-        ],
-    ),
-    package("util-linux", &["setpriv"]),
-];
-
-/// What building libFuzzer takes beside [`BUILD`].
-pub const FUZZ: &[Package] = &[package("g++", &["c++"])];
-
-/// What `interop` takes beside [`BUILD`] and [`GO`]: a TPM, and what makes an image to deploy.
-pub const INTEROP: &[Package] = &[
-    package("cryptsetup-bin", &["cryptsetup"]),
-    package("dosfstools", &["mkfs.vfat"]),
-    package("e2fsprogs", &["mke2fs"]),
-    package("gdisk", &["sgdisk"]),
-    package("mtools", &["mcopy", "mmd"]),
-    package("swtpm", &["swtpm"]),
-    package(
-        "tpm2-tools",
-        &[
-            "tpm2_createprimary",
-            "tpm2_flushcontext",
-            "tpm2_pcrextend",
-            "tpm2_pcrread",
-            "tpm2_readpublic",
-            "tpm2_shutdown",
-        ],
-    ),
-];
-
-/// What builds the reader of `interop`.
-pub const GO: Package = package("golang-go", &["go"]);
-
-/// What fetches packages of another release of Debian.
-pub const MMDEBSTRAP: Package = package("mmdebstrap", &["mmdebstrap"]);
-
-/// What builds the demo's guest.
-pub const GUEST: &[Package] = &[
-    package("coreutils", &["install", "sha256sum"]),
-    package("dosfstools", &["mkfs.vfat"]),
-    package("e2fsprogs", &["mke2fs"]),
-    package("gdisk", &["sgdisk"]),
-    package("gzip", &["gzip"]),
-    package("mtools", &["mcopy"]),
-    package("openssl", &["openssl"]),
-    package("ovmf", &["/usr/share/OVMF/OVMF_VARS_4M.ms.fd"]),
-    package("python3", &["python3"]),
-    package(
-        "python3-cryptography",
-        &["/usr/lib/python3/dist-packages/cryptography"],
-    ),
-    package("sbsigntool", &["sbsign"]),
-    package("uidmap", &["newgidmap", "newuidmap"]),
-    package("util-linux", &["unshare"]),
-    package("xz-utils", &["xz"]),
-];
-
-/// The keys of Debian's archive, which other distributions lack.
-pub const DEBIAN_KEYS: Package = package(
-    "debian-archive-keyring",
-    &["/usr/share/keyrings/debian-archive-keyring.gpg"],
-);
+/// The packages for one of these needs.
+pub fn of(needs: &[Need]) -> impl Iterator<Item = &'static Package> {
+    let is_for = |package: &&Package| package.needs.iter().any(|need| needs.contains(need));
+    TABLE.iter().filter(is_for)
+}
 
 impl Package {
     fn is_there(&self) -> bool {
@@ -366,8 +319,12 @@ mod tests {
 
     #[test]
     fn a_package_with_all_its_signs_is_there() {
-        assert!(package("coreutils", &["cat", "/usr/bin/env"]).is_there());
-        let half = package("coreutils", &["cat", "no-such-program", "/no/such/file"]);
+        assert!(package("coreutils", &["cat", "/usr/bin/env"], &[]).is_there());
+        let half = package(
+            "coreutils",
+            &["cat", "no-such-program", "/no/such/file"],
+            &[],
+        );
         assert_eq!(half.missing_signs(), ["no-such-program", "/no/such/file"]);
     }
 
@@ -388,12 +345,17 @@ mod tests {
     }
 
     #[test]
+    fn a_package_stands_in_the_table_once_and_for_something() {
+        let names: Vec<_> = TABLE.iter().map(|package| package.name).collect();
+        assert!(names.is_sorted_by(|one, next| one < next), "{names:?}");
+        assert!(TABLE.iter().all(|package| !package.needs.is_empty()));
+    }
+
+    #[test]
     fn every_program_that_a_test_asks_for_is_installed_by_xtask() {
         let mut names = Vec::new();
         programs_asked_for(&crate::project_folder().join("tests"), &mut names);
-        let known: Vec<_> = BUILD
-            .iter()
-            .chain(TEST)
+        let known: Vec<_> = of(&[Build, Test])
             .flat_map(|package| package.signs)
             .chain([&crate::python::PROGRAM, &crate::tools::PROGRAM])
             .collect();
@@ -402,7 +364,7 @@ mod tests {
         names.retain(|name| !known.contains(&&name.as_str()));
         assert!(
             names.is_empty(),
-            "{names:?}: add them to the table TEST in xtask/src/packages.rs"
+            "{names:?}: add them to the table in xtask/src/packages.rs, for Test"
         );
     }
 }

@@ -9,6 +9,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use crate::packages::Need;
 use crate::{packages, process};
 
 /// Debian's Python, whose packages hold what the program imports.
@@ -40,7 +41,7 @@ pub fn install_virt_fw_vars() -> Result<()> {
     if process::find(PROGRAM).is_some() || folder.join("bin").join(PROGRAM).exists() {
         return Ok(());
     }
-    packages::install(packages::PIP)?;
+    packages::install(packages::of(&[Need::Pip]))?;
     println!("Installing virt-firmware, which Debian 12 has no package of, below cargo's folder:");
     let mut pip = Command::new(PYTHON);
     pip.current_dir(crate::project_folder());

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::packages::Need;
 use crate::{cloud_init, interop, packages, process, python, systemd, tools};
 
 #[derive(clap::Args)]
@@ -29,10 +30,9 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     // Who names tests wants these alone.
     let is_whole = arguments.for_cargo_test.is_empty();
-    let mut needed: Vec<_> = packages::BUILD.iter().chain(packages::TEST).collect();
+    let mut needed: Vec<_> = packages::of(&[Need::Build, Need::Test]).collect();
     if is_whole {
-        needed.extend(packages::INTEROP);
-        needed.push(&packages::GO);
+        needed.extend(packages::of(&[Need::Interop, Need::Go]));
     }
     packages::install(needed)?;
     python::install_virt_fw_vars()?;

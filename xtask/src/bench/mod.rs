@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use crate::packages;
+use crate::packages::Need;
 use crate::process::{self, cargo, find};
 
 /// What stands in front of and behind the root partition, in MiB.
@@ -59,8 +60,7 @@ enum Part {
 /// guests,
 /// then `predict` and `deploy` beside programs that only read the boot files.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let needed = packages::BUILD.iter().chain(packages::TEST);
-    packages::install(needed.chain(packages::BENCH))?;
+    packages::install(packages::of(&[Need::Build, Need::Test, Need::Bench]))?;
     let is_wanted = |part| arguments.only.is_empty() || arguments.only.contains(&part);
     process::run(&mut process::release_build())?;
     if is_wanted(Part::Cipher) {

@@ -33,6 +33,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 
 use crate::guest::Guest;
+use crate::packages::Need;
 use crate::{guest, packages, process, python};
 pub use account::Account;
 use console::Text;
@@ -79,7 +80,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 /// Builds what is booted, and what the tests need for it.
 fn prepare(arguments: &Arguments, folder: &Path) -> Result<()> {
-    let mut needed: Vec<_> = packages::BUILD.iter().chain(packages::BOOT).collect();
+    let mut needed: Vec<_> = packages::of(&[Need::Build, Need::Boot]).collect();
     if arguments.wants_guests() {
         needed.extend(guest::packages()?);
     }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use crate::packages::Need;
 use crate::{guest, packages, process};
 use booted::Booted;
 use deployed::Deployed;
@@ -40,11 +41,11 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let mut needed: Vec<_> = packages::BUILD.iter().chain(packages::DEMO).collect();
+    let mut needed: Vec<_> = packages::of(&[Need::Build, Need::Demo]).collect();
     if arguments.image.is_none() {
         needed.extend(guest::packages()?);
         if !arguments.no_boot {
-            needed.extend(packages::BOOT);
+            needed.extend(packages::of(&[Need::Boot]));
         }
     }
     packages::install(needed)?;

@@ -35,6 +35,7 @@ use self::crates::Metadata;
 use self::programs::{Linking, Programs};
 use self::release::Release;
 use crate::guest::{self, Guest};
+use crate::packages::Need;
 use crate::{debian, packages, process};
 
 #[derive(clap::Args)]
@@ -51,10 +52,10 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let start = Instant::now();
-    let mut needed: Vec<_> = packages::BUILD.iter().collect();
-    needed.extend(packages::DOCS.iter().chain(packages::DIST));
+    let for_all = [Need::Build, Need::Docs, Need::Dist];
+    let mut needed: Vec<_> = packages::of(&for_all).collect();
     if !arguments.no_check {
-        needed.extend(packages::DIST_CHECK);
+        needed.extend(packages::of(&[Need::DistCheck]));
         needed.extend(debian::packages()?);
         if arguments.image.is_none() {
             needed.extend(guest::packages()?);

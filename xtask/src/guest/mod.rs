@@ -34,6 +34,7 @@ use self::kernel_image::KernelImage;
 use self::namespace::Namespace;
 use crate::debian::{self, SUITE};
 use crate::disk::Disk;
+use crate::packages::Need;
 use crate::{packages, process, python};
 
 /// What the guest is made of. `systemd-cryptsetup` is a package of its own in Debian 13: without it the
@@ -88,9 +89,8 @@ const SOURCES: &[&str] = &[
 
 /// The Debian packages that this machine needs to build the guest.
 pub fn packages() -> Result<Vec<&'static packages::Package>> {
-    let mut needed: Vec<_> = packages::GUEST.iter().collect();
+    let mut needed: Vec<_> = packages::of(&[Need::Guest, Need::Go]).collect();
     needed.extend(debian::packages()?);
-    needed.push(&packages::GO);
     Ok(needed)
 }
 

@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
+use crate::packages::Need;
 use crate::{packages, process};
 use case::{Algorithm, Case, Srk};
 use reader::Reader;
@@ -33,7 +34,7 @@ pub fn run(_: &Arguments) -> Result<()> {
         println!("SKIPPED: the program `go` is not installed (package golang-go)");
         return Ok(());
     }
-    packages::install(packages::BUILD.iter().chain(packages::INTEROP))?;
+    packages::install(packages::of(&[Need::Build, Need::Interop]))?;
     let folder = crate::target_folder()?.join("interop");
     std::fs::create_dir_all(&folder)?;
     let reader = Reader::build(&folder)?;
