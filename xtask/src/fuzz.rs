@@ -172,6 +172,20 @@ fn runs(talk: &str) -> Option<u64> {
         .and_then(|number| number.trim().parse().ok())
 }
 
+/// Fails where the lock of a workspace would change: a crate of ours took or left a dependency, and nobody wrote that down.
+/// Asks the registry's index where the lock names one; downloads nothing.
+pub fn check_lock(folder: &Path) -> Result<()> {
+    let mut update = process::cargo(&["update", "--workspace", "--locked", "--quiet"]);
+    update.current_dir(folder);
+    if process::succeeds(&mut update) {
+        return Ok(());
+    }
+    let folder = process::shown_path(folder);
+    bail!(
+        "{folder}/Cargo.lock does not fit to the crates that it is for, or the registry cannot be asked: (cd {folder} && cargo update --workspace)"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,5 +233,32 @@ mod tests {
         let talk = "Done 12 runs\nstat::number_of_executed_units: 4711\nstat::peak_rss_mb: 42\n";
         assert_eq!(runs(talk), Some(4711));
         assert_eq!(runs("==1== ERROR: AddressSanitizer"), None);
+    }
+
+    #[test]
+    fn a_lock_that_misses_a_dependency_is_stale() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let manifest = |name: &str, more: &str| {
+            format!(
+                "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n{more}"
+            )
+        };
+        write("fuzz/Cargo.toml", &manifest("fuzz", ""));
+        write("fuzz/src/lib.rs", "");
+        write("base/Cargo.toml", &manifest("base", ""));
+        write("base/src/lib.rs", "");
+        let fuzz = folder.path().join("fuzz");
+        let mut generate = process::cargo(&["generate-lockfile", "--offline"]);
+        process::run(generate.current_dir(&fuzz)).unwrap();
+        check_lock(&fuzz).unwrap();
+        let dependency = "[dependencies]\nbase = { path = \"../base\" }\n";
+        write("fuzz/Cargo.toml", &manifest("fuzz", dependency));
+        let message = check_lock(&fuzz).unwrap_err().to_string();
+        assert!(message.contains("cargo update --workspace"), "{message}");
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 
 use crate::packages::Need;
-use crate::{cloud_init, interop, packages, process, python, systemd, tools};
+use crate::{cloud_init, fuzz, interop, packages, process, python, systemd, tools};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -54,6 +54,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             "format",
             process::cargo(&["fmt", "--all", "--check"]),
         ));
+        let fuzz = crate::project_folder().join("fuzz");
+        steps.push(("fuzz's lock", Box::new(move || fuzz::check_lock(&fuzz))));
         let clippy = [
             "clippy",
             "--workspace",
