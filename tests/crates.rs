@@ -140,6 +140,43 @@ fn one_file_starts_a_process() {
     );
 }
 
+/// A crate that could serve other programs says nothing that only the user of ours could follow.
+#[test]
+fn what_could_serve_others_names_no_option() {
+    let help = |arguments: &[&str]| {
+        let program = env!("CARGO_BIN_EXE_encrypt-cloud-image");
+        let output = Command::new(program).args(arguments).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let commands = help(&["--help"]);
+    let names = commands.lines().filter_map(|line| {
+        let name = line.strip_prefix("  ")?.split(' ').next()?;
+        (!name.is_empty() && !name.starts_with('-')).then_some(name)
+    });
+    let text: String = names.map(|name| help(&[name, "--help"])).collect();
+    let is_of_name = |x: char| x.is_ascii_alphanumeric() || x == '-';
+    let options = |text: &str| -> BTreeSet<String> {
+        let behind = text.split("--").skip(1);
+        behind
+            .filter_map(|text| text.split(|x| !is_of_name(x)).next())
+            .filter(|name| !name.is_empty())
+            .map(|name| name.trim_end_matches('-').to_owned())
+            .collect()
+    };
+    let ours = options(&text);
+    assert!(ours.contains("bind-pcr11") && ours.len() > 40, "{ours:?}");
+    for name in [
+        "base", "gpt", "probe", "luks2", "firmware", "tpm", "measure",
+    ] {
+        let folder = root().join("crates").join(name);
+        for file in sources().iter().filter(|file| file.starts_with(&folder)) {
+            let named = options(&fs::read_to_string(file).unwrap());
+            let named: Vec<_> = named.intersection(&ours).collect();
+            assert!(named.is_empty(), "{} names {named:?}", file.display());
+        }
+    }
+}
+
 /// What is linked (`links`) into a crate that a guest runs, directly or through others.
 #[test]
 fn a_guest_needs_no_c_but_the_cryptographic_library() {

@@ -115,7 +115,7 @@ fn text_at(explanation: &Explanation, number: impl Into<Option<usize>>) -> Strin
     let row = rows
         .rfind(|row| row.verdict.differs() && row.number == number)
         .unwrap();
-    row.cause.as_ref().unwrap().to_string()
+    operations::predict::cause(row.cause.as_ref().unwrap())
 }
 
 const WINDOWS_PCA: &str = "Microsoft Windows Production PCA 2011 (certificate e8e95f0733a55e8b…)";

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::status::Status;
 use operations::predict::{
-    Comparison, Distinct, Explanation, Measured, Other, Prediction, Row, Verdict,
+    self, Comparison, Distinct, Explanation, Measured, Other, Prediction, Row, Verdict,
 };
 
 /// What no firmware log has, for readers who compare with the PCRs of a running guest.
@@ -43,7 +43,7 @@ pub fn table(
             line(&mut text, row);
             // What explains several lines in a row is told behind the first.
             if let Some(cause) = row.cause.as_ref().filter(|cause| told != Some(*cause)) {
-                let _ = writeln!(text, "       likely: {cause}");
+                let _ = writeln!(text, "       likely: {}", predict::cause(cause));
             }
             told = row.cause.as_ref();
         }
@@ -258,7 +258,7 @@ fn json_row(row: &Row) -> JsonRow<'_> {
         logged: row.logged.as_ref().map(json_measured),
         cause: row.cause.as_ref().map(|cause| JsonCause {
             name: cause.name(),
-            text: cause.to_string(),
+            text: predict::cause(cause),
         }),
     }
 }

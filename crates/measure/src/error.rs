@@ -228,9 +228,7 @@ pub enum Problem {
     )]
     UnknownStub,
     /// PCR 11 is asked for, and nothing would be in it.
-    #[error(
-        "is no unified kernel image: nothing is measured into PCR 11 when it boots, so --bind-pcr11 would bind nothing"
-    )]
+    #[error("is no unified kernel image: nothing is measured into PCR 11 when it boots")]
     NotUnified,
     /// What is measured into PCR 11 is decided at boot.
     #[error(
@@ -324,23 +322,6 @@ impl Problem {
             _ => return None,
         })
     }
-
-    /// The flag that lifts this check, where there is one besides `--compat reference`.
-    pub fn flag(&self) -> Option<&'static str> {
-        Some(match self {
-            Self::Unsigned { .. }
-            | Self::Untrusted { .. }
-            | Self::Rollover { .. }
-            | Self::DigestMismatch { .. }
-            | Self::BytesBehindTable { .. }
-            | Self::SignatureInvalid { .. }
-            | Self::ChainRefused { .. }
-            | Self::ChainUnknown { .. } => "--no-verify-signatures",
-            Self::Forbidden { .. } => "--ignore-dbx",
-            Self::NoSbat { .. } | Self::Sbat(_) | Self::SbatTooOld { .. } => "--ignore-sbat",
-            _ => return None,
-        })
-    }
 }
 
 /// What is worth saying of a prediction that succeeded.
@@ -407,9 +388,7 @@ pub enum Warning {
         file: String,
     },
     /// The reference has another value for this one.
-    #[error(
-        "{file}: firmware and shim measure {ours} for it, the reference predicts {reference}; --compat reference gives that value"
-    )]
+    #[error("{file}: firmware and shim measure {ours} for it, the reference predicts {reference}")]
     ReferenceDiffers {
         /// The boot file.
         file: String,
@@ -459,7 +438,7 @@ pub enum Warning {
     },
     /// PCR 15 is asked for, and nothing is ever measured there.
     #[error(
-        "{file}: is no unified kernel image: its boots measure no volume key, so PCR 15 stays zero and --bind-pcr15 closes nothing"
+        "{file}: is no unified kernel image: its boots measure no volume key, so PCR 15 stays zero"
     )]
     NoVolumeKey {
         /// The boot file.
@@ -477,9 +456,7 @@ pub enum Warning {
         shim: Version,
     },
     /// A shim measures a variable that the reference does not know of.
-    #[error(
-        "{file}: shim {shim} measures MokListTrusted into PCR 7; the reference leaves it out, and --compat reference gives that value"
-    )]
+    #[error("{file}: shim {shim} measures MokListTrusted into PCR 7; the reference leaves it out")]
     MokListTrusted {
         /// The boot file.
         file: String,

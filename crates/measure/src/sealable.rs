@@ -25,27 +25,6 @@ pub enum NotSealable {
     },
 }
 
-impl NotSealable {
-    /// The way out.
-    pub fn hint(&self) -> &'static str {
-        match self {
-            Self::Uncovered { .. } => {
-                "a unified kernel image in its place has both in it; --allow-uncovered-initrd seals all the same"
-            }
-            Self::NotPredicted { gap, .. } => match gap {
-                Gap::NoKernel { .. } => "put a unified kernel image beside it first",
-                Gap::Kernel { .. } | Gap::SystemdBoot { .. } | Gap::SecondShim { .. } => {
-                    "put a unified kernel image in its place"
-                }
-                Gap::Grub { .. } | Gap::Unknown { .. } => {
-                    "put a unified kernel image in its place; or seal to PCR 7 without PCR 4, and give --allow-uncovered-initrd"
-                }
-                Gap::Addons { .. } => "remove them from the EFI system partition",
-            },
-        }
-    }
-}
-
 fn in_words(pcrs: &BTreeSet<u8>) -> String {
     let numbers: Vec<_> = pcrs.iter().map(|pcr| format!("PCR {pcr}")).collect();
     numbers.join(" or ")

@@ -70,7 +70,7 @@ pub enum Error {
     NotAPublicArea,
     /// A public key in PEM or DER form where a public area is needed.
     #[error(
-        "a public key without its TPM attributes; write the public area with tpm2_readpublic -o, or pass --standard-srk-template if the key was made from the standard template"
+        "a public key without its TPM attributes; write the public area with tpm2_readpublic -o"
     )]
     KeyAlone,
     /// The PEM block is of another kind.

@@ -1,6 +1,6 @@
 //! The reference's rule: names as bytes, key identifiers equal or both absent, and no signature verified.
 //!
-//! It decides under `--compat reference`, and which table of rules a program belongs to.
+//! It decides where the reference is to be followed, and which table of rules a program belongs to.
 
 use super::Bag;
 use crate::certificate::{Certificate, KeyType};

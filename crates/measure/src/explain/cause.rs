@@ -9,9 +9,7 @@
 pub enum Cause {
     // --- The firmware's state and variables ---
     /// Secure Boot is off, and was predicted as on.
-    #[error(
-        "Secure Boot is off in this guest: nothing is verified and no authority measured (--secure-boot off predicts such a boot)"
-    )]
+    #[error("Secure Boot is off in this guest: nothing is verified and no authority measured")]
     SecureBootOff,
     /// Secure Boot is on, and was predicted as off.
     #[error("Secure Boot is on in this guest, and the prediction is for one in which it is off")]
@@ -213,18 +211,16 @@ pub enum Cause {
 
     // --- What was booted ---
     /// No action before the boot option.
-    #[error(
-        "this firmware does not measure that it calls the boot option: describe it with --omits-ready-to-boot-signal"
-    )]
+    #[error("this firmware does not measure that it calls the boot option")]
     NoReadyToBoot,
     /// An action where none was predicted.
     #[error(
-        "this firmware measures that it calls the boot option, and the configuration says that it does not: leave --omits-ready-to-boot-signal out"
+        "this firmware measures that it calls the boot option, and the configuration says that it does not"
     )]
     ReadyToBoot,
     /// The action stands in another PCR.
     #[error(
-        "this firmware measures that it calls the boot option into PCR {pcr}, and not into PCR 4: describe it with --omits-ready-to-boot-signal"
+        "this firmware measures that it calls the boot option into PCR {pcr}, and not into PCR 4"
     )]
     ReadyToBootElsewhere {
         /// Where the log has it.

@@ -6,7 +6,7 @@ use super::plan::KeyObjectKind;
 use super::step::WritePhase;
 use crate::common::error::LOST_PRIMARY;
 use crate::common::recovery_key;
-use crate::predict::{NotSealable, PredictError};
+use crate::predict::{self, NotSealable, PredictError};
 use crate::{About, Error as CommonError};
 use base::storage;
 use image::{self, Error as ImageError, FileKind, OtherFormat};
@@ -449,7 +449,7 @@ impl Error {
                 Some(hint)
             }
             Self::Predict(error) => error.hint_of_sealing(),
-            Self::NotSealable(error) => Some(error.hint().to_owned()),
+            Self::NotSealable(error) => Some(predict::way_to_seal(error).to_owned()),
             Self::RecoveryKeyKept { problem, .. } => problem.hint(source),
             Self::RecoveryKeyLeft { path, .. } => {
                 Some(format!("rm {}", image::quoted(path)))

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::options;
 use crate::{Error, uefi_config};
 use base::storage;
 use measure::Problem;
@@ -88,8 +89,8 @@ pub enum PredictError {
     #[error(transparent)]
     Firmware(#[from] uefi_config::Error),
     /// The prediction itself.
-    #[error(transparent)]
-    Measure(#[from] measure::Error),
+    #[error("{}", options::error(.0))]
+    Measure(measure::Error),
     /// An event log cannot be written.
     #[error("cannot write {}", path.display())]
     WriteLog {
@@ -120,6 +121,12 @@ pub enum PredictError {
         /// What is wrong with it.
         problem: event_log::Error,
     },
+}
+
+impl From<measure::Error> for PredictError {
+    fn from(error: measure::Error) -> Self {
+        Self::Measure(error)
+    }
 }
 
 impl PredictError {
@@ -223,9 +230,9 @@ impl PredictError {
                 "--no-verify-signatures predicts PCR 4 all the same, with --add-efi-boot-manager-profile alone"
                     .to_owned(),
             ),
-            Self::Measure(measure::Error::Program { problem, .. }) => problem
-                .flag()
-                .map(|flag| format!("{flag} predicts the values all the same")),
+            Self::Measure(measure::Error::Program { problem, .. }) => {
+                options::lifts(problem).map(|flag| format!("{flag} predicts the values all the same"))
+            }
             Self::Log {
                 problem: event_log::Error::NotALog | event_log::Error::Empty,
                 ..

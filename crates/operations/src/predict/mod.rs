@@ -7,6 +7,7 @@
 mod boot_files;
 mod error;
 mod esp;
+mod options;
 mod ways;
 
 use std::fs::File;
@@ -18,6 +19,8 @@ use uuid::Uuid;
 pub use boot_files::{EspDirectory, EspFiles, Name, Wanted, extra_folder, of_chains, on_esp};
 pub use error::PredictError;
 pub use esp::EspVolume;
+pub(crate) use options::way_to_seal;
+pub use options::{cause, warning};
 pub use ways::{Refused, Ways};
 
 pub use measure::{
@@ -226,7 +229,7 @@ impl Guest {
             rules: self.rules,
             bank: self.bank,
         })?;
-        warnings.extend(prediction.warnings.iter().map(ToString::to_string));
+        warnings.extend(prediction.warnings.iter().map(options::warning));
         let lifted = ways::lifted(self, &loaded.config, boot);
         for one in &lifted {
             if !warnings.contains(&one.why) {

@@ -3,7 +3,7 @@
 //! All are predicted together where they all start, since one may leave a level of shim that another one finds. Else each
 //! chain is predicted alone.
 
-use super::{Branch, Guest, PredictError, Request};
+use super::{Branch, Guest, PredictError, Request, options};
 use firmware::UefiConfig;
 use measure::{self, Boot, Input};
 
@@ -73,7 +73,7 @@ fn each(guest: &Guest, boot: &Boot, warnings: Vec<String>) -> Result<Ways, Predi
             Err(PredictError::Measure(measure::Error::Program { file, problem })) => {
                 ways.refused.push(Refused {
                     kernel: kernel_of(&alone),
-                    why: format!("{file}: {problem}"),
+                    why: options::program(&file, &problem),
                     does_not_start: problem.keeps_from_booting(),
                 });
             }
@@ -104,12 +104,13 @@ pub(super) fn lifted(guest: &Guest, configuration: &UefiConfig, boot: &Boot) -> 
         });
         if let Err(measure::Error::Program { file, problem }) = checked
             && problem.keeps_from_booting()
-            && let Some(option) = problem.flag()
+            && let Some(option) = options::lifts(&problem)
         {
             lifted.push(Refused {
                 kernel: kernel_of(&alone),
                 why: format!(
-                    "{file}: {problem}; {option} predicts it all the same, and no guest with Secure Boot on asks for a key then"
+                    "{}; {option} predicts it all the same, and no guest with Secure Boot on asks for a key then",
+                    options::program(&file, &problem)
                 ),
                 does_not_start: true,
             });
