@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("luks2", &["base", "probe"]),
     ("firmware", &["base"]),
     ("tpm", &["base"]),
-    ("measure", &["firmware", "tpm"]),
+    ("measure", &["base", "firmware", "tpm"]),
     ("keyobject", &["base", "luks2", "tpm"]),
     (
         "operations",
@@ -170,9 +170,9 @@ fn what_could_serve_others_names_no_option() {
     ] {
         let folder = root().join("crates").join(name);
         for file in sources().iter().filter(|file| file.starts_with(&folder)) {
-            let named = options(&fs::read_to_string(file).unwrap());
-            let named: Vec<_> = named.intersection(&ours).collect();
-            assert!(named.is_empty(), "{} names {named:?}", file.display());
+            let found = options(&fs::read_to_string(file).unwrap());
+            let found: Vec<_> = found.intersection(&ours).collect();
+            assert!(found.is_empty(), "{} names {found:?}", file.display());
         }
     }
 }

@@ -106,7 +106,8 @@ fn used(parent: &StorageParent, unique: &[UniqueData]) {
         let mut entropy = Counter(1);
         let composite = [[7; 32].as_slice()];
         match systemd_tpm2::seal(
-            (parent, found),
+            parent,
+            found,
             &any_state,
             composite,
             &secret,

@@ -74,7 +74,7 @@ fn ours(case: &Value, secret: &UnlockSecret, entropy: &mut dyn Entropy) -> Value
     let (srk, found) = (srk(case), parent(&case["token"]));
     let composites = [composite.as_slice()];
     let tokens =
-        systemd_tpm2::seal((&srk, found), &selection, composites, secret, 1, entropy).unwrap();
+        systemd_tpm2::seal(&srk, found, &selection, composites, secret, 1, entropy).unwrap();
     let [token] = tokens.as_slice() else {
         panic!("one token");
     };
@@ -356,9 +356,16 @@ fn what_cannot_be_sealed_is_refused() {
     let srk = srk(&case);
     let seal = |srk: &StorageParent, selection: &Selection, composites: &[&[u8]]| {
         let composites = composites.iter().copied();
-        let parent = (srk, Parent::Derived);
         let entropy = &mut SystemEntropy::new();
-        systemd_tpm2::seal(parent, selection, composites, &secret, 1, entropy)
+        systemd_tpm2::seal(
+            srk,
+            Parent::Derived,
+            selection,
+            composites,
+            &secret,
+            1,
+            entropy,
+        )
     };
     let message =
         |sealed: Result<Vec<String>, systemd_tpm2::Error>| sealed.unwrap_err().to_string();

@@ -14,7 +14,9 @@
 )]
 
 pub mod checksum;
+pub mod cursor;
 pub mod hash;
+pub mod json;
 pub mod number;
 pub mod secret;
 pub mod storage;

@@ -30,6 +30,7 @@ mod explanation;
 mod files;
 mod guest;
 mod inspect;
+mod json;
 mod message;
 mod parse;
 mod predict;

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::explanation::JsonExplanation;
+use crate::json;
 use operations::predict::{Distinct, Gap, Prediction};
 
 /// The events of every branch, and the values that they lead to.
@@ -127,10 +128,7 @@ pub fn json(
         warnings,
         explanation,
     };
-    // Strings and numbers only: nothing that JSON could not say.
-    let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
-    text.push('\n');
-    text
+    json::text(&document)
 }
 
 /// Branches as they stand in documents.

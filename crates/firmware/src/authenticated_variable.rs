@@ -37,7 +37,7 @@ const CERTIFICATE_FIELDS_BYTES: u32 = 24;
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-struct Fields {
+struct RawAuthentication2 {
     year: U16,
     time: [u8; 14],
     certificate_bytes: U32,
@@ -83,7 +83,7 @@ pub fn value(content: &[u8]) -> Result<&[u8], Error> {
     if !is_header(content) {
         return Err(Error::NoHeader);
     }
-    let Ok((fields, _)) = Fields::ref_from_prefix(content) else {
+    let Ok((fields, _)) = RawAuthentication2::ref_from_prefix(content) else {
         return Err(Error::NoHeader);
     };
     let format = Uuid::from_bytes_le(fields.format);
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     fn update(year: u16, certificate_bytes: u32, certificate_type: u16, rest: &[u8]) -> Vec<u8> {
-        let fields = Fields {
+        let fields = RawAuthentication2 {
             year: year.into(),
             time: [1, 2, 3, 4, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0],
             certificate_bytes: certificate_bytes.into(),

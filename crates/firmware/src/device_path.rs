@@ -105,9 +105,9 @@ impl fmt::Display for Node {
 }
 
 /// Little-endian numbers at places of a node's data; zero where they are not.
-struct Fields<'a>(&'a [u8]);
+struct NodeData<'a>(&'a [u8]);
 
-impl Fields<'_> {
+impl NodeData<'_> {
     fn bytes<const N: usize>(&self, at: usize) -> [u8; N] {
         let field = self.0.get(at..).and_then(<[u8]>::first_chunk);
         field.copied().unwrap_or([0; N])
@@ -135,7 +135,7 @@ impl Fields<'_> {
 }
 
 fn node(kind: u8, subtype: u8, data: &[u8]) -> Node {
-    let field = Fields(data);
+    let field = NodeData(data);
     let other = match (kind, subtype, data.len()) {
         (1, 1, 2) => {
             return Node::Pci {
@@ -179,7 +179,7 @@ fn node(kind: u8, subtype: u8, data: &[u8]) -> Node {
 }
 
 /// A partition: its number, and what it is known by.
-fn partition(field: &Fields<'_>) -> String {
+fn partition(field: &NodeData<'_>) -> String {
     let number = field.long(0);
     match field.byte(37) {
         2 => format!("HD({number},GPT,{})", field.guid(20)),

@@ -4,16 +4,14 @@
 //! decoder does, which the reference uses, is had by [`Rules::Reference`]: of several the last one counts,
 //! and nothing behind the first value is looked at.
 
-use std::fmt;
-
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::rules::Rules;
+use base::json;
 
 /// Standard alphabet and padding; bits that the last character has too many may be anything.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -24,28 +22,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// The members of an object in their order.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Members(Vec<(String, Box<RawValue>)>);
-
-impl<'de> Deserialize<'de> for Members {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct All;
-        impl<'de> Visitor<'de> for All {
-            type Value = Members;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(All)
-    }
-}
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Members(json::Members<Box<RawValue>>);
 
 /// Why a member is not to be had.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +50,7 @@ impl Members {
     /// The text of a member's value; `None` where there is no such member or it is `null`.
     pub(super) fn get(&self, name: &str, rules: Rules) -> Result<Option<&RawValue>, Problem> {
         let mut found = self
+            .0
             .0
             .iter()
             .filter(|(other, _)| other.eq_ignore_ascii_case(name));
@@ -128,6 +108,7 @@ impl Members {
     pub(super) fn others(&self, known: &[&str]) -> Vec<String> {
         let is_known = |name: &str| known.iter().any(|known| known.eq_ignore_ascii_case(name));
         self.0
+            .0
             .iter()
             .map(|(name, _)| name)
             .filter(|name| !is_known(name))

@@ -18,7 +18,7 @@
     warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
-use base::number::to_usize;
+use base::number::{fitting, to_usize};
 use uuid::{Uuid, uuid};
 use zerocopy::byteorder::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -174,7 +174,7 @@ impl SignatureList {
             offset_bytes: 0,
             kind,
             header: Vec::new(),
-            entry_bytes: u32::try_from(entry_bytes).unwrap_or(u32::MAX),
+            entry_bytes: fitting(entry_bytes),
             entries,
         })
     }
@@ -182,11 +182,11 @@ impl SignatureList {
     /// The list's bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         let body: Vec<u8> = self.entries.iter().flat_map(Entry::to_bytes).collect();
-        let len = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX); // new() and parse() checked it
+        let len = fitting::<usize, u32>; // new() and parse() checked it
         let list_bytes = FIXED_BYTES
             .saturating_add(self.header.len())
             .saturating_add(body.len());
-        let fields = Fields {
+        let fields = RawSignatureList {
             kind: self.kind.to_bytes_le(),
             list_bytes: len(list_bytes).into(),
             header_bytes: len(self.header.len()).into(),
@@ -198,7 +198,7 @@ impl SignatureList {
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-struct Fields {
+struct RawSignatureList {
     kind: [u8; 16],
     list_bytes: U32,
     header_bytes: U32,
@@ -338,7 +338,7 @@ fn parse_one(
     entries_left: usize,
 ) -> Result<(SignatureList, &[u8]), Error> {
     let left_bytes = rest.len();
-    let Ok((fields, _)) = Fields::ref_from_prefix(rest) else {
+    let Ok((fields, _)) = RawSignatureList::ref_from_prefix(rest) else {
         return Err(Error::FieldsCut {
             offset_bytes,
             left_bytes,
@@ -413,7 +413,7 @@ mod tests {
     use crate::guid;
 
     fn list(sizes: [u32; 3], rest: &[u8]) -> Vec<u8> {
-        let fields = Fields {
+        let fields = RawSignatureList {
             kind: SHA256.to_bytes_le(),
             list_bytes: sizes[0].into(),
             header_bytes: sizes[1].into(),

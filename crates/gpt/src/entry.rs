@@ -23,7 +23,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 /// The 128 bytes of an entry that have a meaning.
 #[derive(Debug, Clone, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-struct Fields {
+struct EntryFields {
     type_guid: [u8; 16],
     unique_guid: [u8; 16],
     first_lba: U64,
@@ -35,7 +35,7 @@ struct Fields {
 /// One entry, used or not, with all of its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
-    fields: Fields,
+    fields: EntryFields,
     rest: Vec<u8>,
 }
 
@@ -71,7 +71,7 @@ impl Partition {
 impl Entry {
     /// Takes an entry apart; `None` where there are fewer than 128 bytes.
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
-        let (fields, rest) = Fields::read_from_prefix(bytes).ok()?;
+        let (fields, rest) = EntryFields::read_from_prefix(bytes).ok()?;
         Some(Self {
             fields,
             rest: rest.to_vec(),

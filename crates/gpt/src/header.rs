@@ -40,7 +40,7 @@ const FIELDS_BYTES: u32 = 92;
 
 #[derive(Debug, Clone, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-struct Fields {
+struct HeaderFields {
     signature: [u8; 8],
     revision: U32,
     header_bytes: U32,
@@ -60,7 +60,7 @@ struct Fields {
 /// A header as found: it has the signature and a whole sector, and nothing else was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RawHeader {
-    fields: Fields,
+    fields: HeaderFields,
     rest: Vec<u8>,
 }
 
@@ -76,7 +76,7 @@ pub(super) fn overlap(first: (u64, u64), second: (u64, u64)) -> bool {
 impl RawHeader {
     /// Takes a sector apart; `None` without the signature.
     pub(super) fn parse(sector: &[u8]) -> Option<Self> {
-        let (fields, rest) = Fields::read_from_prefix(sector).ok()?;
+        let (fields, rest) = HeaderFields::read_from_prefix(sector).ok()?;
         (fields.signature == SIGNATURE).then(|| Self {
             fields,
             rest: rest.to_vec(),

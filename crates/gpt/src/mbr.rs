@@ -35,7 +35,7 @@ struct Record {
 
 #[derive(Debug, Clone, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-struct Fields {
+struct MasterBootRecord {
     boot_code: [u8; 440],
     disk_signature: [u8; 4],
     reserved: [u8; 2],
@@ -46,13 +46,13 @@ struct Fields {
 /// LBA 0, all of the sector: it has an entry of type 0xEE that starts at LBA 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ProtectiveMbr {
-    fields: Fields,
+    fields: MasterBootRecord,
     rest: Vec<u8>,
 }
 
 /// True where LBA 0 has partitions, and none of them says that the table is a GPT.
 pub(super) fn is_plain_mbr(sector: &[u8]) -> bool {
-    Fields::read_from_prefix(sector).is_ok_and(|(fields, _)| {
+    MasterBootRecord::read_from_prefix(sector).is_ok_and(|(fields, _)| {
         let mut kinds = fields.records.iter().map(|record| record.kind);
         // A boot sector of FAT ends with 55 AA too, and has no such entries: their boot flag is 00 or 80.
         fields.end == [0x55, 0xaa]
@@ -69,7 +69,7 @@ impl ProtectiveMbr {
     /// Takes LBA 0 apart.
     pub(super) fn parse(sector: &[u8]) -> Result<Self> {
         let (fields, rest) =
-            Fields::read_from_prefix(sector).map_err(|_| Error::NoProtectiveMbr)?;
+            MasterBootRecord::read_from_prefix(sector).map_err(|_| Error::NoProtectiveMbr)?;
         let protects =
             |record: &Record| record.kind == TYPE_PROTECTIVE && record.start_lba.get() == 1;
         if fields.end != [0x55, 0xaa] || !fields.records.iter().any(protects) {

@@ -48,7 +48,7 @@ const EPOCH: u64 = 946_684_800;
 
 #[derive(Debug, Clone, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-struct Fields {
+struct RawFooter {
     cookie: [u8; 8],
     features: U32,
     version: U32,
@@ -70,7 +70,7 @@ struct Fields {
 
 /// The footer of a fixed VHD, with a right checksum.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Footer(Fields);
+pub struct Footer(RawFooter);
 
 /// Cylinders, heads and sectors of 512 bytes: what old BIOSes were told of a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +132,7 @@ impl Footer {
     /// The footer for a disk of `disk_bytes` bytes; `time_stamp` as from [`vhd_time`].
     pub fn new(disk_bytes: u64, unique_id: Uuid, time_stamp: u32) -> Self {
         let geometry = Geometry::of(disk_bytes);
-        let mut fields = Fields {
+        let mut fields = RawFooter {
             cookie: COOKIE,
             features: 2.into(),
             version: 0x0001_0000.into(),
@@ -172,7 +172,7 @@ impl Footer {
     }
 
     fn of_any_kind(bytes: &[u8; 512]) -> Result<(Self, u32)> {
-        let fields: Fields = zerocopy::transmute!(*bytes);
+        let fields: RawFooter = zerocopy::transmute!(*bytes);
         let (stored, computed) = (fields.checksum.get(), checksum(&fields));
         if stored != computed {
             return Err(Error::VhdChecksum { stored, computed });
@@ -232,7 +232,7 @@ fn other_kind(kind: u32) -> Error {
 }
 
 /// One's complement of the sum of all bytes, with the checksum itself as zero.
-fn checksum(fields: &Fields) -> u32 {
+fn checksum(fields: &RawFooter) -> u32 {
     let mut zeroed = fields.clone();
     zeroed.checksum = 0.into();
     complement_of_sum(zeroed.as_bytes())

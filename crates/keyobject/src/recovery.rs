@@ -5,6 +5,7 @@
 
 use zeroize::Zeroizing;
 
+use base::number::fitting;
 use base::secret::{Entropy, EntropyError, SecretBytes};
 
 /// Length of a recovery key in bytes.
@@ -102,7 +103,7 @@ impl RecoveryKey {
             let mut number = u32::from(pair[0]) | u32::from(pair[1]) << 8;
             let mut digits = Zeroizing::new([b'0'; 5]);
             for digit in digits.iter_mut().rev() {
-                *digit += u8::try_from(number % 10).unwrap_or_default();
+                *digit += fitting::<u32, u8>(number % 10);
                 number /= 10;
             }
             text.extend(digits.iter().copied().map(char::from));

@@ -7,12 +7,13 @@
 
 use std::num::NonZeroU32;
 
-use super::anti_forensic::{self, STRIPES};
 use super::pbkdf2::pbkdf2;
 use super::{Error, Hash, SectorCipher, SectorSize, VolumeKey, XtsCipher};
 use base::number::to_usize;
-use base::secret::{Entropy, SecretBytes};
+use base::secret::{Entropy, SecretBytes, anti_forensic};
 
+/// The number of stripes that LUKS2 uses; cryptsetup ignores other numbers on reading.
+pub(crate) const STRIPES: u32 = 4000;
 /// Iterations of PBKDF2 in keyslots and digest: the least that LUKS2 allows, enough because every key of
 /// this program is random.
 pub(crate) const ITERATIONS: NonZeroU32 = NonZeroU32::new(1000).unwrap();
@@ -70,7 +71,8 @@ pub(crate) fn seal(
         key.expose_mut(),
     );
     let stripes = to_usize(STRIPES.into());
-    let mut material = anti_forensic::split(volume_key.expose(), stripes, hash, entropy)?;
+    let mut material =
+        anti_forensic::split(volume_key.expose(), stripes, hash.algorithm(), entropy)?;
     area_cipher(key)?.encrypt(0, material.expose_mut())?;
     Ok(material.expose().to_vec())
 }
@@ -83,9 +85,72 @@ pub(crate) fn open(
     hash: Hash,
 ) -> Result<SecretBytes, Error> {
     area_cipher(key)?.decrypt(0, material.expose_mut())?;
-    anti_forensic::merge(material.expose(), VolumeKey::LEN_BYTES, hash).ok_or(Error::Cipher)
+    anti_forensic::merge(material.expose(), VolumeKey::LEN_BYTES, hash.algorithm())
+        .ok_or(Error::Cipher)
 }
 
 fn area_cipher(key: SecretBytes) -> Result<XtsCipher, Error> {
     XtsCipher::new(&VolumeKey::from_bytes(key)?, SectorSize::S512)
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::digest::SHA256;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::vectors::{Draws, primitives, sha256_hex, stream, unhex};
+
+    #[test]
+    fn the_vectors_come_out() {
+        for vector in primitives()["af"].as_array().unwrap() {
+            let key = unhex(&vector["key"]);
+            let stripes = usize::try_from(vector["stripes"].as_u64().unwrap()).unwrap();
+            let random = match vector["random_label"].as_str() {
+                Some(label) => stream(label, (stripes - 1) * key.len()),
+                None => unhex(&vector["random"]),
+            };
+            if let Some(mixed) = vector["diffused_before_last_xor"].as_str() {
+                let found = anti_forensic::mix(&random, key.len(), &SHA256);
+                assert_eq!(mixed, hex::encode(found.expose()));
+            } else {
+                assert_eq!(vector["random_sha256"], sha256_hex(&random));
+            }
+            let material =
+                anti_forensic::split(&key, stripes, &SHA256, &mut Draws::of([random])).unwrap();
+            if let Some(expected) = vector["material"].as_str() {
+                assert_eq!(expected, hex::encode(material.expose()));
+            } else {
+                let last = &material.expose()[(stripes - 1) * key.len()..];
+                assert_eq!(vector["last_stripe"], hex::encode(last));
+                assert_eq!(vector["material_sha256"], sha256_hex(material.expose()));
+            }
+            let merged = anti_forensic::merge(material.expose(), key.len(), &SHA256).unwrap();
+            assert_eq!(merged.expose(), key);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn a_merge_gives_back_what_was_split(
+            key in proptest::collection::vec(any::<u8>(), 1..150),
+            stripes in 1_usize..20,
+            hash in prop_oneof![Just(Hash::Sha1), Just(Hash::Sha256), Just(Hash::Sha384), Just(Hash::Sha512)],
+            label in "[a-z]{4}",
+        ) {
+            let mut draws = Draws::of([stream(&label, key.len() * (stripes - 1))]);
+            let material = anti_forensic::split(&key, stripes, hash.algorithm(), &mut draws).unwrap();
+            let merged = anti_forensic::merge(material.expose(), key.len(), hash.algorithm()).unwrap();
+            prop_assert_eq!(merged.expose(), &key[..]);
+        }
+    }
+
+    #[test]
+    fn material_of_another_length_is_no_key() {
+        assert!(anti_forensic::merge(&[0; 63], 64, &SHA256).is_none());
+        assert!(anti_forensic::merge(&[0; 65], 64, &SHA256).is_none());
+        assert!(anti_forensic::merge(&[], 0, &SHA256).is_none());
+    }
 }

@@ -61,7 +61,7 @@ impl Document {
         let keyslot = json!({
             "type": "luks2",
             "key_size": VolumeKey::LEN_BYTES,
-            "af": {"type": "luks1", "stripes": super::anti_forensic::STRIPES, "hash": hash.name()},
+            "af": {"type": "luks1", "stripes": super::area::STRIPES, "hash": hash.name()},
             "area": {
                 "type": "raw",
                 "offset": offset_bytes.to_string(),

@@ -6,10 +6,10 @@
 //! one name, a NUL within a string, more than 32 levels. Everything else in this crate works on checked text.
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::Error;
+use base::json::Members;
 
 /// Levels of nesting that readers of LUKS2 allow, the outer object and the innermost value counted.
 const LEVELS: usize = 32;
@@ -86,33 +86,6 @@ fn parse<'a, T: Deserialize<'a>>(value: &'a RawValue, path: &str) -> Result<T, E
 /// A name as a message may show it: short, control characters escaped.
 fn shown(name: &str) -> String {
     name.chars().take(40).flat_map(char::escape_debug).collect()
-}
-
-/// The members of an object in order, values as `V`.
-struct Members<V>(Vec<(String, V)>);
-
-impl<'de, V: Deserialize<'de>> Deserialize<'de> for Members<V> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder<V>(std::marker::PhantomData<V>);
-
-        impl<'de, V: Deserialize<'de>> Visitor<'de> for InOrder<V> {
-            type Value = Members<V>;
-
-            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                formatter.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-
-        deserializer.deserialize_map(InOrder(std::marker::PhantomData))
-    }
 }
 
 /// An object of the metadata with its place, for reading and for editing.

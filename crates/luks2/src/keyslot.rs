@@ -9,8 +9,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::Error;
-use super::anti_forensic::STRIPES;
 use super::area::SALT_BYTES;
+use super::area::STRIPES;
 use super::json::Object;
 use super::refusal::{Refusal, supported};
 

@@ -51,7 +51,6 @@
     warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
-mod anti_forensic;
 mod area;
 mod binary_header;
 mod create;

@@ -190,7 +190,7 @@ impl Area {
         let mut left_bytes = self.size_bytes;
         while left_bytes > 0 {
             let len_bytes = to_usize(left_bytes).min(buffer.len());
-            let piece = buffer.get_mut(..len_bytes).unwrap_or_default();
+            let (piece, _) = buffer.split_at_mut(len_bytes);
             entropy.fill(piece)?;
             container.write_all_at(piece, offset_bytes)?;
             let len_bytes = piece.len() as u64;

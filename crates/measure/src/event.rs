@@ -14,6 +14,7 @@
 
 use uuid::Uuid;
 
+use base::number::fitting;
 use firmware::{guid, utf16};
 use tpm::Bank;
 
@@ -340,7 +341,7 @@ impl Event {
 /// `UEFI_VARIABLE_DATA`.
 fn variable_data(guid: Uuid, name: &str, data: &[u8]) -> Vec<u8> {
     let units: Vec<u16> = name.encode_utf16().collect();
-    let len = |len: usize| u64::try_from(len).unwrap_or(u64::MAX).to_le_bytes();
+    let len = |len: usize| (len as u64).to_le_bytes();
     let mut bytes = guid.to_bytes_le().to_vec();
     bytes.extend(len(units.len()));
     bytes.extend(len(data.len()));
@@ -365,17 +366,13 @@ pub fn parse_variable_data(event: &[u8]) -> Option<(Uuid, String, &[u8])> {
 fn image_load_event(path: &str) -> Vec<u8> {
     let mut name: Vec<u8> = path.encode_utf16().flat_map(u16::to_le_bytes).collect();
     name.extend([0, 0]);
-    let node_bytes = u16::try_from(name.len().saturating_add(4)).unwrap_or(u16::MAX);
+    let node_bytes: u16 = fitting(name.len().saturating_add(4));
     let mut device_path = vec![4, 4]; // media device path, file path
     device_path.extend(node_bytes.to_le_bytes());
     device_path.extend(name);
     device_path.extend([0x7f, 0xff, 4, 0]); // end of the path
     let mut bytes = vec![0; 24];
-    bytes.extend(
-        u64::try_from(device_path.len())
-            .unwrap_or(u64::MAX)
-            .to_le_bytes(),
-    );
+    bytes.extend((device_path.len() as u64).to_le_bytes());
     bytes.extend(device_path);
     bytes
 }

@@ -76,10 +76,14 @@ impl<'a> Judge<'a> {
     }
 
     /// What a signature must be over.
-    fn digest_for(&self, signature: &Signature) -> Option<&'a [u8]> {
-        match self.library {
-            Library::Firmware => self.program.digest(signature.firmware_hash()?),
-            Library::Shim => Some(self.program.image_digest()),
+    fn digest_for(&self, signature: &Signature) -> Result<&'a [u8], Problem> {
+        match (self.library, signature.firmware_hash()) {
+            (Library::Shim, _) => Ok(self.program.image_digest()),
+            (Library::Firmware, Some(hash)) => {
+                self.program.digest(hash).ok_or(Problem::DigestMissing)
+            }
+            // edk2 passes over the signature: no digest is the one that it is over.
+            (Library::Firmware, None) => Ok(&[]),
         }
     }
 
@@ -126,7 +130,7 @@ impl<'a> Judge<'a> {
         if led == Err(Refusal::Unrelated) {
             return Ok(false);
         }
-        let digest = self.digest_for(signature).unwrap_or_default();
+        let digest = self.digest_for(signature)?;
         let led = match signature.flaw(digest) {
             Some(Flaw::Digest) => {
                 self.saw_digest = true;

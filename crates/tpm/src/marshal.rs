@@ -3,47 +3,46 @@
 //! TPM 2.0 Library, part 2, section 4. Reading never goes beyond the end and never allocates.
 
 use super::Error;
+use base::cursor;
+use base::number::fitting;
 
 /// Reads structures from the start of some bytes on.
 #[derive(Debug, Clone)]
-pub struct Cursor<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
+pub struct Cursor<'a>(cursor::Cursor<'a>);
 
 impl<'a> Cursor<'a> {
     /// Begins at the first of these bytes.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
+        Self(cursor::Cursor::new(bytes))
     }
 
     /// How many bytes were read.
     pub fn offset(&self) -> usize {
-        self.at
+        self.0.offset()
     }
 
     /// How many bytes are left.
     pub fn left(&self) -> usize {
-        self.bytes.len().saturating_sub(self.at)
+        self.0.left()
     }
 
     /// The next `len_bytes` bytes; `field` is named in the error.
     pub fn take(&mut self, len_bytes: usize, field: &'static str) -> Result<&'a [u8], Error> {
-        let end = self.at.checked_add(len_bytes);
-        let taken = end.and_then(|end| self.bytes.get(self.at..end));
-        let taken = taken.ok_or(Error::Short {
-            field,
-            offset: self.at,
-            len_bytes: self.bytes.len(),
-        })?;
-        self.at = self.at.saturating_add(len_bytes);
-        Ok(taken)
+        let short = self.short(field);
+        self.0.take(len_bytes).ok_or(short)
     }
 
     fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], Error> {
-        let mut array = [0; N];
-        array.copy_from_slice(self.take(N, field)?);
-        Ok(array)
+        let short = self.short(field);
+        self.0.array().ok_or(short)
+    }
+
+    fn short(&self, field: &'static str) -> Error {
+        Error::Short {
+            field,
+            offset: self.offset(),
+            len_bytes: self.0.bytes().len(),
+        }
     }
 
     /// A number of 8 bits.
@@ -79,7 +78,7 @@ impl<'a> Cursor<'a> {
         wanted: u16,
         supported: &'static str,
     ) -> Result<(), Error> {
-        let offset = self.at;
+        let offset = self.offset();
         match self.word(field)? {
             found if found == wanted => Ok(()),
             found => Err(Error::Unsupported {
@@ -98,7 +97,7 @@ impl<'a> Cursor<'a> {
         most: usize,
         allowed: &'static str,
     ) -> Result<&'a [u8], Error> {
-        let offset = self.at;
+        let offset = self.offset();
         let bytes = self.sized(field)?;
         if bytes.len() > most {
             return Err(Error::Length {
@@ -129,8 +128,7 @@ pub trait Marshal {
 
     /// Appends a byte string behind its 16-bit length; it has at most 65535 bytes.
     fn put_sized(&mut self, bytes: &[u8]) {
-        debug_assert!(u16::try_from(bytes.len()).is_ok(), "a TPM2B is short");
-        self.put_word(u16::try_from(bytes.len()).unwrap_or(u16::MAX));
+        self.put_word(fitting(bytes.len()));
         self.put(bytes);
     }
 }

@@ -5,6 +5,7 @@
 use serde::Serialize;
 
 use crate::encrypt::plan::format_name;
+use crate::json;
 use crate::prediction::{JsonBranch, json_branches};
 use operations::deploy::{
     DeployPlan, Digests, KeyObjectKind, Parent, Purpose, RecoveryForm, SrkFacts,
@@ -156,12 +157,13 @@ pub fn json(plan: &DeployPlan, digests: &Digests) -> String {
         sha256: hex::encode(digests.input),
     };
     let branches = branches(plan);
-    text(&report(plan, &branches, input, &digests.output))
+    json::text(&report(plan, &branches, input, &digests.output))
 }
 
 /// What a `provision` did; the source has so many bytes.
 pub fn of_provision(
-    (encrypted, bound): (&operations::encrypt::EncryptPlan, &DeployPlan),
+    encrypted: &operations::encrypt::EncryptPlan,
+    bound: &DeployPlan,
     source_bytes: u64,
     digests: &Digests,
 ) -> String {
@@ -173,7 +175,7 @@ pub fn of_provision(
     };
     let warnings = encrypted.warnings.iter().chain(&bound.warnings);
     let branches = branches(bound);
-    text(&Report {
+    json::text(&Report {
         warnings: warnings.map(String::as_str).collect(),
         notes: Vec::new(),
         encryption: Some(Encryption {
@@ -269,13 +271,6 @@ fn report<'a>(
         }],
         encryption: None,
     }
-}
-
-fn text(report: &Report<'_>) -> String {
-    // Strings and numbers only: nothing that JSON could not say.
-    let mut text = serde_json::to_string_pretty(report).unwrap_or_default();
-    text.push('\n');
-    text
 }
 
 fn place(srk: &SrkFacts) -> Option<Place> {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
+use crate::json;
 use crate::status::Status;
 use operations::deploy::{SEALED_KEY, SRK_TEMPLATE};
 use operations::inspect::{
@@ -50,9 +51,7 @@ pub fn json(image: &Inspection, told: Option<(&Question, &Answer)>) -> String {
         "against": told.map(|(question, answer)| against(question, answer)),
         "warnings": warnings,
     });
-    let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
-    text.push('\n');
-    text
+    json::text(&document)
 }
 
 /// How the program ends that printed the document.

@@ -31,11 +31,8 @@ pub fn publish(
         Ok(operations::deploy::Digests { input, output })
     });
     let digests = digests.map_err(&failure)?;
-    let text = deploy_report::of_provision(
-        (image.plan(), image.binding()),
-        source.file_bytes(),
-        &digests,
-    );
+    let text =
+        deploy_report::of_provision(image.plan(), image.binding(), source.file_bytes(), &digests);
     let staged = report.stage(text)?;
     let done = written.publish(progress, stop).map_err(&failure)?;
     staged.publish(&image.plan().output)?;

@@ -17,7 +17,8 @@ use operations::{Control, StopFlag, SystemEntropy};
 /// Makes a device that of one guest, or shows what that would do.
 pub fn run(
     command: &args::Provision,
-    (device, report): (&Path, Option<ReportFile<'_>>),
+    device: &Path,
+    report: Option<ReportFile<'_>>,
     verbose: bool,
     stop: &StopFlag,
 ) -> Result<(), Failure> {
@@ -68,7 +69,7 @@ pub fn run(
     progress.clear();
     let source_bytes = guest.source_bytes();
     let digests = digests.map_err(|error| failure(error).after(path))?;
-    let text = deploy_report::of_provision((encrypted, bound), source_bytes, &digests);
+    let text = deploy_report::of_provision(encrypted, bound, source_bytes, &digests);
     let staged = report.stage(text);
     let staged = staged.map_err(|failure| failure.after(path))?;
     staged.publish(path)

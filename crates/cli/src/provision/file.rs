@@ -27,7 +27,7 @@ pub fn run(
     let files = Files::written(files_written(command))?.reading(files_read(command))?;
     confine(command, &files)?;
     if is_device(output) {
-        return device::run(command, (output, report), verbose, stop);
+        return device::run(command, output, report, verbose, stop);
     }
     let failure = |error| failure(error, &command.source, output);
     let started = Instant::now();

@@ -13,7 +13,7 @@
 mod fields;
 mod geometry;
 
-use fields::{Fields, check, text};
+use fields::{SuperblockFields, check, text};
 use geometry::Geometry;
 
 use super::binding;
@@ -121,7 +121,7 @@ impl Superblock {
     }
 
     fn parse(bytes: &[u8; SUPERBLOCK_BYTES], partition_bytes: u64) -> Result<Self> {
-        let fields = Fields(bytes);
+        let fields = SuperblockFields(bytes);
         let revision = check_features(fields)?;
         let (compat, incompat, ro_compat) = fields.features();
         let bigalloc = ro_compat & RO_COMPAT_BIGALLOC != 0;
@@ -271,7 +271,7 @@ impl Superblock {
 }
 
 /// Checks what says how all else is to be read: magic number, revision, features and checksum. Returns the revision.
-fn check_features(fields: Fields<'_>) -> Result<u32> {
+fn check_features(fields: SuperblockFields<'_>) -> Result<u32> {
     let found = fields.u16(0x38);
     if found != 0xef53 {
         return Err(Error::NotExt { found });
@@ -318,7 +318,7 @@ fn check_blocks(blocks: u64, first: u32, block_bytes: u32, bigalloc: bool) -> Re
 }
 
 /// Checks the sizes of blocks and clusters, and returns their exponents.
-fn check_sizes(fields: Fields<'_>, bigalloc: bool) -> Result<(u32, u32)> {
+fn check_sizes(fields: SuperblockFields<'_>, bigalloc: bool) -> Result<(u32, u32)> {
     let creator = fields.u32(0x48);
     let linux = matches!(creator, 0 | 3 | 4);
     check("creator", 0x48, creator, linux, "0 (Linux), 3 or 4")?;

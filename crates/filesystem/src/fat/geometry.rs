@@ -17,7 +17,7 @@
 use std::ops::Range;
 
 use crate::{Error, Result};
-use base::number::to_usize;
+use base::number::{fitting, to_usize};
 use base::storage::{ReadAt, WriteAt};
 
 /// The width of the allocation table's entries.
@@ -99,7 +99,7 @@ impl Geometry {
         let allowed = "more than tables and root take";
         check("count of sectors", 0x20, sectors, clusters > 0, allowed)?;
         let fat_type = regions.fat_type(clusters, sector_bytes)?;
-        let last_cluster = u32::try_from(clusters.saturating_add(1)).unwrap_or(u32::MAX);
+        let last_cluster = fitting(clusters.saturating_add(1));
         let information_bytes = if fat_type == FatType::Fat32 {
             let sector = fields.information(last_cluster, regions.reserved)?;
             Some(sector.saturating_mul(sector_bytes))
@@ -176,7 +176,7 @@ impl Geometry {
         };
         let offset_bytes = information_bytes.saturating_add(FREE_COUNT);
         let told = storage.read_vec(offset_bytes, 4)?;
-        let free = u32::try_from(self.free_clusters(storage)?).unwrap_or(u32::MAX);
+        let free: u32 = fitting(self.free_clusters(storage)?);
         if told != [0xff; 4] && told != free.to_le_bytes() {
             storage.write_all_at(&free.to_le_bytes(), offset_bytes)?;
         }
@@ -215,8 +215,8 @@ impl Geometry {
     pub(super) fn entry(&self, storage: &dyn ReadAt, cluster: u64) -> Result<u64> {
         let mut bytes = [0; 4];
         let place = self.place_of_entry(0, cluster);
-        let bytes = bytes.get_mut(..to_usize(place.end.saturating_sub(place.start)));
-        let bytes = bytes.unwrap_or_default();
+        let len = to_usize(place.end.saturating_sub(place.start));
+        let (bytes, _) = bytes.split_at_mut(len);
         storage.read_exact_at(bytes, place.start)?;
         Ok(self.decode(bytes, !cluster.is_multiple_of(2)))
     }

@@ -143,7 +143,7 @@ impl Phases {
             let at = usize_of(bit / 8);
             let end = at.saturating_add(if bits == 32 { 4 } else { 2 });
             let is_odd = !cluster.is_multiple_of(2);
-            let entry = |bytes: &[u8]| geometry.decode(bytes.get(at..).unwrap_or_default(), is_odd);
+            let entry = |bytes: &[u8]| geometry.decode(bytes.split_at(at).1, is_odd);
             let (before, after) = (entry(&was), entry(&becomes));
             if before == after {
                 continue;
@@ -152,8 +152,8 @@ impl Phases {
             let was_free = entry(&first_was) == 0;
             let is_state = cluster < 2; // media and whether it was unmounted, no clusters
             let set = |bytes: &mut Vec<u8>, value| {
-                let bytes = bytes.get_mut(at..end).unwrap_or_default();
-                geometry.encode(bytes, is_odd, value);
+                let (upto, _) = bytes.split_at_mut(end);
+                geometry.encode(upto.split_at_mut(at).1, is_odd, value);
             };
             if was_free && !is_state {
                 set(&mut allocated, after);
@@ -169,9 +169,16 @@ impl Phases {
             (&mut self.tidy, &linked, &becomes),
         ];
         for (phase, before, after) in steps {
-            let (before, after) = (before.get(sector.clone()), after.get(sector.clone()));
-            if before != after {
-                push(phase, offset_bytes, after.unwrap_or_default());
+            let of = |table: &[u8]| {
+                table
+                    .split_at(sector.end)
+                    .0
+                    .split_at(sector.start)
+                    .1
+                    .to_vec()
+            };
+            if of(before) != of(after) {
+                push(phase, offset_bytes, &of(after));
             }
         }
         Ok(())

@@ -14,7 +14,7 @@
 
 use super::Error;
 use aws_lc_rs::digest::SHA256;
-use base::number::to_usize;
+use base::number::{fitting, to_usize};
 use base::secret::{Entropy, SecretBytes, anti_forensic};
 use tpm::{Cursor, Marshal};
 
@@ -43,13 +43,12 @@ pub(super) fn wrap(version: u32, body: &[u8], entropy: &mut dyn Entropy) -> Resu
         .unwrap_or_default()
         .saturating_add(1);
     let material = anti_forensic::split(body, stripes, &SHA256, entropy)?;
-    let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX); // both are below 2^19
     let mut file = Vec::with_capacity(material.len().saturating_add(18));
     file.put(MAGIC);
     file.put_long(version);
-    file.put_long(number(stripes));
+    file.put_long(fitting(stripes));
     file.put_word(TPM_ALG_SHA256);
-    file.put_long(number(material.len()));
+    file.put_long(fitting(material.len()));
     file.put(material.expose());
     Ok(file)
 }

@@ -9,7 +9,7 @@
 //! branch are looked at by a reader.
 
 use super::Error;
-use base::number::to_usize;
+use base::number::{fitting, to_usize};
 use tpm::{Cursor, Marshal, Policy};
 
 /// Digests of a node: what `PolicyOR` takes.
@@ -75,7 +75,7 @@ impl Tree {
                 let next = level.parent(place).saturating_sub(own);
                 above.push(Policy::or(group).digest());
                 nodes.push(Node {
-                    next: u32::try_from(next).unwrap_or_default(), // at most 512
+                    next: fitting(next), // at most 512
                     digests: group.to_vec(),
                 });
             }
@@ -116,11 +116,10 @@ impl Tree {
 
     /// Appends the count of nodes and the nodes.
     pub(super) fn write(&self, bytes: &mut Vec<u8>) {
-        let count = |len: usize| u32::try_from(len).unwrap_or_default(); // bounded by construction
-        bytes.put_long(count(self.nodes.len()));
+        bytes.put_long(fitting(self.nodes.len()));
         for node in &self.nodes {
             bytes.put_long(node.next);
-            bytes.put_long(count(node.digests.len()));
+            bytes.put_long(fitting(node.digests.len()));
             for digest in &node.digests {
                 bytes.put_sized(digest);
             }

@@ -46,7 +46,8 @@ impl UnlockSecret {
 ///
 /// The tokens are handed out after they were read back.
 pub fn seal<'a>(
-    (parent, found): (&StorageParent, Parent),
+    parent: &StorageParent,
+    found: Parent,
     selection: &Selection,
     composites: impl IntoIterator<Item = &'a [u8]>,
     secret: &UnlockSecret,
@@ -78,8 +79,8 @@ pub fn seal<'a>(
             shares_seed: true,
         };
         let object = seal_for(parent, terms, &secret.secret, entropy).map_err(Error::Seal)?;
-        let token = json(&object, &auth_policy, selection, (parent, found), keyslot);
-        read_back(&token, &object, (parent, found), keyslot)?;
+        let token = json(&object, &auth_policy, selection, parent, found, keyslot);
+        read_back(&token, &object, parent, found, keyslot)?;
         Ok(token)
     };
     policies.into_iter().map(token).collect()
@@ -90,7 +91,8 @@ fn json(
     object: &SealedObject,
     policy: &[u8; 32],
     selection: &Selection,
-    (parent, found): (&StorageParent, Parent),
+    parent: &StorageParent,
+    found: Parent,
     keyslot: u32,
 ) -> String {
     let mut token = Map::new();
@@ -135,7 +137,8 @@ fn persistent_srk(parent: &StorageParent, handle: u32) -> Vec<u8> {
 fn read_back(
     json: &str,
     object: &SealedObject,
-    (parent, found): (&StorageParent, Parent),
+    parent: &StorageParent,
+    found: Parent,
     keyslot: u32,
 ) -> Result<(), Error> {
     let token = Token {

@@ -118,7 +118,17 @@ impl<'a> Sides<'a> {
                     },
                     logged: authority(name, data),
                     predicted: authority(database, content),
-                    reason: reason((database, content), (name, data), is_same_program),
+                    reason: reason(
+                        &Entry {
+                            list: database,
+                            content,
+                        },
+                        &Entry {
+                            list: name,
+                            content: data,
+                        },
+                        is_same_program,
+                    ),
                 }
             }
             (Source::Program { file } | Source::InnerKernel { file }, Meaning::Program(origin)) => {
@@ -514,32 +524,38 @@ fn variable_content(predicted: &Event) -> &[u8] {
     parse_variable_data(&predicted.data).map_or(&[], |(_, _, data)| data)
 }
 
-/// Why another entry may have authorised a program.
-fn reason(
-    (database, content): (&str, &[u8]),
-    (name, data): (&str, &[u8]),
-    is_same_program: bool,
-) -> &'static str {
+/// What authorised a program.
+struct Entry<'a> {
+    /// The list that it stands in.
+    list: &'a str,
+    /// Owner and certificate, or digest.
+    content: &'a [u8],
+}
+
+/// Why another entry than the predicted one may have authorised a program.
+fn reason(predicted: &Entry<'_>, logged: &Entry<'_>, is_same_program: bool) -> &'static str {
     let is_built_in = |name: &str| matches!(name, "MokListRT" | "Shim" | "vendor_db");
     let without_owner = |data: &[u8]| data.get(16..).unwrap_or_default().to_vec();
-    if is_built_in(database) && is_built_in(name) && database != name {
+    if is_built_in(predicted.list) && is_built_in(logged.list) && predicted.list != logged.list {
         return "another version of shim, which names its own certificates otherwise (Shim below 15.7, MokListRT from then on)";
     }
-    match (is_built_in(database), is_built_in(name)) {
+    match (is_built_in(predicted.list), is_built_in(logged.list)) {
         (false, true) => {
             "a certificate built into shim, or a machine owner key (MOK) of the guest, verified it, and nothing in db"
         }
         (true, false) => {
             "the guest's db holds a certificate that verifies it, and shim asks db first"
         }
-        _ if name == "dbx" => "a certificate in the guest's dbx verifies one of its signatures",
-        _ if without_owner(content) == without_owner(data) => {
+        _ if logged.list == "dbx" => {
+            "a certificate in the guest's dbx verifies one of its signatures"
+        }
+        _ if without_owner(predicted.content) == without_owner(logged.content) => {
             "the same entry stands there under another owner"
         }
-        _ if is_digest_entry(data) && !is_digest_entry(content) => {
+        _ if is_digest_entry(logged.content) && !is_digest_entry(predicted.content) => {
             "its digest stands in the guest's db, and no certificate verified it before"
         }
-        _ if is_digest_entry(content) && !is_digest_entry(data) => {
+        _ if is_digest_entry(predicted.content) && !is_digest_entry(logged.content) => {
             "the guest's db holds a certificate that verifies it, and its digest is not looked at or not there"
         }
         _ if !is_same_program => "the program is another one, too, as PCR 4 tells",

@@ -95,22 +95,17 @@ struct Extent {
 
 impl Extent {
     /// The first range of data at or behind `from`.
-    fn next_data(
-        &mut self,
-        number: usize,
-        part: &Part<'_>,
-        from: u64,
-    ) -> Result<Range<u64>, Error> {
+    fn next_data(&mut self, part: NumberedPart<'_>, from: u64) -> Result<Range<u64>, Error> {
         match &self.data {
-            Some(data) if self.part == number && (self.from..data.end).contains(&from) => {
+            Some(data) if self.part == part.number && (self.from..data.end).contains(&from) => {
                 Ok(data.start.max(from)..data.end)
             }
             _ => {
-                let end = part.source.len_bytes();
-                let found = part.source.next_data(from).map_err(Error::Source)?;
+                let end = part.part.source.len_bytes();
+                let found = part.part.source.next_data(from).map_err(Error::Source)?;
                 let data = found.unwrap_or(end..end);
                 *self = Self {
-                    part: number,
+                    part: part.number,
                     from,
                     data: Some(data.clone()),
                 };
@@ -122,10 +117,11 @@ impl Extent {
     /// The next range of bytes that have to be read, within `from .. end` of the part's source.
     fn next_live(
         &mut self,
-        (number, part): (usize, &Part<'_>),
+        numbered: NumberedPart<'_>,
         mut from: u64,
         end: u64,
     ) -> Result<Option<Range<u64>>, Error> {
+        let part = numbered.part;
         let end = end.min(part.source.len_bytes());
         while from < end {
             let used = match part.used {
@@ -136,7 +132,7 @@ impl Extent {
             if used.start >= end {
                 break;
             }
-            let data = self.next_data(number, part, used.start)?;
+            let data = self.next_data(numbered, used.start)?;
             if data.start < used.end {
                 return Ok(Some(data.start..data.end.min(used.end)));
             }
@@ -251,11 +247,18 @@ pub fn run_one(
     outcome.unwrap_or(Err(Error::Interrupted)) // what nobody answers for was not made
 }
 
+/// A part, and its place among those of its output.
+#[derive(Clone, Copy)]
+struct NumberedPart<'a> {
+    number: usize,
+    part: &'a Part<'a>,
+}
+
 /// The part that holds a chunk, and the chunk's offset within it.
-fn locate<'a, 'b>(parts: &'a [Part<'b>], mut chunk: u64) -> Option<((usize, &'a Part<'b>), u64)> {
+fn locate<'a>(parts: &'a [Part<'a>], mut chunk: u64) -> Option<(NumberedPart<'a>, u64)> {
     for (number, part) in parts.iter().enumerate() {
         if chunk < part.chunks() {
-            return Some(((number, part), chunk * CHUNK_BYTES));
+            return Some((NumberedPart { number, part }, chunk * CHUNK_BYTES));
         }
         chunk -= part.chunks();
     }
@@ -289,7 +292,7 @@ impl<'a> Worker<'a> {
         let Some((numbered, offset)) = locate(self.parts, chunk) else {
             return Ok(0);
         };
-        let part = numbered.1;
+        let part = numbered.part;
         let len = CHUNK_BYTES.min(part.len_bytes() - offset);
         if part.encryption.is_some() {
             self.encrypt(numbered, offset, &mut buffer[..to_usize(len)])?;
@@ -302,11 +305,11 @@ impl<'a> Worker<'a> {
     /// Copies what is live in a chunk, and leaves the rest a hole.
     fn copy(
         &mut self,
-        numbered: (usize, &Part<'_>),
+        numbered: NumberedPart<'_>,
         offset: u64,
         buffer: &mut [u8],
     ) -> Result<(), Error> {
-        let part = numbered.1;
+        let part = numbered.part;
         let mut at = part.range.start + offset;
         let end = at + buffer.len() as u64;
         while let Some(live) = self.extent.next_live(numbered, at, end)? {
@@ -326,11 +329,11 @@ impl<'a> Worker<'a> {
     /// Encrypts a chunk.
     fn encrypt(
         &mut self,
-        numbered: (usize, &Part<'_>),
+        numbered: NumberedPart<'_>,
         offset: u64,
         bytes: &mut [u8],
     ) -> Result<(), Error> {
-        let part = numbered.1;
+        let part = numbered.part;
         let start = part.range.start + offset;
         let len = bytes.len() as u64;
         let written = written(part, start..start + len);

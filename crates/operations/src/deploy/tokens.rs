@@ -121,7 +121,6 @@ impl Sealing<'_> {
         keyslot: u32,
         entropy: &mut dyn Entropy,
     ) -> Result<Vec<String>, Error> {
-        let parent = (self.srk, self.found);
         let any_state = Selection {
             bank: Bank::Sha256,
             pcrs: BTreeSet::new(),
@@ -131,8 +130,9 @@ impl Sealing<'_> {
             Some(prediction) => (&prediction.selection, prediction.composites()),
             None => (&any_state, vec![nothing.as_slice()]),
         };
-        let sealed = systemd_tpm2::seal(parent, selection, composites, secret, keyslot, entropy);
-        Ok(sealed?)
+        Ok(systemd_tpm2::seal(
+            self.srk, self.found, selection, composites, secret, keyslot, entropy,
+        )?)
     }
 
     /// What to say where a token does not fit.

@@ -189,12 +189,14 @@ impl Customisation<'_> {
             override_datasources(datasources, filesystem, &config, done)?;
         }
         if self.growpart_off {
-            let (text, what) = (
-                growpart_off(),
-                "cloud-init does not grow the root partition",
-            );
-            let option = ("--grow-root", GROWPART);
-            return put_config(filesystem, &config, option, GROWPART_OFF, &text, what, done);
+            let setting = Setting {
+                option: "--grow-root",
+                key: GROWPART,
+                text: growpart_off(),
+                preferred_name: GROWPART_OFF,
+                what: "cloud-init does not grow the root partition".to_owned(),
+            };
+            return setting.put(filesystem, &config, done);
         }
         let is_off = cloud_init::growing_is_off(filesystem, &config)?;
         done.guest_regrows = is_off.is_none();
@@ -278,31 +280,51 @@ fn override_datasources(
     let doubtful = cloud_init::doubtful_datasources(filesystem, list)?;
     let doubtful = doubtful.iter().map(|doubt| format!("{option}: {doubt}"));
     done.warnings.extend(doubtful);
-    let what = format!("cloud-init uses {} only", list.join(", "));
-    let (option, text) = ((option, DATASOURCE_LIST), datasources.config());
-    put_config(filesystem, config, option, DATASOURCES, &text, &what, done)
+    let setting = Setting {
+        option,
+        key: DATASOURCE_LIST,
+        text: datasources.config(),
+        preferred_name: DATASOURCES,
+        what: format!("cloud-init uses {} only", list.join(", ")),
+    };
+    setting.put(filesystem, config, done)
 }
 
-/// Writes a file of cloud-init's configuration that sets `key`, under a name by which it counts.
-fn put_config(
-    filesystem: &Filesystem<'_>,
-    config: &CloudInit,
-    (option, key): (&'static str, &'static str),
-    preferred: &str,
-    text: &str,
-    what: &str,
-    done: &mut Customised,
-) -> Result<(), Error> {
-    let name = config.name_that_counts(preferred, key, text);
-    let name = name.map_err(|undone| Error::Undone { option, undone })?;
-    let path = format!("{CLOUD_CONFIG_FOLDER}/{name}");
-    filesystem.write_file(&path, text.as_bytes(), 0o644)?;
-    let mut what = what.to_owned();
-    if name != preferred {
-        what.push_str("; a name behind the image's own files that may set it");
+/// A file of cloud-init's configuration.
+struct Setting {
+    /// The option that asks for it.
+    option: &'static str,
+    /// The key that it sets.
+    key: &'static str,
+    /// The file's content.
+    text: String,
+    /// The name that it gets where that counts.
+    preferred_name: &'static str,
+    /// What it does, for the plan.
+    what: String,
+}
+
+impl Setting {
+    /// Writes the file under a name by which it counts.
+    fn put(
+        mut self,
+        filesystem: &Filesystem<'_>,
+        config: &CloudInit,
+        done: &mut Customised,
+    ) -> Result<(), Error> {
+        let option = self.option;
+        let name = config.name_that_counts(self.preferred_name, self.key, &self.text);
+        let name = name.map_err(|undone| Error::Undone { option, undone })?;
+        let path = format!("{CLOUD_CONFIG_FOLDER}/{name}");
+        filesystem.write_file(&path, self.text.as_bytes(), 0o644)?;
+        if name != self.preferred_name {
+            let more = "; a name behind the image's own files that may set it";
+            self.what.push_str(more);
+        }
+        let what = self.what;
+        done.edits.push(Edit { path, what });
+        Ok(())
     }
-    done.edits.push(Edit { path, what });
-    Ok(())
 }
 
 /// Keeps Ubuntu's service from appending to the guest's dbx, which would change PCR 7.

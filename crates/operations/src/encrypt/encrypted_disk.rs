@@ -191,8 +191,8 @@ impl<S: ReadAt> EncryptedDisk<S> {
 
         let growpart_key = SecretBytes::random(entropy, GROWPART_KEY_BYTES)?;
         let edited = Overlay::new(disk);
-        let place = (&table, &chosen.root);
-        let (profile, customised, used) = customise(&edited, place, options, &growpart_key, now)?;
+        let (profile, customised, used) =
+            customise(&edited, &table, &chosen.root, options, &growpart_key, now)?;
         let disk_bytes = options.device_bytes.unwrap_or(edited.len_bytes());
         let layout = layout::layout(
             &geometry(&table, &chosen.root, &filesystem, disk_bytes)?,
@@ -204,9 +204,16 @@ impl<S: ReadAt> EncryptedDisk<S> {
         warnings.extend(content::other_containers(&edited, &table, &chosen.root)?);
         if let Some(file) = &options.boot_file {
             let in_place = options.in_place.is_some();
-            let (esp, file) = (&chosen.esp, (file, in_place));
-            edits.push(put_boot_file(&edited, esp, sector_bytes, file, now)?);
-            warnings.extend(of_unsigned(file.0));
+            let esp = &chosen.esp;
+            edits.push(put_boot_file(
+                &edited,
+                esp,
+                sector_bytes,
+                file,
+                in_place,
+                now,
+            )?);
+            warnings.extend(of_unsigned(file));
         }
         table.resize_disk(layout.disk_sectors)?;
         table.set_last_lba(chosen.root.number, layout.root_last_lba)?;
@@ -214,7 +221,7 @@ impl<S: ReadAt> EncryptedDisk<S> {
         let start = options.in_place.map(|chunk_bytes| {
             let esp = byte_range(&chosen.esp, sector_bytes);
             let esp = options.boot_file.as_ref().map(|_| &esp);
-            Start::new(&edited, (&chosen.root, esp), &layout, chunk_bytes)
+            Start::new(&edited, &chosen.root, esp, &layout, chunk_bytes)
         });
         let start = start.transpose()?;
         let container = Container {
@@ -436,7 +443,8 @@ fn is_root(filesystem: &Filesystem<'_>) -> filesystem::Result<bool> {
 /// Makes the changes in the root filesystem, and learns what it uses afterwards.
 fn customise<S: ReadAt>(
     edited: &Overlay<S>,
-    (table, root): (&Table, &Partition),
+    table: &Table,
+    root: &Partition,
     options: &Options,
     growpart_key: &SecretBytes,
     now: i64,
@@ -485,7 +493,8 @@ fn put_boot_file<S: ReadAt>(
     edited: &Overlay<S>,
     esp: &Partition,
     sector_bytes: u64,
-    (file, in_place): (&BootFile, bool),
+    file: &BootFile,
+    in_place: bool,
     now: i64,
 ) -> Result<Edit, Error> {
     let window = window(edited, &byte_range(esp, sector_bytes))?;

@@ -40,7 +40,8 @@ impl Start {
     /// Prepares the conversion of a root partition with the edits in `edited`, in chunks of `chunk_bytes`.
     pub fn new<S: ReadAt>(
         edited: &Overlay<S>,
-        (root, esp): (&Partition, Option<&Range<u64>>),
+        root: &Partition,
+        esp: Option<&Range<u64>>,
         layout: &Layout,
         chunk_bytes: u64,
     ) -> Result<Self, Error> {

@@ -43,7 +43,8 @@ impl Moving<'_> {
     /// was written.
     pub fn convert(
         &self,
-        (tail, used): (&Tail, &BlockBitmap),
+        tail: &Tail,
+        used: &BlockBitmap,
         boundary_bytes: u64,
         observer: &dyn Observer,
     ) -> Result<(u64, Sha256), Error> {

@@ -140,7 +140,7 @@ impl Move {
                     return Err(self.stopped(mark.boundary_bytes).into());
                 }
                 let (boundary_bytes, last_sha256) =
-                    moving.convert((tail, &used), mark.boundary_bytes, observer)?;
+                    moving.convert(tail, &used, mark.boundary_bytes, observer)?;
                 mark = Mark {
                     boundary_bytes,
                     last_sha256,

@@ -15,7 +15,8 @@ pub(super) struct BoundImage {
 impl BoundImage {
     /// Binds an image, which is that of `encrypted` and becomes a file or a device of so many bytes.
     pub fn new<S: ReadAt>(
-        (encrypted, prepared): (&EncryptPlan, &EncryptedDisk<S>),
+        encrypted: &EncryptPlan,
+        prepared: &EncryptedDisk<S>,
         file_bytes: u64,
         binding: &Binding,
         now: i64,

@@ -30,8 +30,8 @@ impl DeviceGuest {
         control: Control<'_>,
     ) -> Result<Self, Error> {
         let ready = job.prepare_with_key(UnlockKey::InMemory, entropy, now, control)?;
-        let image = (ready.plan(), ready.prepared());
-        let bound = BoundImage::new(image, ready.device().len_bytes(), binding, now, entropy)?;
+        let (plan, disk, bytes) = (ready.plan(), ready.prepared(), ready.device().len_bytes());
+        let bound = BoundImage::new(plan, disk, bytes, binding, now, entropy)?;
         Ok(Self { ready, bound })
     }
 

@@ -147,8 +147,8 @@ impl Batch<'_> {
             None => Arc::clone(&opened.disk),
         };
         let ready = job.prepare_on(opened, disk, UnlockKey::InMemory, entropy, now)?;
-        let image = (ready.plan(), ready.prepared());
-        let bound = BoundImage::new(image, ready.file_bytes()?, binding, now, entropy)?;
+        let (plan, disk, bytes) = (ready.plan(), ready.prepared(), ready.file_bytes()?);
+        let bound = BoundImage::new(plan, disk, bytes, binding, now, entropy)?;
         Ok(GuestImage { ready, bound })
     }
 

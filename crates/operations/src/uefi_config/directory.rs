@@ -34,8 +34,18 @@ enum Form {
     Certificates,
 }
 
-/// Which variable a file belongs to and how; with the part of the name behind the variable's.
-fn classify(name: &[u8]) -> Option<(Database, Form, &[u8])> {
+/// What a file's name says.
+struct FileName<'n> {
+    /// The variable that it belongs to.
+    database: Database,
+    /// How it holds the variable's content.
+    form: Form,
+    /// The part of the name behind the variable's.
+    behind: &'n [u8],
+}
+
+/// What the name of a file says, where that belongs to a variable.
+fn classify(name: &[u8]) -> Option<FileName<'_>> {
     let dot = name.iter().rposition(|byte| *byte == b'.')?;
     let form = match std::str::from_utf8(name.get(dot + 1..)?).ok()? {
         "esl" => Form::Lists,
@@ -52,7 +62,11 @@ fn classify(name: &[u8]) -> Option<(Database, Form, &[u8])> {
             let is_plain = database != Database::Pk || form == Form::Certificates;
             rest.strip_prefix(b"-").filter(|_| is_plain)
         }?;
-        Some((database, form, behind))
+        Some(FileName {
+            database,
+            form,
+            behind,
+        })
     })
 }
 
@@ -146,14 +160,13 @@ fn files_of(
 ) -> Result<Vec<Taken>, Error> {
     let mut files = Vec::new();
     for name in names {
-        let Some((of, form, behind)) = classify(name.as_bytes()) else {
+        let Some(told) = classify(name.as_bytes()) else {
             continue;
         };
-        let is_read = form == Form::Lists || options.rules == Rules::Ours;
-        if of == database && is_read {
-            read.notes.extend(other_owner(name, form, behind, options));
-            let kind = (database, form, behind);
-            files.push(take(folder, name, kind, options, &mut read.warnings)?);
+        let is_read = told.form == Form::Lists || options.rules == Rules::Ours;
+        if told.database == database && is_read {
+            read.notes.extend(other_owner(name, &told, options));
+            files.push(take(folder, name, &told, options, &mut read.warnings)?);
         }
     }
     if options.rules == Rules::Ours {
@@ -172,12 +185,12 @@ fn files_of(
 }
 
 /// A certificate whose name tells another owner than the caller does for all that tell none.
-fn other_owner(name: &OsString, form: Form, behind: &[u8], options: &Options) -> Option<Note> {
-    let owner = certificate_file::owner_in_name(&String::from_utf8_lossy(behind))?;
+fn other_owner(name: &OsString, told: &FileName<'_>, options: &Options) -> Option<Note> {
+    let owner = certificate_file::owner_in_name(&String::from_utf8_lossy(told.behind))?;
     let is_other = options
         .certificate_owner
         .is_some_and(|given| given != owner);
-    (form == Form::Certificates && is_other).then(|| Note::OwnerInName {
+    (told.form == Form::Certificates && is_other).then(|| Note::OwnerInName {
         file: name.display().to_string(),
         owner,
     })
@@ -186,7 +199,7 @@ fn other_owner(name: &OsString, form: Form, behind: &[u8], options: &Options) ->
 fn take(
     folder: &Path,
     name: &OsString,
-    (database, form, behind): (Database, Form, &[u8]),
+    told: &FileName<'_>,
     options: &Options,
     warnings: &mut Vec<Warning>,
 ) -> Result<Taken, Error> {
@@ -197,7 +210,7 @@ fn take(
         path: path.clone(),
         problem,
     };
-    let (content, lists) = match form {
+    let (content, lists) = match told.form {
         Form::Lists if options.rules == Rules::Reference => (content, Vec::new()),
         Form::Lists => match signature_list::parse(&content) {
             Ok(lists) => (content, lists),
@@ -216,7 +229,7 @@ fn take(
             (value.to_vec(), signature_list::parse(value).map_err(list)?)
         }
         Form::Certificates => {
-            let behind = String::from_utf8_lossy(behind);
+            let behind = String::from_utf8_lossy(told.behind);
             let lists = certificate_file::lists(&path, &behind, &content, options)?;
             (
                 lists.iter().flat_map(SignatureList::to_bytes).collect(),
@@ -224,7 +237,7 @@ fn take(
             )
         }
     };
-    if let Some(defect) = defect::first(database, &lists) {
+    if let Some(defect) = defect::first(told.database, &lists) {
         return Err(Error::Entry {
             path,
             database: None,
@@ -233,7 +246,7 @@ fn take(
     }
     Ok(Taken {
         name,
-        form,
+        form: told.form,
         content,
         lists,
     })
@@ -373,8 +386,7 @@ mod tests {
 
     #[test]
     fn names_are_taken_as_the_reference_takes_them() {
-        let taken =
-            |name: &str| classify(name.as_bytes()).map(|(database, form, _)| (database, form));
+        let taken = |name: &str| classify(name.as_bytes()).map(|told| (told.database, told.form));
         for (name, database) in [
             ("PK.esl", Database::Pk),
             ("KEK-1.esl", Database::Kek),

@@ -32,7 +32,7 @@ pub(super) struct Beginning {
 
 /// Reads the first event of a crypto-agile log.
 pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<Beginning, Error> {
-    let log = cursor.bytes;
+    let log = cursor.bytes();
     if log.is_empty() {
         return Err(Error::Empty);
     }
@@ -63,7 +63,7 @@ pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<Beginning, Error> {
     if !data.starts_with(SIGNATURE) {
         return Err(not_one());
     }
-    let start = cursor.at.saturating_sub(data.len());
+    let start = cursor.offset().saturating_sub(data.len());
     let (algorithms, vendor) = spec_id(data, start)?;
     let kind = if is_register || vendor == TD_SHIM {
         Kind::ConfidentialComputing
@@ -75,19 +75,19 @@ pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<Beginning, Error> {
 
 /// The algorithms of `TCG_EfiSpecIDEvent`, which begins at `start` of the log, and its vendor information.
 fn spec_id(data: &[u8], start: usize) -> Result<(Algorithms, &[u8]), Error> {
-    let mut data = Cursor {
-        bytes: data,
-        at: 16,
-    };
+    let mut data = Cursor::new(data);
     let wrong = |at: usize| Error::Algorithms {
         offset: start.saturating_add(at),
     };
-    data.take(8).ok_or(wrong(data.at))?;
-    let at = data.at;
+    // Behind the signature the platform class, the version and the size of a pointer.
+    data.take(SIGNATURE.len())
+        .and_then(|_| data.take(8))
+        .ok_or(wrong(SIGNATURE.len()))?;
+    let at = data.offset();
     let count = data.long().filter(|count| *count <= MAX_ALGORITHMS);
     let mut algorithms = Algorithms::new();
     for _ in 0..count.ok_or(wrong(at))? {
-        let at = data.at;
+        let at = data.offset();
         let (Some(id), Some(len)) = (data.word(), data.word()) else {
             return Err(wrong(at));
         };
@@ -99,17 +99,17 @@ fn spec_id(data: &[u8], start: usize) -> Result<(Algorithms, &[u8]), Error> {
         }
         algorithms.push((id, usize::from(len)));
     }
-    let vendor = data.array().map(|[len]: [u8; 1]| usize::from(len));
-    let vendor = vendor.and_then(|len| data.take(len));
+    let vendor = data.byte();
+    let vendor = vendor.and_then(|len| data.take(len.into()));
     Ok((algorithms, vendor.unwrap_or_default()))
 }
 
 /// True where the bytes are events of TPM 1.2 to their end, or to padding; the last of several may be cut.
 fn is_of_tpm_12(log: &[u8]) -> bool {
     let end = padding_start(log);
-    let mut cursor = Cursor { bytes: log, at: 0 };
+    let mut cursor = Cursor::new(log);
     let mut whole = 0_usize;
-    while cursor.at < end {
+    while cursor.offset() < end {
         let (Some(pcr), Some(event_type)) = (cursor.long(), cursor.long()) else {
             return whole >= ENOUGH_EVENTS;
         };

@@ -1,29 +1,37 @@
-//! Little-endian numbers and counted bytes, one after the other.
+//! What a log is made of, one after the other: little-endian numbers and counted bytes.
+
+use base::cursor;
 
 /// A place in the bytes of a log.
-pub(super) struct Cursor<'a> {
-    pub bytes: &'a [u8],
-    pub at: usize,
-}
+pub(super) struct Cursor<'a>(cursor::Cursor<'a>);
 
 impl<'a> Cursor<'a> {
-    pub fn take(&mut self, len: usize) -> Option<&'a [u8]> {
-        let end = self.at.checked_add(len)?;
-        let taken = self.bytes.get(self.at..end)?;
-        self.at = end;
-        Some(taken)
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self(cursor::Cursor::new(bytes))
     }
 
-    pub fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.take(N)?.try_into().ok()
+    pub fn bytes(&self) -> &'a [u8] {
+        self.0.bytes()
     }
 
-    pub fn long(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
+    pub fn offset(&self) -> usize {
+        self.0.offset()
+    }
+
+    pub fn take(&mut self, len_bytes: usize) -> Option<&'a [u8]> {
+        self.0.take(len_bytes)
+    }
+
+    pub fn byte(&mut self) -> Option<u8> {
+        self.0.array().map(u8::from_le_bytes)
     }
 
     pub fn word(&mut self) -> Option<u16> {
-        self.array().map(u16::from_le_bytes)
+        self.0.array().map(u16::from_le_bytes)
+    }
+
+    pub fn long(&mut self) -> Option<u32> {
+        self.0.array().map(u32::from_le_bytes)
     }
 
     /// Bytes behind their 32-bit length.

@@ -32,6 +32,7 @@ use aws_lc_rs::digest;
 pub use error::Error;
 
 use super::Bank;
+use base::number::fitting;
 use beginning::{Beginning, SIGNATURE};
 use cursor::Cursor;
 
@@ -101,14 +102,14 @@ impl Log {
     /// Reads a log of any kind. Zeros or 0xff behind the last event are no event: a kernel may show the whole
     /// buffer.
     pub fn parse(log: &[u8]) -> Result<Self, Error> {
-        let mut cursor = Cursor { bytes: log, at: 0 };
+        let mut cursor = Cursor::new(log);
         let Beginning { kind, algorithms } = match beginning::read(&mut cursor) {
             Err(Error::Tpm12) => return Self::of_tpm_12(log),
             beginning => beginning?,
         };
         let mut events = Vec::new();
         let end = padding_start(log);
-        while cursor.at < end {
+        while cursor.offset() < end {
             events.push(event(&mut cursor, &algorithms)?);
         }
         Ok(Self {
@@ -121,10 +122,10 @@ impl Log {
     /// The events of a log in the format of TPM 1.2; the first one counts as any other.
     fn of_tpm_12(log: &[u8]) -> Result<Self, Error> {
         let end = padding_start(log);
-        let mut cursor = Cursor { bytes: log, at: 0 };
+        let mut cursor = Cursor::new(log);
         let mut events = Vec::new();
-        while cursor.at < end {
-            let offset = cursor.at;
+        while cursor.offset() < end {
+            let offset = cursor.offset();
             let event = old_event(&mut cursor, offset);
             events.push(event.ok_or(Error::Tpm12)?);
         }
@@ -200,7 +201,7 @@ impl Agile {
 /// The events of a TPM's log, with their digests in `bank`, as [`Log::in_bank`] has them. A log of another kind is refused
 /// by its first event, whatever follows.
 pub fn read(log: &[u8], bank: Bank) -> Result<Vec<LoggedEvent>, Error> {
-    let beginning = beginning::read(&mut Cursor { bytes: log, at: 0 })?;
+    let beginning = beginning::read(&mut Cursor::new(log))?;
     if beginning.kind == Kind::ConfidentialComputing {
         return Err(Error::MeasurementRegisters);
     }
@@ -234,7 +235,7 @@ fn old_event(cursor: &mut Cursor<'_>, offset: usize) -> Option<Agile> {
 }
 
 fn event(cursor: &mut Cursor<'_>, algorithms: &[(u16, usize)]) -> Result<Agile, Error> {
-    let offset = cursor.at;
+    let offset = cursor.offset();
     let cut = || Error::Cut { offset };
     let register = cursor.long().ok_or_else(cut)?;
     let event_type = cursor.long().ok_or_else(cut)?;
@@ -275,8 +276,8 @@ fn event(cursor: &mut Cursor<'_>, algorithms: &[(u16, usize)]) -> Result<Agile, 
 /// A log of these events, with digests of one bank. `EV_NO_ACTION` is written with zeros, as firmware
 /// does.
 pub fn write<'a>(events: impl IntoIterator<Item = &'a LoggedEvent>, bank: Bank) -> Vec<u8> {
-    let len = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
-    let digest_bytes = u16::try_from(bank.digest_bytes()).unwrap_or(u16::MAX);
+    let len = |bytes: &[u8]| fitting::<_, u32>(bytes.len()).to_le_bytes();
+    let digest_bytes: u16 = fitting(bank.digest_bytes());
     let mut spec_id = SIGNATURE.to_vec();
     spec_id.extend([0, 0, 0, 0, 0, 2, 0, 2]); // class: client; version 2.0; errata 0; native integers of 8 bytes
     spec_id.extend(1_u32.to_le_bytes());

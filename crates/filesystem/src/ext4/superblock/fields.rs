@@ -8,9 +8,9 @@ use base::checksum::crc32c;
 
 /// The superblock's bytes, read by offset. Offsets are constants below 1024.
 #[derive(Clone, Copy)]
-pub(super) struct Fields<'b>(pub(super) &'b [u8; SUPERBLOCK_BYTES]);
+pub(super) struct SuperblockFields<'b>(pub(super) &'b [u8; SUPERBLOCK_BYTES]);
 
-impl Fields<'_> {
+impl SuperblockFields<'_> {
     #[expect(
         clippy::expect_used,
         clippy::arithmetic_side_effects,

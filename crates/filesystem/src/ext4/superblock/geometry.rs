@@ -5,12 +5,12 @@
 
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use super::fields::{Fields, check};
+use super::fields::{SuperblockFields, check};
 use crate::Result;
 
 /// What follows from sizes and counts: groups, their descriptors, their inodes.
 pub(super) struct Geometry<'b> {
-    pub(super) fields: Fields<'b>,
+    pub(super) fields: SuperblockFields<'b>,
     pub(super) revision: u32,
     pub(super) block_bytes: u32,
     /// log2 of the blocks in a cluster.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::record::{Facts, Sha256};
+use base::number::fitting;
 use luks2::{HEAD_BYTES, Metadata, SectorSize, Token};
 
 /// The requirement of a half-converted container: cryptsetup shows the header and tries keys, and neither opens nor
@@ -48,6 +49,10 @@ struct Text {
 
 impl Mark {
     /// The token's JSON.
+    #[expect(
+        clippy::expect_used,
+        reason = "an error in the program: texts and one number are JSON"
+    )]
     pub fn to_json(self) -> String {
         let facts = self.facts;
         let digits = |number: u64| format!("{number:020}");
@@ -59,12 +64,12 @@ impl Mark {
             filesystem_bytes: digits(facts.filesystem_bytes),
             header_bytes: digits(HEAD_BYTES),
             chunk_bytes: digits(facts.chunk_bytes),
-            sector_bytes: u32::try_from(facts.sector_size.bytes()).unwrap_or_default(),
+            sector_bytes: fitting(facts.sector_size.bytes()),
             tail_sha256: hex::encode(facts.tail_sha256),
             boundary_bytes: digits(self.boundary_bytes),
             last_sha256: hex::encode(self.last_sha256),
         };
-        serde_json::to_value(text).map_or_else(|_| String::new(), |value| value.to_string())
+        serde_json::to_string(&text).expect("BUG: a token that is no JSON")
     }
 
     /// The token's number and what it says; `None` where there is none that this program would have written.
