@@ -247,10 +247,8 @@ fn shrinking_that_is_killed_or_interrupted_leaves_nothing_either() {
 mod at_a_step {
     use std::sync::Mutex;
 
-    use operations::encrypt::{FreeSpace, Job, ProfileChoice};
-    use operations::{
-        MakeRoom, Observer, Phase, PublishStep, SectorSizeChoice, StopFlag, SystemEntropy,
-    };
+    use operations::encrypt::{Choices, Job};
+    use operations::{Observer, Phase, PublishStep, StopFlag, SystemEntropy};
 
     use super::*;
 
@@ -291,14 +289,8 @@ mod at_a_step {
             output: (!output.is_empty()).then(|| output.into()),
             overwrite: !output.is_empty(),
             output_format: None,
-            profile: ProfileChoice::Auto,
+            choices: Choices::default(),
             kernel_efi: None,
-            datasources: None,
-            grow_root: false,
-            make_room: MakeRoom::default(),
-            sector_size: SectorSizeChoice::default(),
-            partitions: None,
-            free_space: FreeSpace::Encrypt,
             threads: None,
         };
         let (observer, flag) = (KillAt(step, Mutex::default()), StopFlag::new());

@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use base::storage::{MemoryStorage, ReadAt};
-use image::{Error, OtherFormat, PackedDefect, Packing, Scratch, Unpacked, unpack};
+use base::storage::{FileStorage, MemoryStorage, ReadAt};
+use image::{Error, OtherFormat, PackedDefect, Packing, Scratch, unpack};
 
 use crate::{MIB, message, names, scratch_with_unnamed_files, support};
 
@@ -55,7 +55,7 @@ fn zip(members: &[(&str, &str, &[u8])]) -> Vec<u8> {
     fs::read(folder.path().join("zip")).unwrap()
 }
 
-fn unpacked(packing: Packing, packed: &[u8], folder: &Path) -> Result<Unpacked, Error> {
+fn unpacked(packing: Packing, packed: &[u8], folder: &Path) -> Result<FileStorage, Error> {
     let scratch = Scratch::create(&folder.join("output")).unwrap();
     let file = MemoryStorage::new(packed.to_vec());
     unpack(&file, packing, scratch, &mut |_| ControlFlow::Continue(()))

@@ -7,11 +7,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use operations::deploy::{Binding, KeyObject, RecoverySource, SrkOptions, TemplateChoice};
-use operations::encrypt::{FreeSpace, Job, ProfileChoice};
+use operations::encrypt::{Choices, Job};
 use operations::provision::PlainImage;
-use operations::{
-    MakeRoom, Observer, Phase, PublishStep, SectorSizeChoice, StopFlag, SystemEntropy,
-};
+use operations::{Observer, Phase, PublishStep, StopFlag, SystemEntropy};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -65,14 +63,8 @@ fn stopped(plain: &Plain, after: usize) -> (Vec<String>, Result<(), String>) {
         output: Some(plain.path("guest.img")),
         overwrite: false,
         output_format: None,
-        profile: ProfileChoice::Auto,
+        choices: Choices::default(),
         kernel_efi: None,
-        datasources: None,
-        grow_root: false,
-        make_room: MakeRoom::default(),
-        sector_size: SectorSizeChoice::default(),
-        partitions: None,
-        free_space: FreeSpace::Encrypt,
         threads: Some(2),
     };
     let binding = Binding {

@@ -51,7 +51,7 @@ pub use format::{BackingFile, BackingFormat, DiskFormat, OpenDisk, SourceFormat}
 pub use open::{open_disk, open_disk_over, open_qcow2};
 pub use other_format::{OtherFormat, quoted};
 pub use output::{Output, Replace, Temporary, free_bytes};
-pub use packed::{PackedDefect, Packing, Scratch, Unpacked, unpack};
+pub use packed::{PackedDefect, Packing, Scratch, unpack};
 pub use publish::{Finished, PublishStep, Published};
 pub use qcow2::Qcow2Defect;
 pub use source::{FileIdentity, Lock, Source, open_regular};

@@ -72,14 +72,16 @@ impl ConversionOptions {
             output: output.map(Path::to_owned),
             overwrite: self.overwrite,
             output_format: self.output_format.map(Into::into),
-            profile: self.guest.profile.into(),
+            choices: operations::encrypt::Choices {
+                profile: self.guest.profile.into(),
+                datasources: self.guest.override_datasources.clone(),
+                grow_root: self.guest.grow_root,
+                make_room: self.layout.make_room.into(),
+                sector_size: self.layout.sector_size.into(),
+                partitions: self.partitions.named(),
+                free_space: self.free_space.into(),
+            },
             kernel_efi: self.guest.kernel_efi.clone(),
-            datasources: self.guest.override_datasources.clone(),
-            grow_root: self.guest.grow_root,
-            make_room: self.layout.make_room.into(),
-            sector_size: self.layout.sector_size.into(),
-            partitions: self.partitions.named(),
-            free_space: self.free_space.into(),
             threads: self.threads.map(Into::into),
         }
     }

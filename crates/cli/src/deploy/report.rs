@@ -168,8 +168,8 @@ pub fn of_provision(
     digests: &Digests,
 ) -> String {
     let input = Image {
-        path: encrypted.source.display().to_string(),
-        format: encrypted.source_format.to_string(),
+        path: encrypted.route.source.display().to_string(),
+        format: encrypted.route.source_format.to_string(),
         size_bytes: source_bytes,
         sha256: hex::encode(digests.input),
     };

@@ -41,7 +41,7 @@ pub fn onto_device(command: &args::Encrypt, verbose: bool, stop: &StopFlag) -> R
         ready.run(progress, stop)
     })?;
     if !command.conversion.dry_run {
-        tell_done(&ready.plan().output, "encrypted", started);
+        tell_done(&ready.plan().route.output, "encrypted", started);
     }
     Ok(())
 }

@@ -42,7 +42,7 @@ pub fn run(command: &args::Encrypt, verbose: bool) -> Result<(), Failure> {
         ready.run(progress, &stop)
     })?;
     if !command.conversion.dry_run {
-        tell_done(&ready.plan().output, "encrypted", started);
+        tell_done(&ready.plan().route.output, "encrypted", started);
     }
     Ok(())
 }

@@ -12,13 +12,13 @@ pub fn choices(plan: &EncryptPlan) -> String {
     if plan.profile.because.is_some() {
         let _ = writeln!(text, "profile: {}", profile(plan));
     }
-    if plan.in_place {
+    if plan.route.in_place {
         let _ = writeln!(
             text,
             "room for the LUKS2 header and for what a crash must not lose (24.0 MiB): {}",
             room(plan)
         );
-        let _ = writeln!(text, "in place: {}", plan.source.display());
+        let _ = writeln!(text, "in place: {}", plan.route.source.display());
     } else {
         let _ = writeln!(text, "room for the LUKS2 header: {}", room(plan));
     }
@@ -59,22 +59,26 @@ pub fn facts(plan: &EncryptPlan) -> Vec<Line> {
         "source",
         format!(
             "{}, {}{}, {}",
-            plan.source.display(),
-            plan.source_format,
+            plan.route.source.display(),
+            plan.route.source_format,
             packed(plan),
-            size(plan.source_bytes)
+            size(plan.route.source_bytes)
         ),
     )];
-    let below = plan.backing_files.iter();
+    let below = plan.route.backing_files.iter();
     lines.extend(below.map(|(path, format)| ("lies on", format!("{}, {format}", path.display()))));
     lines.extend([
         (
             "output",
             format!(
                 "{}{}, {}, {}",
-                if plan.in_place { "in place, " } else { "" },
-                plan.output.display(),
-                format_name(plan.output_format),
+                if plan.route.in_place {
+                    "in place, "
+                } else {
+                    ""
+                },
+                plan.route.output.display(),
+                format_name(plan.route.output_format),
                 size(plan.layout.disk_bytes)
             ),
         ),
@@ -83,7 +87,7 @@ pub fn facts(plan: &EncryptPlan) -> Vec<Line> {
             format!(
                 "sectors of {} bytes, {} in the source, {} in the output",
                 plan.sector_bytes,
-                plan.source_bytes / plan.sector_bytes,
+                plan.route.source_bytes / plan.sector_bytes,
                 plan.layout.disk_sectors
             ),
         ),
@@ -124,7 +128,8 @@ pub fn edits(plan: &EncryptPlan) -> String {
 
 /// How the source is packed, for the plan's line about it.
 fn packed(plan: &EncryptPlan) -> String {
-    plan.packing
+    plan.route
+        .packing
         .map(|packing| format!(" packed ({packing})"))
         .unwrap_or_default()
 }
@@ -133,7 +138,7 @@ fn places(plan: &EncryptPlan) -> Vec<(&'static str, u64, u64)> {
     let layout = &plan.layout;
     let segment = layout.segment_start_bytes();
     let root_end = segment + layout.segment_bytes;
-    let (before, behind) = if plan.in_place {
+    let (before, behind) = if plan.route.in_place {
         ("stays", "stays, backup GPT")
     } else {
         ("copied", "copied, backup GPT")

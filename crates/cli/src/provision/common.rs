@@ -35,7 +35,7 @@ pub fn publish(
         deploy_report::of_provision(image.plan(), image.binding(), source.file_bytes(), &digests);
     let staged = report.stage(text)?;
     let done = written.publish(progress, stop).map_err(&failure)?;
-    staged.publish(&image.plan().output)?;
+    staged.publish(&image.plan().route.output)?;
     Ok(done)
 }
 

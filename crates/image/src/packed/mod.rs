@@ -18,12 +18,12 @@ use lzma_rust2::XzReader;
 use ruzstd::decoding::StreamingDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 
-pub use scratch::{Scratch, Unpacked};
+pub use scratch::Scratch;
 
 use self::sink::Sink;
 use super::other_format::OtherFormat;
 use super::{Error, Result};
-use base::storage::{self, ReadAt};
+use base::storage::{self, FileStorage, ReadAt};
 
 /// What a stream may make its decoder allocate: the window of zstd's own program, twice that for xz.
 const MAX_WINDOW_BYTES: u64 = 128 << 20;
@@ -121,7 +121,7 @@ pub fn unpack(
     packing: Packing,
     scratch: Scratch,
     told: &mut dyn FnMut(u64) -> ControlFlow<()>,
-) -> Result<Unpacked> {
+) -> Result<FileStorage> {
     let mut input = Input::new(file);
     let mut sink = Sink::new(&scratch, told);
     let unpacked = {

@@ -1,12 +1,11 @@
 //! A file beside an output, for plain bytes on their way.
 
 use std::fs::File;
-use std::ops::Range;
 use std::path::Path;
 
 use crate::output::create_beside;
 use crate::{Output, Result};
-use base::storage::{self, FileStorage, ReadAt};
+use base::storage::FileStorage;
 
 /// A file that has no name.
 #[derive(Debug)]
@@ -26,29 +25,7 @@ impl Scratch {
     }
 
     /// Gives the file its length, and makes a storage of it.
-    pub(super) fn finish(self, len_bytes: u64) -> Result<Unpacked> {
-        Ok(Unpacked {
-            storage: FileStorage::with_len(self.file, len_bytes)?,
-        })
-    }
-}
-
-/// What was unpacked.
-#[derive(Debug)]
-pub struct Unpacked {
-    storage: FileStorage,
-}
-
-impl ReadAt for Unpacked {
-    fn len_bytes(&self) -> u64 {
-        self.storage.len_bytes()
-    }
-
-    fn read_exact_at(&self, buffer: &mut [u8], offset_bytes: u64) -> storage::Result<()> {
-        self.storage.read_exact_at(buffer, offset_bytes)
-    }
-
-    fn next_data(&self, from_bytes: u64) -> storage::Result<Option<Range<u64>>> {
-        self.storage.next_data(from_bytes)
+    pub(super) fn finish(self, len_bytes: u64) -> Result<FileStorage> {
+        Ok(FileStorage::with_len(self.file, len_bytes)?)
     }
 }

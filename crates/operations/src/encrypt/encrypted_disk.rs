@@ -37,13 +37,11 @@ const GROWPART_KEY_BYTES: usize = 32;
 /// How much of the head is written at a time.
 const HEAD_PIECE_BYTES: usize = 1 << 20;
 
-/// What `encrypt` shall do.
+/// What an operator chooses for any disk.
 #[derive(Debug, Clone, Default)]
-pub struct Options {
+pub struct Choices {
     /// Whose habits the image has.
     pub profile: ProfileChoice,
-    /// The content of `EFI/ubuntu/grubx64.efi`, a PE file.
-    pub boot_file: Option<BootFile>,
     /// The datasources that cloud-init may use.
     pub datasources: Option<Datasources>,
     /// The partition is grown now, not at the first boot.
@@ -56,6 +54,15 @@ pub struct Options {
     pub partitions: Option<Named>,
     /// What becomes of blocks that the root filesystem does not use.
     pub free_space: FreeSpace,
+}
+
+/// What `encrypt` shall do with a disk.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// What was chosen.
+    pub choices: Choices,
+    /// The content of `EFI/ubuntu/grubx64.efi`, a PE file.
+    pub boot_file: Option<BootFile>,
     /// The output's size is a multiple of 1 MiB, as a VHD's must be.
     pub whole_mebibytes: bool,
     /// The disk is converted in place, in chunks of so many bytes.
@@ -79,9 +86,9 @@ pub enum UnlockKey {
 impl Options {
     fn layout_request(&self, guest_regrows: bool) -> layout::Request {
         layout::Request {
-            make_room: self.make_room,
-            sector_size: self.sector_size,
-            grow_root: self.grow_root,
+            make_room: self.choices.make_room,
+            sector_size: self.choices.sector_size,
+            grow_root: self.choices.grow_root,
             guest_regrows,
             whole_mebibytes: self.whole_mebibytes,
             in_place: self.in_place.is_some(),
@@ -183,7 +190,7 @@ impl<S: ReadAt> EncryptedDisk<S> {
         let (mut table, found) = Table::read(&disk)?;
         let found_table = table.clone();
         let mut warnings: Vec<_> = found.iter().map(ToString::to_string).collect();
-        let chosen = partitions::choose(&table, options.partitions)?;
+        let chosen = partitions::choose(&table, options.choices.partitions)?;
         let sector_bytes = table.sector_bytes();
         let root = byte_range(&chosen.root, sector_bytes);
         let (filesystem, old_copies) =
@@ -244,7 +251,7 @@ impl<S: ReadAt> EncryptedDisk<S> {
             volume_key,
             head,
             clear_key,
-            free_space: options.free_space,
+            free_space: options.choices.free_space,
             chosen,
             filesystem,
             layout,
@@ -461,11 +468,15 @@ fn customise<S: ReadAt>(
             lvm: lvm.map(|partition| partition.number),
         });
     }
-    let profile = options.profile.decide(&filesystem).map_err(problem)?;
+    let profile = options
+        .choices
+        .profile
+        .decide(&filesystem)
+        .map_err(problem)?;
     let customisation = Customisation {
         profile: profile.profile,
-        datasources: options.datasources.as_ref(),
-        growpart_off: options.grow_root,
+        datasources: options.choices.datasources.as_ref(),
+        growpart_off: options.choices.grow_root,
         growpart_key,
     };
     let mut customised = customisation

@@ -34,7 +34,7 @@ impl Job {
         entropy: &mut dyn Entropy,
         now: i64,
     ) -> Result<ReadyInPlace, Error> {
-        if self.free_space == FreeSpace::Skip {
+        if self.choices.free_space == FreeSpace::Skip {
             return Err(Error::HasNoHoles);
         }
         if self.output_format.is_some() {
@@ -64,7 +64,7 @@ impl Job {
         let mut warnings: Vec<_> = detected.warnings.iter().map(ToString::to_string).collect();
         warnings.extend_from_slice(&prepared.warnings);
         let mode = mode(&source, &mut warnings);
-        let plan = prepared.plan(Route {
+        let route = Route {
             output: self.source.clone(),
             source: self.source,
             packing: None,
@@ -73,8 +73,8 @@ impl Job {
             backing_files: Vec::new(),
             output_format: detected.format,
             in_place: true,
-            warnings,
-        });
+        };
+        let plan = prepared.plan(route, warnings);
         Ok(ReadyInPlace {
             plan,
             prepared,
@@ -103,7 +103,7 @@ impl ReadyInPlace {
             needed_bytes += data.start.clamp(at, end) - at;
             at = data.end;
         }
-        let folder = Output::directory(&self.plan.source);
+        let folder = Output::directory(&self.plan.route.source);
         let free_bytes = image::free_bytes(&folder).map_err(Error::SourceFile)?;
         if needed_bytes > 0 && free_bytes < needed_bytes {
             return Err(Error::NoSpace {

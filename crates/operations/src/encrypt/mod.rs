@@ -24,26 +24,24 @@ pub use crate::common::data_pass::FreeSpace;
 pub(crate) use customise::GROWPART_KEYSLOT;
 pub use customise::{DatasourceNameError, Datasources, Edit};
 pub use onto_device::ReadyOnDevice;
-pub use plan::EncryptPlan;
+pub use plan::{EncryptPlan, Route};
 pub use profile::{ChosenProfile, Profile, ProfileChoice};
 
 use crate::common::backing::BackingFiles;
 use crate::common::data_pass::{self, Part, Pass, threads};
 use crate::common::error::Error;
-use crate::common::layout::{MakeRoom, Room, SectorSizeChoice};
+use crate::common::layout::Room;
 use crate::common::observer::{Observer, Phase, StopFlag};
-use crate::common::partitions::Named;
 use base::secret::Entropy;
 use base::storage::{FileStorage, ReadAt, Slice, WriteAt};
 use image::{
     self, DiskFormat, Finished, Footer, Lock, Output, Packing, PublishStep, Published, Replace,
     Source, SourceFormat, Temporary,
 };
-use plan::Route;
 
 pub use boot_file::BootFile;
 pub(crate) use encrypted_disk::UnlockKey;
-pub use encrypted_disk::{EncryptedDisk, Options};
+pub use encrypted_disk::{Choices, EncryptedDisk, Options};
 pub use in_place::{ReadyInPlace, ReadyToResume, Resume};
 pub(crate) use shrink::Shrunk;
 
@@ -60,22 +58,10 @@ pub struct Job {
     pub overwrite: bool,
     /// Format of the output; `None`: by its extension, else that of the source.
     pub output_format: Option<DiskFormat>,
-    /// Whose habits the image has.
-    pub profile: ProfileChoice,
+    /// What is chosen for the disk.
+    pub choices: Choices,
     /// The file for `EFI/ubuntu/grubx64.efi`.
     pub kernel_efi: Option<PathBuf>,
-    /// The datasources that cloud-init may use.
-    pub datasources: Option<Datasources>,
-    /// The partition is grown now, not at the first boot.
-    pub grow_root: bool,
-    /// Where the room for the header comes from.
-    pub make_room: MakeRoom,
-    /// Sector size of the container.
-    pub sector_size: SectorSizeChoice,
-    /// The partitions, where they are not found by their types.
-    pub partitions: Option<Named>,
-    /// What becomes of blocks that the root filesystem does not use.
-    pub free_space: FreeSpace,
     /// Threads for the data pass; `None`: one for each processor.
     pub threads: Option<usize>,
 }
@@ -183,7 +169,6 @@ impl Job {
         let output = self.output.as_ref().unwrap_or(&self.source).clone();
         let output_format = self.output_format(opened.format);
         let options = Options {
-            free_space: self.free_space,
             whole_mebibytes: output_format == DiskFormat::FixedVhd,
             unlock_key,
             ..self.options()?
@@ -208,7 +193,7 @@ impl Job {
             DiskFormat::Raw => None,
             DiskFormat::FixedVhd => Some(footer(prepared.layout.disk_bytes, now, entropy)?),
         };
-        let plan = prepared.plan(Route {
+        let route = Route {
             source: self.source,
             packing: opened.packing,
             source_format: opened.format,
@@ -217,8 +202,8 @@ impl Job {
             output,
             output_format,
             in_place: false,
-            warnings,
-        });
+        };
+        let plan = prepared.plan(route, warnings);
         Ok(ReadyToEncrypt {
             plan,
             prepared,
@@ -227,7 +212,7 @@ impl Job {
             replaces_source: self.output.is_none(),
             mode,
             footer,
-            free_space: self.free_space,
+            free_space: self.choices.free_space,
             threads: threads(self.threads),
         })
     }
@@ -235,13 +220,8 @@ impl Job {
     /// What is done to any disk; the rest is as by default.
     fn options(&self) -> Result<Options, Error> {
         Ok(Options {
-            profile: self.profile,
+            choices: self.choices.clone(),
             boot_file: self.kernel_efi.as_deref().map(BootFile::read).transpose()?,
-            datasources: self.datasources.clone(),
-            grow_root: self.grow_root,
-            make_room: self.make_room,
-            sector_size: self.sector_size,
-            partitions: self.partitions,
             ..Options::default()
         })
     }
@@ -314,7 +294,7 @@ impl ReadyToEncrypt {
     /// The same as [`ReadyToEncrypt::check_room`], where so much will be taken by other outputs.
     pub(crate) fn check_room_beside(&self, taken_bytes: u64) -> Result<(), Error> {
         let needed_bytes = self.needed_bytes();
-        let folder = Output::directory(&self.plan.output);
+        let folder = Output::directory(&self.plan.route.output);
         let free_bytes = image::free_bytes(&folder).map_err(Error::OutputFile)?;
         let free_bytes = free_bytes.saturating_sub(taken_bytes);
         if free_bytes < needed_bytes {
@@ -358,13 +338,13 @@ impl ReadyToEncrypt {
     /// Length of the output in bytes.
     pub(crate) fn file_bytes(&self) -> Result<u64, Error> {
         let disk_bytes = self.plan.layout.disk_bytes;
-        let file_bytes = self.plan.output_format.file_bytes(disk_bytes);
+        let file_bytes = self.plan.route.output_format.file_bytes(disk_bytes);
         file_bytes.ok_or(Error::TooLong { disk_bytes })
     }
 
     /// Makes the output, which has no name yet.
     pub(crate) fn create(&self) -> Result<Output, Error> {
-        let path = &self.plan.output;
+        let path = &self.plan.route.output;
         let len_bytes = self.file_bytes()?;
         let output = Output::create(path, len_bytes, self.replace, Temporary::default());
         output.map_err(Error::OutputFile)
@@ -404,7 +384,7 @@ impl ReadyToEncrypt {
             return Ok(None);
         };
         let len_bytes = self.prepared.filesystem.len_bytes();
-        let path = &self.plan.output;
+        let path = &self.plan.route.output;
         let copy = Output::create(path, len_bytes, Replace::Existing, Temporary::default())
             .map_err(Error::OutputFile)?;
         let root = self.prepared.root()?;

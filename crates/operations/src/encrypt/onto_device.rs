@@ -46,7 +46,7 @@ impl Job {
         control: Control<'_>,
     ) -> Result<ReadyOnDevice, Error> {
         let output = self.output.as_ref().unwrap_or(&self.source).clone();
-        if self.free_space == FreeSpace::Skip {
+        if self.choices.free_space == FreeSpace::Skip {
             return Err(Error::HasNoHoles);
         }
         if matches!(self.output_format, Some(DiskFormat::FixedVhd)) {
@@ -75,7 +75,7 @@ impl Job {
         }
         let mut warnings = opened.warnings.clone();
         warnings.extend_from_slice(&prepared.warnings);
-        let plan = prepared.plan(Route {
+        let route = Route {
             source: self.source,
             packing: None,
             source_format: opened.format,
@@ -84,8 +84,8 @@ impl Job {
             output,
             output_format: DiskFormat::Raw,
             in_place: false,
-            warnings,
-        });
+        };
+        let plan = prepared.plan(route, warnings);
         Ok(ReadyOnDevice {
             plan,
             source: opened.source,

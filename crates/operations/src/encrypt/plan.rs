@@ -9,9 +9,9 @@ use crate::common::layout::Layout;
 use gpt::Partition;
 use image::{DiskFormat, Packing, SourceFormat};
 
-/// What will be done, for people to read.
+/// Where an image comes from, and where it goes.
 #[derive(Debug, Clone)]
-pub struct EncryptPlan {
+pub struct Route {
     /// The image to encrypt.
     pub source: PathBuf,
     /// How it is packed, if it is.
@@ -28,6 +28,13 @@ pub struct EncryptPlan {
     pub output_format: DiskFormat,
     /// The source is changed itself.
     pub in_place: bool,
+}
+
+/// What will be done, for people to read.
+#[derive(Debug, Clone)]
+pub struct EncryptPlan {
+    /// Where it comes from, and where it goes.
+    pub route: Route,
     /// Sector size of the disk in bytes.
     pub sector_bytes: u64,
     /// The root partition, as it is in the source.
@@ -48,31 +55,11 @@ pub struct EncryptPlan {
     pub warnings: Vec<String>,
 }
 
-/// What a [`EncryptPlan`] tells beside what was decided of the disk: where it comes from, and where it goes.
-pub(crate) struct Route {
-    pub source: PathBuf,
-    pub packing: Option<Packing>,
-    pub source_format: SourceFormat,
-    pub source_bytes: u64,
-    pub backing_files: Vec<(PathBuf, SourceFormat)>,
-    pub output: PathBuf,
-    pub output_format: DiskFormat,
-    pub in_place: bool,
-    pub warnings: Vec<String>,
-}
-
 impl<S> EncryptedDisk<S> {
     /// What will be done with this disk on this route.
-    pub(crate) fn plan(&self, route: Route) -> EncryptPlan {
+    pub(crate) fn plan(&self, route: Route, warnings: Vec<String>) -> EncryptPlan {
         EncryptPlan {
-            source: route.source,
-            packing: route.packing,
-            source_format: route.source_format,
-            source_bytes: route.source_bytes,
-            backing_files: route.backing_files,
-            output: route.output,
-            output_format: route.output_format,
-            in_place: route.in_place,
+            route,
             sector_bytes: self.sector_bytes,
             root: self.chosen.root.clone(),
             esp: self.chosen.esp.clone(),
@@ -81,7 +68,7 @@ impl<S> EncryptedDisk<S> {
             layout: self.layout,
             edits: self.edits.clone(),
             has_growpart_key: self.has_growpart_key,
-            warnings: route.warnings,
+            warnings,
         }
     }
 }

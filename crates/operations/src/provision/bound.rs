@@ -29,10 +29,10 @@ impl BoundImage {
             head: &prepared.head,
             disk: prepared.edited(),
             clear_key: &prepared.clear_key,
-            source: encrypted.source.clone(),
-            output: encrypted.output.clone(),
+            source: encrypted.route.source.clone(),
+            output: encrypted.route.output.clone(),
             file_bytes,
-            format: encrypted.output_format,
+            format: encrypted.route.output_format,
         };
         let (plan, recovery) = new_image.bind(binding, now, entropy)?;
         Ok(Self { plan, recovery })

@@ -242,7 +242,7 @@ struct Room {
 impl Room {
     /// Refuses what has no room beside those before it.
     fn take(&mut self, ready: &ReadyToEncrypt) -> Result<(), Error> {
-        let folder = fs::metadata(Output::directory(&ready.plan().output));
+        let folder = fs::metadata(Output::directory(&ready.plan().route.output));
         let device = folder.map_or(0, |folder| folder.dev());
         let taken = self.taken.entry(device).or_default();
         ready.check_room_beside(*taken)?;
