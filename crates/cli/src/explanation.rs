@@ -38,14 +38,14 @@ pub fn table(
     };
     for comparison in &explanation.comparisons {
         let _ = writeln!(text, "\nPCR {} {}", comparison.pcr, conclusion(comparison));
-        let mut told = None;
+        let mut last = None;
         for row in &comparison.rows {
             line(&mut text, row);
             // What explains several lines in a row is told behind the first.
-            if let Some(cause) = row.cause.as_ref().filter(|cause| told != Some(*cause)) {
+            if let Some(cause) = row.cause.as_ref().filter(|cause| last != Some(*cause)) {
                 let _ = writeln!(text, "       likely: {}", predict::cause(cause));
             }
-            told = row.cause.as_ref();
+            last = row.cause.as_ref();
         }
         let _ = writeln!(
             text,

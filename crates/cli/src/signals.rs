@@ -63,11 +63,11 @@ fn end_where(signal: i32, condition: Arc<AtomicBool>) -> io::Result<()> {
 
 /// Whether a signal is kept for [`stop_flag`] or ends the program; as before, when this is dropped.
 #[must_use]
-pub struct Kept {
+pub struct Unwinding {
     before: bool,
 }
 
-impl Kept {
+impl Unwinding {
     /// What the run came to is final: a signal changes nothing any more, neither what is there nor the exit status. A second one
     /// of its kind ends the program still.
     pub fn until_the_end(self) {
@@ -75,15 +75,15 @@ impl Kept {
     }
 }
 
-impl Drop for Kept {
+impl Drop for Unwinding {
     fn drop(&mut self) {
         signals().at_once.store(self.before, Ordering::Relaxed);
     }
 }
 
 /// From here on there is something to unwind: a signal raises the flag.
-pub fn unwinding() -> Kept {
-    Kept {
+pub fn unwinding() -> Unwinding {
+    Unwinding {
         before: signals().at_once.swap(false, Ordering::Relaxed),
     }
 }

@@ -38,19 +38,21 @@ pub fn run(command: &args::Inspect) -> Result<(), Failure> {
         Some(question) => Some((question, question.answer(&image).map_err(failure)?)),
         None => None,
     };
-    let told = judged.as_ref().map(|(question, told)| (*question, told));
+    let judged = judged
+        .as_ref()
+        .map(|(question, answer)| (*question, answer));
     if command.json {
-        answer(&report::json(&image, told))?;
+        answer(&report::json(&image, judged))?;
     } else {
         warn(&image.warnings);
-        if let Some((_, told)) = told {
-            warn(&told.warnings);
+        if let Some((_, verdict)) = judged {
+            warn(&verdict.warnings);
         }
-        answer(&table::table(&image, told))?;
+        answer(&table::table(&image, judged))?;
     }
-    match told {
-        Some((_, told)) if !told.unlocks() => {
-            let what = anyhow::Error::msg(stays_locked(told));
+    match judged {
+        Some((_, verdict)) if !verdict.unlocks() => {
+            let what = anyhow::Error::msg(stays_locked(verdict));
             let failure = Failure::new(what, None).about(Some(&command.source));
             Err(failure.with_status(Status::No))
         }

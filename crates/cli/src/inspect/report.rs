@@ -17,16 +17,17 @@ use operations::predict::BootFiles;
 use operations::{SourceFormat, partition_types};
 
 /// The document, with a line end behind it.
-pub fn json(image: &Inspection, told: Option<(&Question, &Answer)>) -> String {
+pub fn json(image: &Inspection, judged: Option<(&Question, &Answer)>) -> String {
     let mut warnings = image.warnings.clone();
     warnings.extend(
-        told.iter()
+        judged
+            .iter()
             .flat_map(|(_, answer)| answer.warnings.iter().cloned()),
     );
     let container = image.container.as_ref();
     let document = json!({
         "version": 1,
-        "exit_status": exit_status(told.map(|(_, answer)| answer)).number(),
+        "exit_status": exit_status(judged.map(|(_, answer)| answer)).number(),
         "tool": {"name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION")},
         "image": {
             "path": image.source.display().to_string(),
@@ -48,15 +49,15 @@ pub fn json(image: &Inspection, told: Option<(&Question, &Answer)>) -> String {
         "srk_template": srk_template(image),
         "systemd_tokens": tokens(container),
         "recovery_keys": recovery_keys(container),
-        "against": told.map(|(question, answer)| against(question, answer)),
+        "against": judged.map(|(question, answer)| against(question, answer)),
         "warnings": warnings,
     });
     json::text(&document)
 }
 
 /// How the program ends that printed the document.
-fn exit_status(told: Option<&Answer>) -> Status {
-    if told.is_some_and(|answer| !answer.unlocks()) {
+fn exit_status(judged: Option<&Answer>) -> Status {
+    if judged.is_some_and(|answer| !answer.unlocks()) {
         Status::No
     } else {
         Status::Done

@@ -14,7 +14,7 @@ use operations::{Partition, partition_types};
 type Line = (String, String);
 
 /// The whole answer.
-pub fn table(image: &Inspection, told: Option<(&Question, &Answer)>) -> String {
+pub fn table(image: &Inspection, judged: Option<(&Question, &Answer)>) -> String {
     let mut lines = of_disk(image);
     if let Some(container) = &image.container {
         lines.extend(of_container(container));
@@ -24,7 +24,7 @@ pub fn table(image: &Inspection, told: Option<(&Question, &Answer)>) -> String {
     for (name, what) in lines {
         let _ = writeln!(text, "{name:<14}{what}");
     }
-    if let Some((question, answer)) = told {
+    if let Some((question, answer)) = judged {
         text.push_str(&verdict(question, answer));
     }
     text

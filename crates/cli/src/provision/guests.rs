@@ -16,7 +16,7 @@ use crate::guest;
 use crate::message::{Failure, answer, say, warn};
 use crate::progress::Progress;
 use crate::report_file::{CheckedReport, ReportFile};
-use crate::signals::{self, Kept};
+use crate::signals::{self, Unwinding};
 use crate::status::Status;
 use operations::deploy::{Binding, Error};
 use operations::provision::{AT_ONCE, Batch, GuestImage, PlainImage};
@@ -29,14 +29,14 @@ struct Run<'a> {
     stop: &'a StopFlag,
     now: i64,
     /// What was told: choices and warnings that several guests share are said once, with the first of them.
-    told: HashSet<String>,
+    said: HashSet<String>,
     made: usize,
     /// Images that are there, though something else of their guest's failed.
     whole: usize,
     /// Guests without an image, for a reason that was told.
     failed: usize,
     /// Signals are kept from the first image of a batch on, until the next one is planned.
-    kept: Option<Kept>,
+    kept: Option<Unwinding>,
 }
 
 /// Makes an image for each guest of a file, or shows what that would do.
@@ -62,7 +62,7 @@ pub fn run(
         verbose,
         stop,
         now: now()?,
-        told: HashSet::new(),
+        said: HashSet::new(),
         made: 0,
         whole: 0,
         failed: 0,
@@ -245,19 +245,19 @@ impl Run<'_> {
     /// Says what was chosen, and what to know of it.
     fn tell(&mut self, guest: &Guest, image: &GuestImage) {
         let choices = conversion::choices(image.plan());
-        if !self.command.conversion.dry_run && self.told.insert(choices.clone()) {
+        if !self.command.conversion.dry_run && self.said.insert(choices.clone()) {
             say(&choices);
         }
         if self.verbose && !self.command.conversion.dry_run {
             say(&plan::table(image.plan(), image.binding()));
         }
         for warning in &image.plan().warnings {
-            if self.told.insert(warning.clone()) {
+            if self.said.insert(warning.clone()) {
                 warn(std::slice::from_ref(warning));
             }
         }
         for warning in &image.binding().warnings {
-            if self.told.insert(warning.clone()) {
+            if self.said.insert(warning.clone()) {
                 warn(&[format!("{}: {warning}", guest.output.display())]);
             }
         }

@@ -78,7 +78,7 @@ impl<'s> Fat<'s> {
         let volume = FatVolume::builder(cursor)
             .time_provider(&THREAD_CLOCK)
             .open()
-            .map_err(|error| told(&aside, &error, "opening the filesystem"))?;
+            .map_err(|error| error_of(&aside, &error, "opening the filesystem"))?;
         Ok(Self {
             below,
             geometry,
@@ -110,7 +110,7 @@ impl<'s> Fat<'s> {
         let in_root = self
             .volume
             .read_root_label()
-            .map_err(|error| self.told(&error, "reading the label"))?;
+            .map_err(|error| self.error_of(&error, "reading the label"))?;
         let label = in_root.map_or_else(
             || self.volume.volume_info().volume_label().to_owned(),
             |label| String::from_utf8_lossy(&label).trim_end().to_owned(),
@@ -122,7 +122,7 @@ impl<'s> Fat<'s> {
     pub fn is_dirty(&self) -> Result<bool> {
         let flags = self.volume.read_status_flags();
         Ok(flags
-            .map_err(|error| self.told(&error, "reading the state"))?
+            .map_err(|error| self.error_of(&error, "reading the state"))?
             .dirty)
     }
 
@@ -145,7 +145,7 @@ impl<'s> Fat<'s> {
                 limit_bytes,
             });
         }
-        let failed = |error| self.told(&error, &format!("reading {}", shown(path)));
+        let failed = |error| self.error_of(&error, &format!("reading {}", shown(path)));
         let mut reader = self.volume.read_file(&entry).map_err(failed)?;
         let bytes = reader.read_to_vec().map_err(failed)?;
         if bytes.len() as u64 != size_bytes {
@@ -162,8 +162,8 @@ impl<'s> Fat<'s> {
         let directory = self.directory(path)?;
         let mut entries = Vec::new();
         for entry in directory.entries() {
-            let DirectoryEntry::Entry(entry) =
-                entry.map_err(|error| self.told(&error, &format!("listing {}", shown(path))))?;
+            let DirectoryEntry::Entry(entry) = entry
+                .map_err(|error| self.error_of(&error, &format!("listing {}", shown(path))))?;
             let entry = Entry::of(&entry);
             if entry.name != "." && entry.name != ".." {
                 entries.push(entry);
@@ -309,7 +309,7 @@ impl<'s> Fat<'s> {
             return Err(Error::Abandoned);
         }
         clock::set(self.now_seconds);
-        edit().map_err(|error| self.told(&error, &format!("writing {}", shown(path))))?;
+        edit().map_err(|error| self.error_of(&error, &format!("writing {}", shown(path))))?;
         self.failed.set(false);
         Ok(())
     }
@@ -346,7 +346,7 @@ impl<'s> Fat<'s> {
             }
             directory = directory
                 .open_entry(&entry)
-                .map_err(|error| self.told(&error, &format!("opening {}", shown(path))))?;
+                .map_err(|error| self.error_of(&error, &format!("opening {}", shown(path))))?;
         }
         Ok(directory)
     }
@@ -373,16 +373,16 @@ impl<'s> Fat<'s> {
         }
         directory
             .find(name)
-            .map_err(|error| self.told(&error, &format!("looking for {}", shown(path))))
+            .map_err(|error| self.error_of(&error, &format!("looking for {}", shown(path))))
     }
 
-    fn told(&self, error: &HadrisError, doing: &str) -> Error {
-        told(&self.aside, error, doing)
+    fn error_of(&self, error: &HadrisError, doing: &str) -> Error {
+        error_of(&self.aside, error, doing)
     }
 }
 
 /// What the storage said, else what the library says.
-fn told(aside: &Aside, error: &HadrisError, doing: &str) -> Error {
+fn error_of(aside: &Aside, error: &HadrisError, doing: &str) -> Error {
     match aside.borrow_mut().take() {
         Some(error) => Error::Storage(error),
         None => Error::Fat {

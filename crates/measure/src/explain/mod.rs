@@ -12,7 +12,8 @@
 mod align;
 mod cause;
 mod database;
-mod likely;
+mod diagnosis;
+
 mod logged;
 mod origin;
 mod owners;
@@ -26,7 +27,7 @@ pub use cause::Cause;
 use super::branch::Branch;
 use super::event::{Event, Source};
 use align::{Likeness, Line};
-use likely::Sides;
+use diagnosis::Sides;
 use logged::{Logged, Meaning, is_shims_variable, section};
 use tpm::event_log::{self, LoggedEvent};
 use tpm::{Bank, Selection};

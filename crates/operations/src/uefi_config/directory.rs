@@ -160,13 +160,13 @@ fn files_of(
 ) -> Result<Vec<Taken>, Error> {
     let mut files = Vec::new();
     for name in names {
-        let Some(told) = classify(name.as_bytes()) else {
+        let Some(file_name) = classify(name.as_bytes()) else {
             continue;
         };
-        let is_read = told.form == Form::Lists || options.rules == Rules::Ours;
-        if told.database == database && is_read {
-            read.notes.extend(other_owner(name, &told, options));
-            files.push(take(folder, name, &told, options, &mut read.warnings)?);
+        let is_read = file_name.form == Form::Lists || options.rules == Rules::Ours;
+        if file_name.database == database && is_read {
+            read.notes.extend(other_owner(name, &file_name, options));
+            files.push(take(folder, name, &file_name, options, &mut read.warnings)?);
         }
     }
     if options.rules == Rules::Ours {
@@ -185,12 +185,12 @@ fn files_of(
 }
 
 /// A certificate whose name tells another owner than the caller does for all that tell none.
-fn other_owner(name: &OsString, told: &FileName<'_>, options: &Options) -> Option<Note> {
-    let owner = certificate_file::owner_in_name(&String::from_utf8_lossy(told.behind))?;
+fn other_owner(name: &OsString, file_name: &FileName<'_>, options: &Options) -> Option<Note> {
+    let owner = certificate_file::owner_in_name(&String::from_utf8_lossy(file_name.behind))?;
     let is_other = options
         .certificate_owner
         .is_some_and(|given| given != owner);
-    (told.form == Form::Certificates && is_other).then(|| Note::OwnerInName {
+    (file_name.form == Form::Certificates && is_other).then(|| Note::OwnerInName {
         file: name.display().to_string(),
         owner,
     })
@@ -199,7 +199,7 @@ fn other_owner(name: &OsString, told: &FileName<'_>, options: &Options) -> Optio
 fn take(
     folder: &Path,
     name: &OsString,
-    told: &FileName<'_>,
+    file_name: &FileName<'_>,
     options: &Options,
     warnings: &mut Vec<Warning>,
 ) -> Result<Taken, Error> {
@@ -210,7 +210,7 @@ fn take(
         path: path.clone(),
         problem,
     };
-    let (content, lists) = match told.form {
+    let (content, lists) = match file_name.form {
         Form::Lists if options.rules == Rules::Reference => (content, Vec::new()),
         Form::Lists => match signature_list::parse(&content) {
             Ok(lists) => (content, lists),
@@ -229,7 +229,7 @@ fn take(
             (value.to_vec(), signature_list::parse(value).map_err(list)?)
         }
         Form::Certificates => {
-            let behind = String::from_utf8_lossy(told.behind);
+            let behind = String::from_utf8_lossy(file_name.behind);
             let lists = certificate_file::lists(&path, &behind, &content, options)?;
             (
                 lists.iter().flat_map(SignatureList::to_bytes).collect(),
@@ -237,7 +237,7 @@ fn take(
             )
         }
     };
-    if let Some(defect) = defect::first(told.database, &lists) {
+    if let Some(defect) = defect::first(file_name.database, &lists) {
         return Err(Error::Entry {
             path,
             database: None,
@@ -246,7 +246,7 @@ fn take(
     }
     Ok(Taken {
         name,
-        form: told.form,
+        form: file_name.form,
         content,
         lists,
     })
@@ -386,7 +386,9 @@ mod tests {
 
     #[test]
     fn names_are_taken_as_the_reference_takes_them() {
-        let taken = |name: &str| classify(name.as_bytes()).map(|told| (told.database, told.form));
+        let taken = |name: &str| {
+            classify(name.as_bytes()).map(|file_name| (file_name.database, file_name.form))
+        };
         for (name, database) in [
             ("PK.esl", Database::Pk),
             ("KEK-1.esl", Database::Kek),
