@@ -42,7 +42,7 @@ fn at_any_point_of_the_writes() {
     if !ready() || !programs(&PROGRAMS) {
         return;
     }
-    former_life::each(&[Life::Btrfs], |life| {
+    former_life::each_beside_others(&[Life::Btrfs], |life| {
         let mut planted = None;
         let reference = Reference::of(Roomy::of(Shape::Bored), |disk| {
             planted = Some(life.under(disk, ROOT));
