@@ -3,10 +3,7 @@
 use std::collections::BTreeSet;
 
 /// Which PCRs a prediction is for.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a flag of the command line"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each may be asked for alone")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Profile {
     /// PCR 4: the programs that are booted.
@@ -35,6 +32,11 @@ impl Profile {
             .filter(|(wanted, _)| *wanted)
             .map(|(_, pcr)| pcr)
             .collect()
+    }
+
+    /// True where PCR 4 or PCR 7 is asked for: what firmware itself says of the programs that boot.
+    pub fn asks_for_firmware(self) -> bool {
+        self.boot_manager || self.secure_boot
     }
 }
 
