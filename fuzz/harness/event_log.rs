@@ -84,10 +84,7 @@ fn predicted(bank: Bank) -> Prediction {
         configuration: &configuration.config,
         boot: &Boot {
             files: files.into(),
-            chains: vec![Chain::Shim {
-                shim: 0,
-                kernel: Some(1),
-            }],
+            chains: vec![Chain::new(0, [1])],
             ..Boot::default()
         },
         profile: Profile {

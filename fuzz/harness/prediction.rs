@@ -95,16 +95,13 @@ fn boot(first: &[u8], second: &[u8], alone: bool, inner_kernel: bool) -> Option<
     Some(if alone {
         Boot {
             files: vec![kernel],
-            chains: vec![Chain::Direct(0)],
+            chains: vec![Chain::new(0, [])],
             ..Boot::default()
         }
     } else {
         Boot {
             files: vec![read("shimx64.efi", first)?, kernel],
-            chains: vec![Chain::Shim {
-                shim: 0,
-                kernel: Some(1),
-            }],
+            chains: vec![Chain::new(0, [1])],
             ..Boot::default()
         }
     })

@@ -24,7 +24,7 @@ fn list(kind: Uuid, entry: &[u8]) -> Vec<u8> {
     list.unwrap().to_bytes()
 }
 
-fn predicted(dbx: Vec<u8>, chain: Chain, rules: Rules) -> Result<Prediction, String> {
+fn predicted(dbx: Vec<u8>, chain: (usize, &[usize]), rules: Rules) -> Result<Prediction, String> {
     let configuration = data::content("vectors/uefi/std.json");
     let mut configuration = UefiConfig::from_json(&configuration, Reading::Ours)
         .unwrap()
@@ -32,7 +32,7 @@ fn predicted(dbx: Vec<u8>, chain: Chain, rules: Rules) -> Result<Prediction, Str
     configuration.set(Database::Dbx, Some(dbx));
     let boot = Boot {
         files: vec![program("shim-std"), program("kernel-db-a")],
-        chains: vec![chain],
+        chains: vec![Chain::new(chain.0, chain.1)],
         ..Boot::default()
     };
     let prediction = predict(&Input {
@@ -59,11 +59,9 @@ fn revoked(time: u8) -> (String, Vec<u8>) {
     (hex::encode(digest.as_ref()), list(X509_SHA256, &entry))
 }
 
-const KERNEL: Chain = Chain::Direct(1);
-const BY_SHIM: Chain = Chain::Shim {
-    shim: 0,
-    kernel: Some(1),
-};
+/// What firmware loads, and what that loads.
+const KERNEL: (usize, &[usize]) = (1, &[]);
+const BY_SHIM: (usize, &[usize]) = (0, &[1]);
 
 #[test]
 fn firmware_refuses_it_whatever_the_time_beside_the_digest() {

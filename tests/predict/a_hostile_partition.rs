@@ -82,7 +82,7 @@ fn more_branches_than_a_policy_can_have_are_refused() {
             name: name.clone(),
             program: program.clone(),
         }],
-        chains: vec![Chain::Direct(0); chains],
+        chains: vec![Chain::new(0, []); chains],
         ..Boot::default()
     };
     let configuration = data::content("vectors/uefi/a-only.json");

@@ -225,7 +225,7 @@ fn predicted(
 ) -> Result<Prediction, String> {
     let boot = Boot {
         files: vec![file.clone()],
-        chains: vec![Chain::Direct(0)],
+        chains: vec![Chain::new(0, [])],
         beside_shim: Vec::new(),
         addons: Vec::new(),
     };

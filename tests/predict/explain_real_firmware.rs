@@ -287,7 +287,7 @@ fn with_sections() -> Prediction {
         name: "uki.efi".to_owned(),
         program,
     });
-    boot.chains = vec![Chain::Direct(0)];
+    boot.chains = vec![Chain::new(0, [])];
     let configuration = data::content("vectors/uefi/std.json");
     let configuration = UefiConfig::from_json(&configuration, config::Rules::Ours).unwrap();
     let input = Input {

@@ -126,11 +126,8 @@ pub fn real_boot(folder: &str) -> RealBoot {
         });
     }
     boot.chains = vec![match boot.files.len() {
-        1 => Chain::Direct(0),
-        _ => Chain::Shim {
-            shim: 0,
-            kernel: Some(1),
-        },
+        1 => Chain::new(0, []),
+        _ => Chain::new(0, [1]),
     }];
     RealBoot {
         configuration,
@@ -281,10 +278,7 @@ fn a_shim_that_is_signed_under_the_other_authority_of_microsoft_is_refused_with_
 fn a_first_pass_through_fallback_is_another_boot_than_the_predicted_one() {
     let mut real = real_boot("fallback-first-boot-no-reset");
     assert_eq!(real.chain.len(), 4);
-    real.boot.chains = vec![Chain::Shim {
-        shim: 0,
-        kernel: Some(3),
-    }];
+    real.boot.chains = vec![Chain::new(0, [3])];
     let prediction = prediction(&real, true).unwrap();
     for pcr in [4, 7] {
         assert_ne!(

@@ -70,10 +70,7 @@ fn boot(version: &str, kernel: &str, beside: &[&str]) -> Boot {
     };
     Boot {
         files: vec![file("shim", shim(version)), file("kernel", read(kernel))],
-        chains: vec![Chain::Shim {
-            shim: 0,
-            kernel: Some(1),
-        }],
+        chains: vec![Chain::new(0, [1])],
         beside_shim: beside.iter().map(|name| (*name).to_owned()).collect(),
         addons: Vec::new(),
     }
@@ -113,10 +110,7 @@ fn variable(events: &[Event], wanted: impl Fn(&Source) -> bool) -> Option<(Strin
 /// The level that a shim measures; nothing is booted behind it.
 fn level(version: &str, secure_boot: bool) -> String {
     let mut boot = boot(version, "kernel-vendor-1", &[]);
-    boot.chains = vec![Chain::Shim {
-        shim: 0,
-        kernel: None,
-    }];
+    boot.chains = vec![Chain::new(0, [])];
     let rules = Rules {
         secure_boot,
         allow_no_kernel: true,
@@ -338,10 +332,7 @@ fn shim_15_6_of_almalinux_is_predicted_as_a_guest_measured_it() {
             file("shimx64-15.6-signed-by-test-db.efi"),
             file("second.efi"),
         ],
-        chains: vec![Chain::Shim {
-            shim: 0,
-            kernel: Some(1),
-        }],
+        chains: vec![Chain::new(0, [1])],
         beside_shim: Vec::new(),
         addons: Vec::new(),
     };

@@ -77,14 +77,8 @@ impl Record {
             Program::read(&shim, &[], false).unwrap()
         };
         let (files, chain) = match self.loader.as_str() {
-            "firmware" => (vec![program], Chain::Direct(0)),
-            _ => (
-                vec![file("shim", shim()), program],
-                Chain::Shim {
-                    shim: 0,
-                    kernel: Some(1),
-                },
-            ),
+            "firmware" => (vec![program], Chain::new(0, [])),
+            _ => (vec![file("shim", shim()), program], Chain::new(0, [1])),
         };
         predict(&Input {
             configuration: &configuration.unwrap().config,

@@ -24,7 +24,7 @@ struct Boot {
 }
 
 /// Case, the programs that are predicted, and what kind of gap they leave.
-const CHAINS: [(&str, &str, Option<&str>); 7] = [
+const CHAINS: [(&str, &str, Option<&str>); 10] = [
     ("c1", "EFI/BOOT/BOOTX64.EFI", None),
     (
         "c4",
@@ -36,6 +36,17 @@ const CHAINS: [(&str, &str, Option<&str>); 7] = [
         "EFI/BOOT/BOOTX64.EFI,EFI/BOOT/grubx64.efi",
         Some("systemd-boot"),
     ),
+    (
+        "c3",
+        "EFI/BOOT/BOOTX64.EFI,EFI/BOOT/grubx64.efi,EFI/Linux/vmlinuz-uki-6.1.efi",
+        None,
+    ),
+    (
+        "c7",
+        "EFI/BOOT/BOOTX64.EFI,EFI/BOOT/grubx64.efi,boot/vmlinuz",
+        Some("kernel"),
+    ),
+    ("c8", "EFI/BOOT/BOOTX64.EFI,k/linux", Some("kernel")),
     ("c5", "EFI/BOOT/BOOTX64.EFI", Some("addons")),
     (
         "c7",

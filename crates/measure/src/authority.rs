@@ -45,7 +45,7 @@ pub(super) struct Authority {
 
 impl Authority {
     /// Two that make the same event; where the entry came from is not in it.
-    fn makes_same_event(&self, other: &Self) -> bool {
+    pub(super) fn makes_same_event(&self, other: &Self) -> bool {
         (self.database, self.guid, &self.data) == (other.database, other.guid, &other.data)
     }
 }

@@ -11,27 +11,35 @@ pub struct BootFile {
     pub program: Program,
 }
 
-/// Which program loads which, as places in [`Boot::files`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Chain {
-    /// Firmware loads this program, which loads no other that is measured.
-    Direct(usize),
-    /// Firmware loads a shim, which loads a kernel; none where there is no kernel.
-    Shim {
-        /// The shim.
-        shim: usize,
-        /// What it loads.
-        kernel: Option<usize>,
-    },
+/// Which program loads which, as places in [`Boot::files`]: firmware loads the first, and each the next one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    /// What firmware loads.
+    first: usize,
+    /// What is loaded from there on, in this order.
+    later: Vec<usize>,
 }
 
 impl Chain {
+    /// A chain of a program that firmware loads, and of those that follow.
+    pub fn new(first: usize, later: impl Into<Vec<usize>>) -> Self {
+        let later = later.into();
+        Self { first, later }
+    }
+
+    /// True where firmware loads the one program, and that loads no other.
+    pub fn is_of_one(&self) -> bool {
+        self.later.is_empty()
+    }
+
+    /// All programs, in the order in which they are loaded.
+    pub fn programs(&self) -> impl Iterator<Item = usize> {
+        std::iter::once(self.first).chain(self.later.iter().copied())
+    }
+
     /// The program that is booted in the end.
-    pub(super) fn last(self) -> usize {
-        match self {
-            Self::Direct(file) => file,
-            Self::Shim { shim, kernel } => kernel.unwrap_or(shim),
-        }
+    pub fn last(&self) -> usize {
+        self.later.last().copied().unwrap_or(self.first)
     }
 }
 

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use super::boot::{Boot, Chain};
+use super::boot::Boot;
 use super::error::{Error, Warning};
 use super::event::Event;
 use super::gap::Gap;
@@ -113,7 +113,7 @@ pub fn predict(input: &Input<'_>) -> Result<Prediction, Error> {
             return Err(Error::TooManyBranches { max: MAX_BRANCHES });
         }
         for chain in &boot.chains {
-            let (events, left) = walk.branch(*chain, &state)?;
+            let (events, left) = walk.branch(chain, &state)?;
             if profile.secure_boot && rules.secure_boot {
                 for level in left {
                     if !states.contains(&level) {
@@ -121,7 +121,7 @@ pub fn predict(input: &Input<'_>) -> Result<Prediction, Error> {
                     }
                 }
             }
-            let (kernel, gap) = walk.end(*chain)?;
+            let (kernel, gap) = walk.end(chain)?;
             for with_separator in reader.separators(boot) {
                 let events = [events.clone(), reader.events(bank, *with_separator)].concat();
                 branches.push(Branch {
@@ -142,10 +142,8 @@ pub fn predict(input: &Input<'_>) -> Result<Prediction, Error> {
 }
 
 fn has_no_kernel(boot: &Boot) -> bool {
-    boot.chains.iter().any(|chain| match *chain {
-        Chain::Shim { kernel, .. } => kernel.is_none(),
-        Chain::Direct(file) => boot.is_shim(file),
-    })
+    let mut chains = boot.chains.iter();
+    chains.any(|chain| chain.is_of_one() && boot.is_shim(chain.last()))
 }
 
 fn branch(kernel: String, mut events: Vec<Event>, profile: Profile, bank: Bank) -> Branch {

@@ -30,7 +30,7 @@
 //! let firmware = UefiConfig::from_json(&vector("uefi/std.json")?, config::Rules::Reference)?;
 //! let boot = Boot {
 //!     files: vec![program("pe/shim-std.efi")?, program("pe/kernel-vendor-1.efi")?],
-//!     chains: vec![Chain::Shim { shim: 0, kernel: Some(1) }],
+//!     chains: vec![Chain::new(0, [1])],
 //!     ..Boot::default()
 //! };
 //!

@@ -29,6 +29,21 @@ pub struct Walk<'a> {
 /// The levels that shims left, other than those they found.
 pub type Levels = Vec<String>;
 
+/// How far a boot is.
+#[derive(Default)]
+struct Way<'a> {
+    /// What was measured.
+    events: Vec<Event>,
+    /// The SBAT level in shim's variable.
+    level: String,
+    left: Levels,
+    /// The shim that was started last, which judges what is loaded from now on.
+    shim: Option<(&'a BootFile, Shim)>,
+    namespace: Namespace,
+    measured_by_firmware: Vec<Authority>,
+    measured_by_shim: Vec<Authority>,
+}
+
 impl<'a> Walk<'a> {
     /// Reads the databases.
     pub fn new(input: &Input<'a>) -> Result<Self, Error> {
@@ -91,40 +106,31 @@ impl<'a> Walk<'a> {
     }
 
     /// The events of one chain where shim finds this level, and the levels that shims leave.
-    pub fn branch(&mut self, chain: Chain, state: &str) -> Result<(Vec<Event>, Levels), Error> {
-        let mut events = self.before_boot();
-        let mut left = Levels::new();
-        match chain {
-            Chain::Direct(shim) if self.input.boot.is_shim(shim) => {
-                self.shim_chain(shim, None, state, &mut events, &mut left)?;
-            }
-            Chain::Direct(file) => {
-                let file = self.file(file)?;
-                self.load_by_firmware(file, &mut events)?;
-                self.unified_kernel(file, &mut events)?;
-            }
-            Chain::Shim { shim, kernel } => {
-                self.shim_chain(shim, kernel, state, &mut events, &mut left)?;
-            }
+    pub fn branch(&mut self, chain: &Chain, state: &str) -> Result<(Vec<Event>, Levels), Error> {
+        let mut way = Way {
+            level: state.to_owned(),
+            events: self.before_boot(),
+            ..Way::default()
+        };
+        let mut programs = chain.programs().peekable();
+        while let Some(place) = programs.next() {
+            let file = self.file(place)?;
+            let next = programs.peek().map(|next| self.file(*next)).transpose()?;
+            self.load(file, &mut way)?;
+            self.start(file, place, next, &mut way)?;
         }
-        Ok((events, left))
+        self.unified_kernel(self.file(chain.last())?, &mut way.events)?;
+        Ok((way.events, way.left))
     }
 
     /// The boot file that a chain ends in, and what is not predicted from there on.
-    pub fn end(&mut self, chain: Chain) -> Result<(String, Option<Gap>), Error> {
+    pub fn end(&mut self, chain: &Chain) -> Result<(String, Option<Gap>), Error> {
         let place = chain.last();
         let last = self.file(place)?;
         let addons = self.input.boot.addons.iter();
         let addons = addons.filter(|(kernel, _)| *kernel == place);
         let addons: Vec<_> = addons.map(|(_, path)| path.clone()).collect();
-        let is_second = matches!(
-            chain,
-            Chain::Shim {
-                kernel: Some(_),
-                ..
-            }
-        );
-        let gap = Gap::behind(last, is_second, &addons);
+        let gap = Gap::behind(last, !chain.is_of_one(), &addons);
         if let Some(gap) = &gap {
             self.warn(Warning::Gap(gap.clone()));
         }
@@ -180,46 +186,82 @@ impl<'a> Walk<'a> {
         events
     }
 
-    fn shim_chain(
+    /// Authorities and digest of a program: those of the shim that was started last, or of firmware where none was.
+    fn load(&mut self, file: &BootFile, way: &mut Way<'a>) -> Result<(), Error> {
+        if let Some((loader, _)) = way.shim {
+            self.refuse_other_machine(loader, file)?;
+        }
+        self.check_form(file)?;
+        if self.asks_for_authority() {
+            let Self { db, dbx, input, .. } = self;
+            let shim = way.shim.as_ref().map(|(_, shim)| shim);
+            let of = |program: &Program, db: &Entries, dbx: &Entries, rules| match shim {
+                Some(shim) => authority::by_shim(program, shim, db, dbx, rules),
+                None => authority::by_firmware(program, db, dbx, rules),
+            };
+            let authorities = of(&file.program, db, dbx, input.rules).map_err(problem_of(file))?;
+            self.compare_with_reference(file, &authorities, |program, db, dbx| {
+                of(program, db, dbx, Rules::reference())
+            });
+            let measured = match shim {
+                Some(_) => &mut way.measured_by_shim,
+                None => &mut way.measured_by_firmware,
+            };
+            for authority in authorities {
+                // Each keeps a list of what it has measured, and measures nothing of it again.
+                if !measured
+                    .iter()
+                    .any(|earlier| earlier.makes_same_event(&authority))
+                {
+                    way.events.push(self.authority_event(file, &authority));
+                    measured.push(authority);
+                }
+            }
+        }
+        way.events.push(self.program_event(file)?);
+        Ok(())
+    }
+
+    /// What a program changes for those behind it: a shim measures what it is, and judges the next ones.
+    fn start(
         &mut self,
-        shim: usize,
-        kernel: Option<usize>,
-        state: &str,
-        events: &mut Vec<Event>,
-        left: &mut Levels,
+        file: &'a BootFile,
+        place: usize,
+        next: Option<&BootFile>,
+        way: &mut Way<'a>,
     ) -> Result<(), Error> {
         let rules = self.input.rules;
-        let mut namespace = Namespace::new();
-        let shim_file = self.file(shim)?;
-        self.load_by_firmware(shim_file, events)?;
-        let identified = identity::identify(&shim_file.program, rules, &mut namespace)
-            .map_err(problem_of(shim_file))?;
+        if next.is_none() && way.shim.is_none() && !self.input.boot.is_shim(place) {
+            return Ok(());
+        }
+        let identified = identity::identify(&file.program, rules, &mut way.namespace)
+            .map_err(problem_of(file))?;
+        if let Some((_, shim)) = way.shim.as_ref().filter(|_| rules.asks_for_sbat()) {
+            refused_for_sbat(&file.program, shim.version, &way.level).map_err(problem_of(file))?;
+        }
         let Some(shim) = identified else {
-            return match kernel {
-                None => self.unified_kernel(shim_file, events),
-                Some(kernel) => Err(problem_of(self.file(kernel)?)(Problem::UnknownLoader {
-                    loader: shim_file.name.clone(),
-                })),
+            return match next {
+                Some(next) if !self.starts_others(file) => {
+                    Err(problem_of(next)(Problem::UnknownLoader {
+                        loader: file.name.clone(),
+                    }))
+                }
+                _ => Ok(()),
             };
         };
-        self.refuse_companions(&shim)?;
-        let mut level = state.to_owned();
-        self.level(shim_file, &shim, &mut level, events, left)?;
-        let Some(kernel) = kernel else {
-            return self.unified_kernel(shim_file, events);
-        };
-        let kernel = self.file(kernel)?;
-        self.refuse_other_machine(shim_file, kernel)?;
-        self.load_by_shim(kernel, &shim, events)?;
-        let second = identity::identify(&kernel.program, rules, &mut namespace)
-            .map_err(problem_of(kernel))?;
-        if rules.asks_for_sbat() {
-            refused_for_sbat(&kernel.program, shim.version, &level).map_err(problem_of(kernel))?;
+        if way.shim.is_none() {
+            self.refuse_companions(&shim)?;
         }
-        if let Some(second) = second {
-            self.level(kernel, &second, &mut level, events, left)?;
-        }
-        self.unified_kernel(kernel, events)
+        self.level(file, &shim, way)?;
+        way.shim = Some((file, shim));
+        Ok(())
+    }
+
+    /// True for a program that is no shim, and that hands the next one to whoever judged it itself: to firmware, or to the
+    /// protocol or the hook of the shim. The reference knows none.
+    fn starts_others(&self, file: &BootFile) -> bool {
+        !self.input.rules.follow_reference
+            && matches!(file.program.kind(), Kind::SystemdBoot | Kind::Grub)
     }
 
     /// shim starts no program for another processor than its own; where both are x86, one can be built that does
@@ -245,67 +287,25 @@ impl<'a> Walk<'a> {
         self.input.boot.files.get(index).ok_or(Error::NoChain)
     }
 
-    /// Authority and digest of the first program.
-    fn load_by_firmware(&mut self, file: &BootFile, events: &mut Vec<Event>) -> Result<(), Error> {
-        self.check_form(file)?;
-        if self.asks_for_authority() {
-            let Self { db, dbx, input, .. } = self;
-            let authorities = authority::by_firmware(&file.program, db, dbx, input.rules);
-            let authorities = authorities.map_err(problem_of(file))?;
-            self.compare_with_reference(file, &authorities, |program, db, dbx| {
-                authority::by_firmware(program, db, dbx, Rules::reference())
-            });
-            self.push_authorities(file, authorities, events);
-        }
-        self.push_program(file, events)
-    }
-
-    /// Authorities and digest of what shim loads.
-    fn load_by_shim(
-        &mut self,
-        file: &BootFile,
-        shim: &Shim,
-        events: &mut Vec<Event>,
-    ) -> Result<(), Error> {
-        self.check_form(file)?;
-        if self.asks_for_authority() {
-            let Self { db, dbx, input, .. } = self;
-            let authorities = authority::by_shim(&file.program, shim, db, dbx, input.rules);
-            let authorities = authorities.map_err(problem_of(file))?;
-            self.compare_with_reference(file, &authorities, |program, db, dbx| {
-                authority::by_shim(program, shim, db, dbx, Rules::reference())
-            });
-            self.push_authorities(file, authorities, events);
-        }
-        self.push_program(file, events)
-    }
-
     /// Without PCR 7, and where signatures are not verified, nobody asks who signed.
     fn asks_for_authority(&self) -> bool {
         let Input { rules, profile, .. } = self.input;
         rules.secure_boot && (profile.secure_boot || rules.verify_signatures)
     }
 
-    fn push_authorities(
-        &self,
-        file: &BootFile,
-        authorities: Vec<Authority>,
-        events: &mut Vec<Event>,
-    ) {
-        for authority in authorities {
-            let description = format!("authority for {}: {}", file.name, authority.description);
-            events.push(Event::authority(
-                self.input.bank,
-                authority.guid,
-                authority.database,
-                &authority.data,
-                &file.name,
-                description,
-            ));
-        }
+    fn authority_event(&self, file: &BootFile, authority: &Authority) -> Event {
+        let description = format!("authority for {}: {}", file.name, authority.description);
+        Event::authority(
+            self.input.bank,
+            authority.guid,
+            authority.database,
+            &authority.data,
+            &file.name,
+            description,
+        )
     }
 
-    fn push_program(&self, file: &BootFile, events: &mut Vec<Event>) -> Result<(), Error> {
+    fn program_event(&self, file: &BootFile) -> Result<Event, Error> {
         let digest = file.program.digest(self.hash).ok_or(Problem::DigestMissing);
         let source = Source::Program {
             file: file.name.clone(),
@@ -313,8 +313,7 @@ impl<'a> Walk<'a> {
         let description = format!("program {}", file.name);
         let path = format!("\\EFI\\ubuntu\\{}", file.name);
         let digest = digest.map_err(problem_of(file))?;
-        events.push(Event::program(digest, &path, source, description));
-        Ok(())
+        Ok(Event::program(digest, &path, source, description))
     }
 
     /// Forms of a signed file that the reference refuses, or firmware and shim.
@@ -403,44 +402,36 @@ impl<'a> Walk<'a> {
 
     /// What a shim measures of itself: its SBAT level, its own where that is newer than the one it finds; then
     /// `MokListTrusted`.
-    fn level(
-        &mut self,
-        file: &BootFile,
-        shim: &Shim,
-        variable: &mut String,
-        events: &mut Vec<Event>,
-        left: &mut Levels,
-    ) -> Result<(), Error> {
+    fn level(&mut self, file: &BootFile, shim: &Shim, way: &mut Way<'_>) -> Result<(), Error> {
         let Some(own) = &shim.level else {
             return Ok(());
         };
         let Input { rules, bank, .. } = self.input;
         if rules.secure_boot {
-            self.level_text(file, shim, own, variable, left)?;
+            self.level_text(file, shim, own, way)?;
         } else if shim.release().resets_level {
-            ORIGINAL_LEVEL.clone_into(variable);
+            ORIGINAL_LEVEL.clone_into(&mut way.level);
         } else {
-            variable.clone_from(own);
+            way.level.clone_from(own);
         }
-        events.push(Event::level(bank, &file.name, variable));
+        way.events.push(Event::level(bank, &file.name, &way.level));
         if shim.release().measures_mok_list_trusted && !rules.follow_reference {
             self.warn(Warning::MokListTrusted {
                 file: file.name.clone(),
                 shim: shim.version,
             });
-            events.push(Event::mok_list_trusted(bank, &file.name));
+            way.events.push(Event::mok_list_trusted(bank, &file.name));
         }
         Ok(())
     }
 
-    /// Sets `variable` to the level that a shim leaves there under Secure Boot.
+    /// Sets the level to that which a shim leaves in its variable under Secure Boot.
     fn level_text(
         &mut self,
         file: &BootFile,
         shim: &Shim,
         own: &String,
-        variable: &mut String,
-        left: &mut Levels,
+        way: &mut Way<'_>,
     ) -> Result<(), Error> {
         if shim.level_is_built_in && !self.input.rules.follow_reference {
             self.warn(Warning::BuiltInLevel {
@@ -448,14 +439,14 @@ impl<'a> Walk<'a> {
                 shim: shim.version,
             });
         }
-        let is_newer = variable.is_empty()
-            || sbat::is_newer(own, variable)
+        let is_newer = way.level.is_empty()
+            || sbat::is_newer(own, &way.level)
                 .map_err(|error| problem_of(file)(Problem::Level(error)))?;
         if is_newer {
-            if own != variable && !own.is_empty() {
-                left.push(own.clone());
+            if *own != way.level && !own.is_empty() {
+                way.left.push(own.clone());
             }
-            variable.clone_from(own);
+            way.level.clone_from(own);
         }
         Ok(())
     }

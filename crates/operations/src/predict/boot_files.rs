@@ -168,15 +168,16 @@ pub fn on_esp(esp: &dyn EspFiles, wanted: Wanted) -> Result<Boot, PredictError> 
         let path = [folder.as_slice(), std::slice::from_ref(&entry.name)].concat();
         files.push(program(esp.open(&path)?.as_ref(), &name, wanted)?);
     }
-    let chain = |kernel| Chain::Shim { shim: 0, kernel };
     let is_unified = |file: &BootFile| file.program.kind() == Kind::UnifiedKernel;
     let chains = if files.first().is_some_and(is_unified) {
         // Under the name of shim, but it boots by itself, and loads none of the others.
-        vec![Chain::Direct(0)]
+        vec![Chain::new(0, [])]
     } else if kernels.is_empty() {
-        vec![chain(None)]
+        vec![Chain::new(0, [])]
     } else {
-        (1..files.len()).map(|kernel| chain(Some(kernel))).collect()
+        (1..files.len())
+            .map(|kernel| Chain::new(0, [kernel]))
+            .collect()
     };
     let mut boot = Boot {
         files,
@@ -376,18 +377,9 @@ pub fn of_chains(chains: &[Vec<PathBuf>], wanted: Wanted) -> Result<Boot, Predic
             boot.addons.extend(addons.map(|extra| (place, extra.path)));
             places.push(place);
         }
-        boot.chains.push(match places.as_slice() {
-            [program] => Chain::Direct(*program),
-            [shim, kernel] => Chain::Shim {
-                shim: *shim,
-                kernel: Some(*kernel),
-            },
-            _ => {
-                return Err(PredictError::ChainLength {
-                    count: places.len(),
-                });
-            }
-        });
+        if let [first, later @ ..] = places.as_slice() {
+            boot.chains.push(Chain::new(*first, later));
+        }
     }
     Ok(boot)
 }

@@ -57,7 +57,7 @@ fn each(guest: &Guest, boot: &Boot, warnings: Vec<String>) -> Result<Ways, Predi
     };
     for chain in &boot.chains {
         let alone = Boot {
-            chains: vec![*chain],
+            chains: vec![chain.clone()],
             ..boot.clone()
         };
         match guest.predict(&alone, Vec::new()) {
@@ -91,7 +91,7 @@ pub(super) fn lifted(guest: &Guest, configuration: &UefiConfig, boot: &Boot) -> 
     let mut lifted = Vec::new();
     for chain in &boot.chains {
         let alone = Boot {
-            chains: vec![*chain],
+            chains: vec![chain.clone()],
             ..boot.clone()
         };
         let checked = measure::predict(&Input {
