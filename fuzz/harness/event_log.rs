@@ -75,6 +75,7 @@ fn predicted(bank: Bank) -> Prediction {
     let files = [("shimx64.efi", SHIM), ("grubx64.efi", KERNEL)].map(|(name, bytes)| {
         let file = MemoryStorage::new(bytes.to_vec());
         BootFile {
+            folder: Vec::new(),
             name: name.to_owned(),
             program: Program::read(&file, &[Hash::Sha384], false).unwrap(),
         }

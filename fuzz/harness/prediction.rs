@@ -82,6 +82,7 @@ fn boot(first: &[u8], second: &[u8], alone: bool, inner_kernel: bool) -> Option<
         let file = MemoryStorage::new(bytes.to_vec());
         match Program::read(&file, &[Hash::Sha384], inner_kernel) {
             Ok(program) => Some(BootFile {
+                folder: Vec::new(),
                 name: name.to_owned(),
                 program,
             }),

@@ -13,6 +13,7 @@ use crate::data;
 fn program(name: &str) -> BootFile {
     let file = MemoryStorage::new(data::content(&format!("vectors/pe/{name}.efi")));
     BootFile {
+        folder: Vec::new(),
         name: name.to_owned(),
         program: Program::read(&file, &[], false).unwrap(),
     }

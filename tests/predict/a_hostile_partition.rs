@@ -79,6 +79,7 @@ fn more_branches_than_a_policy_can_have_are_refused() {
     let name = "kernel.efi".to_owned();
     let boot = |chains: usize| Boot {
         files: vec![BootFile {
+            folder: Vec::new(),
             name: name.clone(),
             program: program.clone(),
         }],

@@ -190,6 +190,7 @@ fn signed(signer: &Party, certificates: &[&X509]) -> BootFile {
     }];
     let signature = Signature::parse(&signature).unwrap();
     BootFile {
+        folder: Vec::new(),
         name: "signed.efi".to_owned(),
         program: Program::new(digests, vec![signature], Vec::new()).unwrap(),
     }

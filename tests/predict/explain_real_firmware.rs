@@ -284,6 +284,7 @@ fn with_sections() -> Prediction {
     program.read_section_digests(&file, Hash::Sha256).unwrap();
     let mut boot = Boot::default();
     boot.files.push(BootFile {
+        folder: Vec::new(),
         name: "uki.efi".to_owned(),
         program,
     });

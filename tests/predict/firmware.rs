@@ -121,6 +121,7 @@ pub fn real_boot(folder: &str) -> RealBoot {
             program = program.with_inner_kernel(digests(&hex::encode(&last.digest)));
         }
         boot.files.push(BootFile {
+            folder: Vec::new(),
             name: name.clone(),
             program,
         });

@@ -65,6 +65,7 @@ fn with_sections(base: &Program, version: &str, level: Option<Vec<u8>>) -> Progr
 
 fn boot(version: &str, kernel: &str, beside: &[&str]) -> Boot {
     let file = |name: &str, program| BootFile {
+        folder: Vec::new(),
         name: name.to_owned(),
         program,
     };
@@ -321,6 +322,7 @@ fn shim_15_6_of_almalinux_is_predicted_as_a_guest_measured_it() {
     let file = |name: &str| {
         let bytes = MemoryStorage::new(fs::read(folder.join(name)).unwrap());
         BootFile {
+            folder: Vec::new(),
             name: name.to_owned(),
             program: Program::read(&bytes, &[], false).unwrap(),
         }

@@ -68,6 +68,7 @@ impl Record {
         let configuration = self.configuration.to_string();
         let configuration = UefiConfig::from_json(configuration.as_bytes(), config::Rules::Ours);
         let file = |name: &str, program: Program| BootFile {
+            folder: Vec::new(),
             name: name.to_owned(),
             program,
         };

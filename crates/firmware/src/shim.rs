@@ -8,7 +8,7 @@ use super::certificate::Certificate;
 use super::der::{Reader, tag};
 use super::sbat::text_of;
 use super::signature_list::{self, SignatureList};
-use super::{Error, Result};
+use super::{Error, Result, utf16};
 
 /// A shim's version: major and minor number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -117,6 +117,28 @@ impl Vendor {
             forbidden,
         })
     }
+}
+
+/// The name of the program that a shim starts where its load options name none, in its own directory: the first name of an
+/// `.efi` in the file's bytes that is neither that of the fallback program nor that of `MokManager`. shim is built with it
+/// (`DEFAULT_LOADER`): `grubx64.efi` nearly everywhere, `grub.efi` at SUSE.
+pub fn built_in_loader(file: &[u8]) -> Option<String> {
+    const LONGEST_UNITS: usize = 64;
+    let begins = file.windows(2).enumerate();
+    let begins = begins.filter(|(_, unit)| *unit == b"\\\0");
+    let mut names = begins.filter_map(|(at, _)| {
+        let rest = file.get(at..)?;
+        let text = utf16::until_nul(rest.get(..LONGEST_UNITS.saturating_mul(2)).unwrap_or(rest));
+        let name = text.trim_start_matches('\\').to_owned();
+        let is_name = name
+            .chars()
+            .all(|one| one.is_ascii_alphanumeric() || "._-".contains(one));
+        let lower = name.to_ascii_lowercase();
+        let is_other = ["fb", "mm"].iter().any(|begin| lower.starts_with(begin));
+        let is_program = lower.rsplit_once('.').is_some_and(|(_, end)| end == "efi");
+        (is_name && !is_other && is_program).then_some(name)
+    });
+    names.next()
 }
 
 fn is_one_sequence(bytes: &[u8]) -> bool {

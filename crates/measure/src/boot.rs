@@ -5,6 +5,8 @@ use firmware::{Kind, Program};
 /// A program with the name that messages and logs show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootFile {
+    /// The directory on the EFI system partition that it lies in, from the top down; empty where that is not known.
+    pub folder: Vec<String>,
     /// Its name, without directories.
     pub name: String,
     /// What is known of it.
@@ -18,13 +20,29 @@ pub struct Chain {
     first: usize,
     /// What is loaded from there on, in this order.
     later: Vec<usize>,
+    /// What systemd-boot hands to the last program, and measures.
+    options: Option<String>,
 }
 
 impl Chain {
     /// A chain of a program that firmware loads, and of those that follow.
     pub fn new(first: usize, later: impl Into<Vec<usize>>) -> Self {
-        let later = later.into();
-        Self { first, later }
+        Self {
+            first,
+            later: later.into(),
+            options: None,
+        }
+    }
+
+    /// The same where systemd-boot hands these load options to the last program.
+    #[must_use]
+    pub fn with_options(self, options: Option<String>) -> Self {
+        Self { options, ..self }
+    }
+
+    /// What systemd-boot hands to the last program.
+    pub fn options(&self) -> Option<&str> {
+        self.options.as_deref()
     }
 
     /// True where firmware loads the one program, and that loads no other.
@@ -59,7 +77,7 @@ pub struct Boot {
 impl Boot {
     /// The programs that are booted in the end, in the order of the chains.
     pub fn kernels(&self) -> impl Iterator<Item = &BootFile> {
-        let last = self.chains.iter().map(|chain| chain.last());
+        let last = self.chains.iter().map(Chain::last);
         last.filter_map(|file| self.files.get(file))
     }
 

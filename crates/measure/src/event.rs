@@ -144,6 +144,11 @@ pub enum Source {
         /// Name of the boot file.
         file: String,
     },
+    /// What systemd-boot hands to the program `file`.
+    LoadOptions {
+        /// Name of the boot file.
+        file: String,
+    },
     /// A word with which systemd tells how far the boot is, without an entry in firmware's log.
     Phase,
     /// The epoch that snap-bootstrap extends, without a log entry.
@@ -250,6 +255,21 @@ impl Event {
             event(bank.digest(&terminated), "name"),
             event(content.to_vec(), "content"),
         ]
+    }
+
+    /// What systemd-boot hands to a program, and measures before it starts it.
+    pub(super) fn load_options(bank: Bank, options: &str, file: &str) -> Self {
+        let terminated = format!("{options}\0");
+        let data: Vec<u8> = terminated
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        let source = Source::LoadOptions {
+            file: file.to_owned(),
+        };
+        let shown: String = options.chars().flat_map(char::escape_debug).collect();
+        Self::hashed(bank, 12, EventKind::Ipl, data, source)
+            .described(format!("load options for {file}, by systemd-boot: {shown}"))
     }
 
     /// A word by systemd-pcrphase.

@@ -25,7 +25,7 @@
 //! # let vector = |name: &str| std::fs::read(format!("../../tests/data/vectors/{name}"));
 //! let program = |name: &str| -> Result<_, Box<dyn std::error::Error>> {
 //!     let program = Program::read(&MemoryStorage::new(vector(name)?), &[], false)?;
-//!     Ok(BootFile { name: name.to_owned(), program })
+//!     Ok(BootFile { folder: Vec::new(), name: name.to_owned(), program })
 //! };
 //! let firmware = UefiConfig::from_json(&vector("uefi/std.json")?, config::Rules::Reference)?;
 //! let boot = Boot {

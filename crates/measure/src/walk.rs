@@ -39,6 +39,8 @@ struct Way<'a> {
     left: Levels,
     /// The shim that was started last, which judges what is loaded from now on.
     shim: Option<(&'a BootFile, Shim)>,
+    /// A program behind that shim loads what comes next, and asks the shim for its verdict.
+    is_behind_another: bool,
     namespace: Namespace,
     measured_by_firmware: Vec<Authority>,
     measured_by_shim: Vec<Authority>,
@@ -119,7 +121,12 @@ impl<'a> Walk<'a> {
             self.load(file, &mut way)?;
             self.start(file, place, next, &mut way)?;
         }
-        self.unified_kernel(self.file(chain.last())?, &mut way.events)?;
+        let last = self.file(chain.last())?;
+        if let Some(options) = chain.options() {
+            let event = Event::load_options(self.input.bank, options, &last.name);
+            way.events.push(event);
+        }
+        self.unified_kernel(last, &mut way.events)?;
         Ok((way.events, way.left))
     }
 
@@ -237,8 +244,15 @@ impl<'a> Walk<'a> {
         let identified = identity::identify(&file.program, rules, &mut way.namespace)
             .map_err(problem_of(file))?;
         if let Some((_, shim)) = way.shim.as_ref().filter(|_| rules.asks_for_sbat()) {
-            refused_for_sbat(&file.program, shim.version, &way.level).map_err(problem_of(file))?;
+            refused_for_sbat(
+                &file.program,
+                shim.version,
+                &way.level,
+                way.is_behind_another,
+            )
+            .map_err(problem_of(file))?;
         }
+        way.is_behind_another = identified.is_none();
         let Some(shim) = identified else {
             return match next {
                 Some(next) if !self.starts_others(file) => {
@@ -311,7 +325,11 @@ impl<'a> Walk<'a> {
             file: file.name.clone(),
         };
         let description = format!("program {}", file.name);
-        let path = format!("\\EFI\\ubuntu\\{}", file.name);
+        let folder = match file.folder.as_slice() {
+            [] => "EFI\\ubuntu".to_owned(),
+            folder => folder.join("\\"),
+        };
+        let path = format!("\\{folder}\\{}", file.name);
         let digest = digest.map_err(problem_of(file))?;
         Ok(Event::program(digest, &path, source, description))
     }
@@ -497,15 +515,24 @@ fn problem_of(file: &BootFile) -> impl Fn(Problem) -> Error {
     }
 }
 
-/// shim refuses what has no `.sbat`, or a component below the level in force.
-fn refused_for_sbat(program: &Program, shim: Version, level: &str) -> Result<(), Problem> {
+/// shim refuses a component below the level in force, and what it starts itself without `.sbat`. Of what another program
+/// starts, and asks it about, it takes what has none.
+fn refused_for_sbat(
+    program: &Program,
+    shim: Version,
+    level: &str,
+    is_behind_another: bool,
+) -> Result<(), Problem> {
     if !Release::of(shim).asks_for_sbat() {
         return Ok(());
     }
     let section = program.section(".sbat").unwrap_or_default();
     let components = sbat::components(section).map_err(Problem::Sbat)?;
     if components.is_empty() {
-        return Err(Problem::NoSbat { shim });
+        return match is_behind_another {
+            true => Ok(()),
+            false => Err(Problem::NoSbat { shim }),
+        };
     }
     match sbat::forbidden(&components, level) {
         None => Ok(()),

@@ -107,7 +107,11 @@ fn open(path: &Path, name: &str) -> Result<Box<dyn ReadAt>, PredictError> {
     Ok(Box::new(file))
 }
 
-fn program(file: &dyn ReadAt, name: &str, wanted: Wanted) -> Result<BootFile, PredictError> {
+pub(super) fn program(
+    file: &dyn ReadAt,
+    name: &str,
+    wanted: Wanted,
+) -> Result<BootFile, PredictError> {
     let hashes: Vec<Hash> = wanted.hash.into_iter().collect();
     let problem = |problem| PredictError::Program {
         file: name.to_owned(),
@@ -119,13 +123,14 @@ fn program(file: &dyn ReadAt, name: &str, wanted: Wanted) -> Result<BootFile, Pr
         program.read_section_digests(file, hash).map_err(problem)?;
     }
     Ok(BootFile {
+        folder: Vec::new(),
         name: name.to_owned(),
         program,
     })
 }
 
 /// A name as messages and tables show it: one on a FAT may hold any character.
-fn printable(name: &str) -> String {
+pub(super) fn printable(name: &str) -> String {
     let shown = |character: char| {
         if character.is_control() {
             char::REPLACEMENT_CHARACTER
@@ -166,7 +171,11 @@ pub fn on_esp(esp: &dyn EspFiles, wanted: Wanted) -> Result<Boot, PredictError> 
             return Err(PredictError::IsDirectory { file: name });
         }
         let path = [folder.as_slice(), std::slice::from_ref(&entry.name)].concat();
-        files.push(program(esp.open(&path)?.as_ref(), &name, wanted)?);
+        let file = program(esp.open(&path)?.as_ref(), &name, wanted)?;
+        files.push(BootFile {
+            folder: folder.clone(),
+            ..file
+        });
     }
     let is_unified = |file: &BootFile| file.program.kind() == Kind::UnifiedKernel;
     let chains = if files.first().is_some_and(is_unified) {
@@ -219,7 +228,7 @@ pub fn other_first_program(esp: &dyn EspFiles, boot: &Boot) -> Option<String> {
 }
 
 /// True for a file whose name ends so, without regard to case.
-fn is_file_of(entry: &Name, suffix: &str) -> bool {
+pub(super) fn is_file_of(entry: &Name, suffix: &str) -> bool {
     !entry.is_directory && entry.name.to_ascii_lowercase().ends_with(suffix)
 }
 
@@ -241,7 +250,10 @@ pub fn extra_measurements(esp: &dyn EspFiles, boot: &Boot) -> Result<Vec<String>
 }
 
 /// The addons of each kernel image.
-fn addons(esp: &dyn EspFiles, boot: &Boot) -> Result<Vec<(usize, String)>, PredictError> {
+pub(super) fn addons(
+    esp: &dyn EspFiles,
+    boot: &Boot,
+) -> Result<Vec<(usize, String)>, PredictError> {
     let mut found = Vec::new();
     for extra in extras(esp, boot)?
         .into_iter()
@@ -275,11 +287,10 @@ fn extras(esp: &dyn EspFiles, boot: &Boot) -> Result<Vec<Extra>, PredictError> {
             continue;
         }
         let extra = format!("{}{EXTRA}", kernel.name);
-        let has_extra = |name: &String| name.eq_ignore_ascii_case(&extra);
-        if boot.beside_shim.iter().any(has_extra) {
-            let (folder, names) = names_below(esp, &[FOLDER[0], FOLDER[1], &extra])?;
-            add(&folder, names, Some(place));
-        }
+        let folder = kernel.folder.iter().chain([&extra]);
+        let folder: Vec<&str> = folder.map(String::as_str).collect();
+        let (folder, names) = names_below(esp, &folder)?;
+        add(&folder, names, Some(place));
     }
     Ok(found)
 }
@@ -305,7 +316,7 @@ fn is_extra(entry: &Name) -> bool {
 }
 
 /// A name of a directory, found without regard to the case of ASCII letters.
-fn find(names: &[Name], wanted: &str) -> Option<Name> {
+pub(super) fn find(names: &[Name], wanted: &str) -> Option<Name> {
     let exact = names.iter().find(|entry| entry.name == wanted);
     exact
         .or_else(|| {

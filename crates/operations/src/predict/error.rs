@@ -52,13 +52,16 @@ pub enum PredictError {
         /// Why.
         problem: firmware::Error,
     },
-    /// A chain is longer than what is known.
+    /// Nothing that firmware starts by itself is there, nor Ubuntu's shim.
     #[error(
-        "{count} programs in one chain: what is measured is known for one that firmware starts, and for shim and a kernel"
+        "nothing boots from the EFI system partition: there is no EFI/ubuntu/shimx64.efi, no EFI/BOOT/BOOTX64.EFI and no EFI/BOOT/BOOTAA64.EFI"
     )]
-    ChainLength {
-        /// How many were given.
-        count: usize,
+    NothingBoots,
+    /// More ways to boot than any guest has.
+    #[error("there are more than {max} ways to boot from the EFI system partition")]
+    TooManyWays {
+        /// The limit.
+        max: usize,
     },
     /// The image cannot be read as far as its partitions.
     #[error(transparent)]
@@ -145,6 +148,8 @@ impl PredictError {
     pub fn is_about_boot_files(&self) -> bool {
         match self {
             Self::NoShim
+            | Self::NothingBoots
+            | Self::TooManyWays { .. }
             | Self::Unreadable { .. }
             | Self::TooManyKernels { .. }
             | Self::IsDirectory { .. }
@@ -160,7 +165,6 @@ impl PredictError {
                 )
             }
             Self::Directory { .. }
-            | Self::ChainLength { .. }
             | Self::NoConfiguration
             | Self::Firmware(_)
             | Self::WriteLog { .. }
@@ -174,7 +178,7 @@ impl PredictError {
     pub fn hint_of_sealing(&self) -> Option<String> {
         match self {
             Self::Under { problem, .. } => problem.hint_of_sealing(),
-            Self::NoShim => Some(
+            Self::NoShim | Self::NothingBoots => Some(
                 "PCRs are predicted for images that boot by EFI/ubuntu/shimx64.efi; --no-pcr-policy binds others to the vTPM alone"
                     .to_owned(),
             ),
@@ -208,7 +212,7 @@ impl PredictError {
                 "remove them, or give --allow-extra-measurements where the guest's stub does not read them"
                     .to_owned(),
             ),
-            Self::NoShim => Some(
+            Self::NoShim | Self::NothingBoots => Some(
                 "name the programs that the guest loads, in their order: --chain FILE[,FILE...]"
                     .to_owned(),
             ),

@@ -5,6 +5,7 @@
 //! [`measure`] predicts. `deploy` seals to the same value: what is printed is what is sealed.
 
 mod boot_files;
+mod discovery;
 mod error;
 mod esp;
 mod options;
@@ -130,9 +131,19 @@ impl Guest {
 
     /// What it boots from this EFI system partition, and what is worth saying about that.
     fn boot_on(&self, esp: &dyn EspFiles) -> Result<(Boot, Vec<String>), PredictError> {
-        let boot = on_esp(esp, self.wanted())?;
-        let warnings = self.warnings_on(esp, &boot)?;
-        Ok((boot, warnings))
+        match on_esp(esp, self.wanted()) {
+            Err(PredictError::NoShim) if !self.rules.follow_reference => {
+                let boot = discovery::ways(esp, self.wanted())?;
+                let extra =
+                    self.of_extra_measurements(|| boot_files::extra_measurements(esp, &boot))?;
+                Ok((boot, extra.into_iter().collect()))
+            }
+            boot => {
+                let boot = boot?;
+                let warnings = self.warnings_on(esp, &boot)?;
+                Ok((boot, warnings))
+            }
+        }
     }
 
     /// What is worth saying of the other files on the partition.
