@@ -10,6 +10,7 @@ pub mod event_log;
 pub mod ext4;
 pub mod fat;
 pub mod gpt;
+pub mod loader_files;
 pub mod luks2_header;
 pub mod luks2_metadata;
 pub mod open_disk;
@@ -37,7 +38,7 @@ use base::secret::{Entropy, EntropyError};
 pub type Target = fn(&[u8]) -> bool;
 
 /// All targets by name: that of their file, their seeds and what they found.
-pub const TARGETS: [(&str, Target); 23] = [
+pub const TARGETS: [(&str, Target); 24] = [
     ("authenticated_variable", authenticated_variable::run),
     ("azure", azure::run),
     ("cloud_config", cloud_config::run),
@@ -45,6 +46,7 @@ pub const TARGETS: [(&str, Target); 23] = [
     ("ext4", ext4::run),
     ("fat", fat::run),
     ("gpt", gpt::run),
+    ("loader_files", loader_files::run),
     ("luks2_header", luks2_header::run),
     ("luks2_metadata", luks2_metadata::run),
     ("open_disk", open_disk::run),

@@ -447,6 +447,11 @@ def programs(_):
         ("vendor-dbx", "shim-15.8-vendor-dbx", ".vendor_cert"), ("vendor-empty", "shim-15.8-vendor-empty", ".vendor_cert"),
     ]:
         save("sbat", name, short(Pe(program(f"pe/{source}.efi")).sections[section]))
+    line = "shimx64.efi,redhat,\\EFI\\Linux\\a-5.14.efi ,UKI bootentry\n"
+    save("loader_files", "boot-entries", line.encode("utf-16-le"))
+    save("loader_files", "boot-entries-marked", ("\ufeff" + line + "grubx64.efi,other,,\r\n").encode("utf-16-le"))
+    save("loader_files", "entry", b"title t\nlinux /k/linux\ninitrd /k/initrd\noptions console=ttyS0 quiet\narchitecture x64\n")
+    save("loader_files", "built-in", "\\fbx64.efi\0\\\\grubx64.efi\0".encode("utf-16-le"))
     save("sbat", "quotes", b'sbat,1,SBAT Version,sbat,1,https://github.com/rhboot/shim\n\nx,2,"a ""b"", c",d\r\n,e,f\n')
     predictions()
 

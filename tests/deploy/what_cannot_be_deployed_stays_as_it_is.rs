@@ -99,7 +99,7 @@ fn no_kernel() {
     );
 }
 
-/// An image of another distribution: no option of `deploy` names its boot files.
+/// No boot entry comes with an image, so a guest starts nothing of another directory.
 #[test]
 fn no_shim() {
     if !ready() {
@@ -110,8 +110,8 @@ fn no_shim() {
     assert_refused(
         &encrypted,
         &FLAGS,
-        "error: disk.img: there is no EFI/ubuntu/shimx64.efi on the EFI system partition\n\
-         hint: PCRs are predicted for images that boot by EFI/ubuntu/shimx64.efi; --no-pcr-policy binds others to the vTPM alone\n",
+        "error: disk.img: nothing boots from the EFI system partition: there is no EFI/ubuntu/shimx64.efi, no EFI/BOOT/BOOTX64.EFI and no EFI/BOOT/BOOTAA64.EFI\n\
+         hint: a guest without boot entries starts a program in EFI/BOOT; --no-pcr-policy binds to the vTPM alone, whatever boots\n",
     );
 }
 

@@ -3,6 +3,7 @@
 
 mod a_forbidden_certificate;
 mod a_hostile_partition;
+mod any_partition;
 mod chains;
 mod command;
 mod data;

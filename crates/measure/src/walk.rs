@@ -529,9 +529,10 @@ fn refused_for_sbat(
     let section = program.section(".sbat").unwrap_or_default();
     let components = sbat::components(section).map_err(Problem::Sbat)?;
     if components.is_empty() {
-        return match is_behind_another {
-            true => Ok(()),
-            false => Err(Problem::NoSbat { shim }),
+        return if is_behind_another {
+            Ok(())
+        } else {
+            Err(Problem::NoSbat { shim })
         };
     }
     match sbat::forbidden(&components, level) {

@@ -21,6 +21,8 @@ use measure::{Boot, BootFile, Chain};
 
 /// Ways that are looked at: an EFI system partition has room for a few, but a damaged one may name any number.
 const MAX_WAYS: usize = 100;
+/// Programs that are read, and names that are looked at in one directory.
+const MAX_FILES: usize = 1000;
 /// Programs of one way, after which a shim that starts shims is no longer followed.
 const MAX_PROGRAMS: usize = 6;
 /// The largest file of a loader that is read, in bytes.
@@ -55,7 +57,7 @@ const AA64: Names = Names {
 };
 
 /// The boot files of an EFI system partition and the ways that lead through them; fails where there is none.
-pub(super) fn ways(esp: &dyn EspFiles, wanted: Wanted) -> Result<Boot, PredictError> {
+pub fn discover(esp: &dyn EspFiles, wanted: Wanted) -> Result<Boot, PredictError> {
     let mut boot = Boot::default();
     for names in [&X64, &AA64] {
         let mut search = Search {
@@ -254,6 +256,9 @@ impl Search<'_> {
         if let Some(known) = self.boot.files.iter().position(is_known) {
             return Ok(Some(known));
         }
+        if self.boot.files.len() >= MAX_FILES {
+            return Err(PredictError::TooManyWays { max: MAX_WAYS });
+        }
         let file = program(self.esp.open(&path)?.as_ref(), &name, self.wanted)?;
         self.boot.files.push(BootFile {
             folder: folder.to_vec(),
@@ -305,6 +310,9 @@ impl Search<'_> {
         let mut names = self.esp.list(&folder)?;
         names.retain(|entry| entry.name != "." && entry.name != "..");
         names.sort_by(|one, other| one.name.cmp(&other.name));
+        if names.len() > MAX_FILES {
+            return Err(PredictError::TooManyWays { max: MAX_WAYS });
+        }
         Ok(names)
     }
 }

@@ -179,7 +179,7 @@ impl PredictError {
         match self {
             Self::Under { problem, .. } => problem.hint_of_sealing(),
             Self::NoShim | Self::NothingBoots => Some(
-                "PCRs are predicted for images that boot by EFI/ubuntu/shimx64.efi; --no-pcr-policy binds others to the vTPM alone"
+                "a guest without boot entries starts a program in EFI/BOOT; --no-pcr-policy binds to the vTPM alone, whatever boots"
                     .to_owned(),
             ),
             Self::Measure(measure::Error::NoKernel) => {

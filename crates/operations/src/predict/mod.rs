@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 pub use boot_files::{EspDirectory, EspFiles, Name, Wanted, extra_folder, of_chains, on_esp};
+pub use discovery::discover;
 pub use error::PredictError;
 pub use esp::EspVolume;
 pub(crate) use options::way_to_seal;
@@ -133,7 +134,7 @@ impl Guest {
     fn boot_on(&self, esp: &dyn EspFiles) -> Result<(Boot, Vec<String>), PredictError> {
         match on_esp(esp, self.wanted()) {
             Err(PredictError::NoShim) if !self.rules.follow_reference => {
-                let boot = discovery::ways(esp, self.wanted())?;
+                let boot = discover(esp, self.wanted())?;
                 let extra =
                     self.of_extra_measurements(|| boot_files::extra_measurements(esp, &boot))?;
                 Ok((boot, extra.into_iter().collect()))
