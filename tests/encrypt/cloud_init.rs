@@ -401,6 +401,17 @@ fn what_no_name_of_a_file_mends_is_refused() {
             &long,
             "it may set datasource_list, and it is longer than 262144 bytes: mend or remove it",
         ),
+        // ds-identify reads it all the same: the shell takes the backslash out.
+        (
+            format!("{parts}/zz_x.cfg"),
+            "dat\\asource_list: !mine [ \"NoCloud ]\n",
+            "it may set datasource_list, and it cannot be read as YAML (the tag !mine is unknown): mend or remove it",
+        ),
+        (
+            "/etc/cloud/ds-identify.cfg".to_owned(),
+            "data\\source\\\n: NoCloud\n",
+            "it sets the datasource \"NoCloud\", above every list: take the line out",
+        ),
         (
             "/etc/cloud/cloud.cfg".to_owned(),
             "conf_d: /etc/other.d\n",

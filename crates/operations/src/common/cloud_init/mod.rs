@@ -12,6 +12,7 @@
 //! What cannot be known from an image: `/run`, the kernel's command line, the data that a datasource gives.
 
 mod order;
+mod shell;
 mod switches;
 mod value;
 
@@ -75,10 +76,11 @@ impl ConfigFile {
 
     /// True where it may say something about `key`, to cloud-init or to ds-identify.
     fn may_set(&self, key: &str) -> bool {
-        let mentions = self
-            .text
-            .windows(key.len())
-            .any(|window| window == key.as_bytes());
+        let names = |text: &[u8]| {
+            text.windows(key.len())
+                .any(|window| window == key.as_bytes())
+        };
+        let mentions = names(&self.text) || names(&shell::read(&self.text));
         match &self.content {
             Ok(value) => value.get(key).is_some() || mentions,
             Err(Unclear::Unreadable(_) | Unclear::Template) => mentions,

@@ -4,7 +4,7 @@
 use filesystem::ext4::{Filesystem, Kind};
 use filesystem::{self, Error};
 
-use super::{CloudInit, Undone, Value, Why};
+use super::{CloudInit, Undone, Value, Why, shell};
 
 const DISABLED: &str = "/etc/cloud/cloud-init.disabled";
 const ENABLED: &str = "/etc/cloud/cloud-init.enabled";
@@ -206,7 +206,7 @@ fn ds_identify(filesystem: &Filesystem<'_>, key: &str) -> filesystem::Result<Opt
     if !is_file(filesystem, DS_IDENTIFY)? {
         return Ok(None);
     }
-    let text = filesystem.read_file(DS_IDENTIFY, LIMIT_BYTES)?;
+    let text = shell::read(&filesystem.read_file(DS_IDENTIFY, LIMIT_BYTES)?);
     let text = String::from_utf8_lossy(&text);
     let lines = text
         .lines()
