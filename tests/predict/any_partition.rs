@@ -24,7 +24,7 @@ impl Esp {
 
 impl EspFiles for Esp {
     fn list(&self, directory: &[String]) -> Result<Vec<Name>, PredictError> {
-        let folder: String = directory.iter().map(|name| format!("{name}/")).collect();
+        let folder: String = directory.iter().flat_map(|name| [name, "/"]).collect();
         let below = self.0.keys().filter_map(|path| path.strip_prefix(&folder));
         let mut names: Vec<Name> = below
             .map(|rest| {

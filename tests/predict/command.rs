@@ -453,3 +453,26 @@ fn wrong_usage_is_told_apart() {
     assert!(said.contains("cannot be used with"), "{said}");
     support::exits(predict(folder.path()).arg("--help"), 0);
 }
+
+/// What the operating system said stands below, once.
+#[test]
+fn a_boot_file_that_cannot_be_read_is_told_with_the_reason() {
+    if !programs(&["strace"]) {
+        return;
+    }
+    let (folder, case) = laid_out("flags-all");
+    let shim = fs::canonicalize(folder.path().join("esp/EFI/ubuntu/shimx64.efi")).unwrap();
+    let mut strace = command("strace");
+    strace
+        .args(["-qq", "-f", "-o", "/dev/null", "-P"])
+        .arg(shim);
+    strace.args(["-e", "trace=pread64", "-e", "inject=pread64:error=EIO"]);
+    strace.arg(env!("CARGO_BIN_EXE_encrypt-cloud-image"));
+    strace.args(["predict", "--esp", "esp"]);
+    strace.args(CONFIGURATION).args(flags(&case));
+    let output = exits(strace.current_dir(folder.path()), 1);
+    assert_eq!(
+        text(output.stderr),
+        "error: esp: shimx64.efi: the file cannot be read\n  because: cannot read at offset 0\n  because: Input/output error (os error 5)\n"
+    );
+}

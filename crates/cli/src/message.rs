@@ -124,8 +124,11 @@ impl Failure {
             }
             let _ = writeln!(text, "error: {parts}{first}");
         }
-        for cause in causes {
-            let _ = writeln!(text, "  because: {cause}");
+        for cause in causes.map(ToString::to_string) {
+            // Some errors have their cause in their own words as well.
+            if !text.trim_end().ends_with(&cause) {
+                let _ = writeln!(text, "  because: {cause}");
+            }
         }
         for line in self.hint.iter().flat_map(|hint| hint.lines()) {
             let _ = writeln!(text, "hint: {line}");

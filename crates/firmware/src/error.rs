@@ -12,7 +12,7 @@ pub enum Error {
 
     /// The kernel inside of a unified kernel image cannot be read.
     #[error("the kernel inside of it, its section .linux: {0}")]
-    InnerKernel(Box<Self>),
+    InnerKernel(#[source] Box<Self>),
 
     /// A file is too short for a program.
     #[error("{file_bytes} bytes are too few for a PE program, whose headers take 96")]

@@ -120,13 +120,14 @@ pub enum Error {
     #[error("the root filesystem: {problem}")]
     RootFilesystem {
         /// What is wrong with it.
+        #[source]
         problem: filesystem::Error,
         /// Where the root partition lies in the image, in bytes.
         partition: Range<u64>,
     },
     /// The EFI system partition cannot be read or changed.
     #[error("the EFI system partition: {0}")]
-    Esp(filesystem::Error),
+    Esp(#[source] filesystem::Error),
     /// `--override-datasources` on an image without cloud-init.
     #[error(
         "--override-datasources: the image has no /etc/cloud/cloud.cfg.d, hence no cloud-init to configure"
@@ -383,7 +384,17 @@ impl Error {
             | Self::NotBlanked(_)
             | Self::TableOnDevice(_)
             | Self::TooLong { .. } => About::Output,
-            _ => About::Neither,
+            Self::Interrupted
+            | Self::BootFileUnreadable { .. }
+            | Self::BootFileNotPe { .. }
+            | Self::BootFileTooLong { .. }
+            | Self::KeepsFormat
+            | Self::HasNoHoles
+            | Self::Luks2(_)
+            | Self::Entropy(_)
+            | Self::NoSpace { .. }
+            | Self::NoResize2fs
+            | Self::Resize2fs { .. } => About::Neither,
         }
     }
 

@@ -147,6 +147,7 @@ pub enum Error {
         /// The partition's number.
         partition: u32,
         /// What is wrong with it.
+        #[source]
         problem: luks2::Error,
     },
     /// The clear key is none that can be sealed.
@@ -206,7 +207,7 @@ pub enum Error {
     },
     /// The EFI system partition cannot be read or changed.
     #[error("the EFI system partition: {0}")]
-    Esp(filesystem::Error),
+    Esp(#[source] filesystem::Error),
     /// A file cannot be read.
     #[error("{option}: cannot read {}", path.display())]
     Unreadable {
@@ -404,7 +405,24 @@ impl Error {
             Self::Predict(error) if error.is_about_boot_files() => About::Source,
             Self::Write { .. } | Self::Copy(_) => About::Output,
             Self::RecoveryKeyKept { problem, .. } => problem.about(),
-            _ => About::Neither,
+            Self::Predict(_)
+            | Self::UnlockKeyLength { .. }
+            | Self::UnlocksNothing { .. }
+            | Self::UnlocksReplaced { .. }
+            | Self::Unreadable { .. }
+            | Self::TpmFile { .. }
+            | Self::KeyAlone { .. }
+            | Self::NotStandard { .. }
+            | Self::NotDerivable { .. }
+            | Self::Template(_)
+            | Self::Seal(_)
+            | Self::SealTokens(_)
+            | Self::RecoveryKey(_)
+            | Self::RecoveryKeyText(_)
+            | Self::RecoveryKeyExists { .. }
+            | Self::RecoveryKeyOut { .. }
+            | Self::RecoveryKeyLeft { .. }
+            | Self::Verify { .. } => About::Neither,
         }
     }
 

@@ -50,6 +50,7 @@ pub enum PredictError {
         /// Its name.
         file: String,
         /// Why.
+        #[source]
         problem: firmware::Error,
     },
     /// Nothing that firmware starts by itself is there, nor Ubuntu's shim.
