@@ -29,6 +29,7 @@ mod the_clear_key_is_gone;
 mod the_policy_is_the_prediction;
 mod the_report_tells_it_without_secrets;
 mod tokens_are_sealed_again;
+mod ways_of_other_layouts_are_sealed_to;
 mod what_cannot_be_deployed_stays_as_it_is;
 
 #[path = "../predict/data.rs"]

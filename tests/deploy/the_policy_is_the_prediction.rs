@@ -7,7 +7,7 @@ use crate::support::exits;
 use crate::support::workshop::{stderr, stdout};
 
 /// The composites that `predict --json` prints for `disk.img`.
-fn predicted(encrypted: &Encrypted, profiles: &[&str]) -> Vec<String> {
+pub fn predicted(encrypted: &Encrypted, profiles: &[&str]) -> Vec<String> {
     let mut predict = encrypted.workshop.command(encrypted.workshop.program());
     predict
         .args([
