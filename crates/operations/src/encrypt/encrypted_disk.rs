@@ -209,19 +209,14 @@ impl<S: ReadAt> EncryptedDisk<S> {
         warnings.extend(customised.warnings);
         warnings.extend(of_old_copies(&old_copies, &used));
         warnings.extend(content::other_containers(&edited, &table, &chosen.root)?);
-        if let Some(file) = &options.boot_file {
-            let in_place = options.in_place.is_some();
-            let esp = &chosen.esp;
-            edits.push(put_boot_file(
-                &edited,
-                esp,
-                sector_bytes,
-                file,
-                in_place,
-                now,
-            )?);
-            warnings.extend(of_unsigned(file));
-        }
+        edits.extend(put_boot_file(
+            &edited,
+            &chosen.esp,
+            sector_bytes,
+            options,
+            now,
+        )?);
+        warnings.extend(options.boot_file.as_ref().and_then(of_unsigned));
         table.resize_disk(layout.disk_sectors)?;
         table.set_last_lba(chosen.root.number, layout.root_last_lba)?;
 
@@ -499,22 +494,25 @@ fn customise<S: ReadAt>(
     Ok((profile, customised, used))
 }
 
-/// Puts the boot file on the EFI system partition.
+/// Puts the boot file on the EFI system partition, where there is one to put.
 fn put_boot_file<S: ReadAt>(
     edited: &Overlay<S>,
     esp: &Partition,
     sector_bytes: u64,
-    file: &BootFile,
-    in_place: bool,
+    options: &Options,
     now: i64,
-) -> Result<Edit, Error> {
+) -> Result<Option<Edit>, Error> {
+    let Some(file) = &options.boot_file else {
+        return Ok(None);
+    };
     let window = window(edited, &byte_range(esp, sector_bytes))?;
     let esp = Fat::open(&window, now).map_err(Error::in_esp)?;
-    if in_place {
+    let edit = if options.in_place.is_some() {
         file.switch(&esp)
     } else {
         file.replace(&esp)
-    }
+    };
+    edit.map(Some)
 }
 
 /// Checks that the root partition holds a filesystem that may be edited. With it comes where old header copies lie.
